@@ -1,0 +1,170 @@
+"""What ``fit`` and ``predict`` accept, and what they say of the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    column_or_1d,
+    validate_data,
+)
+
+from .data import channel_axis
+
+__all__ = ["check_clean_mask", "check_sample_weight", "check_X", "encode_labels"]
+
+
+def check_X(estimator, X, *, reset: bool):
+    """Validate X as a table, a sparse matrix or images.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_features_in_``, ``feature_names_in_`` and ``image_shape_`` are set or compared.
+    X : array-like or sparse matrix of shape (n, d), or images (n, H, W, C) or (n, C, H, W)
+        Input. Memory maps are read once, in blocks, and never copied.
+    reset : bool
+        True in ``fit``.
+
+    Returns
+    -------
+    X : ndarray or CSR matrix
+        Of a numeric dtype; images of uint8 stay uint8.
+    """
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) == 4:
+        return _check_images(estimator, X, reset=reset)
+    if shape is not None and len(shape) == 3:
+        raise ValueError(
+            f"Found array with dim 3, of shape {tuple(shape)}: X must be a table (n, d) or images "
+            "(n, H, W, C) or (n, C, H, W). Give grey images a channel axis, X[..., None]."
+        )
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr",
+        dtype="numeric",
+        order=None,
+        ensure_all_finite=True,
+    )
+    if reset:
+        estimator.image_shape_ = None
+    elif estimator.image_shape_ is not None:
+        raise ValueError(
+            f"X has shape {X.shape}, but {type(estimator).__name__} was fitted on images of shape "
+            f"{estimator.image_shape_}."
+        )
+    return X.tocsr() if scipy.sparse.issparse(X) else X
+
+
+def _check_images(estimator, X, *, reset: bool) -> np.ndarray:
+    X = check_array(
+        X,
+        dtype="numeric",
+        ensure_all_finite=True,
+        allow_nd=True,
+        estimator=estimator,
+        input_name="X",
+    )
+    shape = X.shape[1:]
+    if reset:
+        channel_axis(X.shape)
+        estimator.image_shape_ = shape
+        estimator.n_features_in_ = int(np.prod(shape))
+    elif estimator.image_shape_ != shape:
+        raise ValueError(
+            f"X holds images of shape {shape}, but {type(estimator).__name__} was fitted on "
+            f"{'tables' if estimator.image_shape_ is None else estimator.image_shape_}."
+        )
+    return X
+
+
+def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and the index of each label among them.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Labels of any type.
+    n_samples : int
+        Rows of X.
+    name : str
+        The estimator's name, for messages.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+    encoded : ndarray of int64 of shape (n,)
+    """
+    if y is None:
+        raise ValueError(
+            f"This {name} estimator requires y to be passed, but the target y is None."
+        )
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("Input y contains NaN or infinity: every row needs a label.")
+    if y.dtype == object and any(label is None or label != label for label in y):
+        raise ValueError("Input y contains None or NaN: every row needs a label.")
+    check_classification_targets(y)
+    if len(y) != n_samples:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: {[n_samples, len(y)]}"
+        )
+    classes, encoded = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name} can't be fitted on one class: y holds only {classes[0]!r} "
+            f"(number of samples={len(y)}). Pass labels of at least 2 classes."
+        )
+    return classes, encoded.astype(np.int64)
+
+
+def check_sample_weight(sample_weight, X) -> np.ndarray | None:
+    """Weights of mean 1, or None.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite, or all are zero.
+    """
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    total = weights.sum()
+    if total == 0:
+        raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
+    return weights * (len(weights) / total)
+
+
+def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+    """The mask of trusted rows as bool, or None.
+
+    Raises
+    ------
+    ValueError
+        If it is not boolean, of another length than y, or holds no trusted row of some class.
+    """
+    if clean_mask is None:
+        return None
+    mask = np.asarray(clean_mask)
+    if mask.dtype != bool:
+        raise ValueError(
+            f"clean_mask must be boolean, True where the label is trusted; got dtype {mask.dtype}. "
+            "Turn indices into a mask: mask = numpy.zeros(len(y), bool); mask[indices] = True."
+        )
+    if mask.shape != encoded.shape:
+        raise ValueError(
+            f"clean_mask has shape {mask.shape}, y has shape {encoded.shape}: pass one entry per "
+            "row of X."
+        )
+    missing = np.setdiff1d(np.arange(len(classes)), encoded[mask])
+    if len(missing):
+        raise ValueError(
+            f"clean_mask holds no trusted row of class {classes[missing].tolist()}: trust at least "
+            "one row of each class, or pass clean_mask=None."
+        )
+    return mask

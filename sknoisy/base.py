@@ -1,0 +1,323 @@
+"""The life cycle that every classifier shares: validate, encode, seed, build the net, predict."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ._construction import (
+    build_module,
+    build_scheduler,
+    check_logits,
+    optimizer_class,
+    resolve_device,
+    seeded,
+)
+from ._validation import check_clean_mask, check_sample_weight, check_X, encode_labels
+from .callbacks import EpochProgress, PerSampleCrossEntropy
+from .callbacks.checkpoint_ensemble import cpu_state
+from .data import (
+    InputScaling,
+    TrainingData,
+    fits_in_memory,
+    make_rows,
+    resolve_augmentation,
+)
+from .exceptions import InterruptedFitWarning
+from .net import DeviceNet
+from .networks import WithFeatures, mlp_settings
+
+__all__ = ["BaseNoisyLabelClassifier"]
+
+_PREDICT_ROWS = 1024  # rows per forward pass outside training
+
+
+class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
+    """Base of the classifiers; a method adds its callbacks in :meth:`_callbacks`.
+
+    The parameters are described in :class:`~sknoisy.CLIDMUClassifier`.
+    """
+
+    _parameter_constraints: dict = {
+        "module": [None, callable, nn.Module],
+        "module_params": [dict, None],
+        "optimizer": [StrOptions({"sgd", "adam", "adamw"}), callable],
+        "optimizer_params": [dict, None],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions({"cosine", "constant"}), callable],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "augment": [StrOptions({"auto", "flip+crop", "crop"}), None, callable],
+        "standardize": [StrOptions({"auto"}), "boolean"],
+        "device": [str, torch.device],
+        "callbacks": [list, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        module: type[nn.Module] | Callable[..., nn.Module] | nn.Module | None = None,
+        module_params: dict[str, Any] | None = None,
+        optimizer: str | Callable[..., torch.optim.Optimizer] = "sgd",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 0.05,
+        lr_schedule: str | Callable[..., Any] = "cosine",
+        max_epochs: int = 60,
+        batch_size: int = 100,
+        augment: str | Callable[..., Tensor] | None = "auto",
+        standardize: str | bool = "auto",
+        device: str | torch.device = "auto",
+        callbacks: list | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ):
+        self.module = module
+        self.module_params = module_params
+        self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.augment = augment
+        self.standardize = standardize
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # --- the seam ---------------------------------------------------------------------------
+
+    def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
+        """The method's skorch callbacks, in the order in which they are called."""
+        return []
+
+    def _finish(self, data: TrainingData) -> None:
+        """Set the method's fitted attributes; the net is trained and in eval mode."""
+
+    def _check_method(self, data: TrainingData, clean_mask: np.ndarray | None) -> None:
+        """Refuse data that the method cannot use, before any work."""
+
+    def _member_states(self) -> list[dict[str, Tensor]]:
+        """State dicts whose logits are summed for prediction, the best first."""
+        return [cpu_state(self.net_.module_)]
+
+    # --- fit --------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None):
+        """Train on noisy labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Training rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
+            CSR and CSC matrices.
+        y : array-like of shape (n_samples,)
+            Noisy labels of any type.
+        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
+            True where the label is trusted.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Non-negative weights of the rows in the training loss; only their ratios count.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            On input that cannot be used; the message names the value and the cure.
+        NonFiniteLossError
+            If the training loss becomes NaN or infinite.
+        """
+        X = check_X(self, X, reset=True)
+        n_samples = X.shape[0]
+        classes, encoded = encode_labels(y, n_samples, type(self).__name__)
+        weights = check_sample_weight(sample_weight, X)
+        trusted = check_clean_mask(clean_mask, encoded, classes)
+        device = resolve_device(self.device)
+        rng = check_random_state(self.random_state)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+
+        self.classes_ = classes
+        data = self._training_data(X, encoded, weights, trusted, device, seed)
+        self._check_method(data, trusted)
+        with seeded(seed, device):
+            self._fit_networks(data, rng)
+            self._after_fit(data)
+        return self
+
+    def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
+        is_image = X.ndim == 4
+        standardize = self.standardize
+        if standardize == "auto":
+            standardize = is_image or self.module is None
+        self._scaling = InputScaling(standardize).fit(X)
+        augment = ("flip+crop" if is_image else None) if self.augment == "auto" else self.augment
+        to_device = lambda a, dtype: None if a is None else torch.as_tensor(a, dtype=dtype).to(device)  # noqa: E731
+        return TrainingData(
+            make_rows(X, self._scaling, device, in_memory=fits_in_memory(X, device)),
+            to_device(encoded, torch.int64),
+            to_device(weights, torch.float32),
+            to_device(trusted, torch.bool),
+            resolve_augmentation(augment),
+            torch.Generator(device).manual_seed(seed),
+        )
+
+    def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
+        """Build and train the net; a method that trains two overrides this."""
+        self.net_ = self._build_net(data, rng)
+        self.net_.fit(data)
+        if self.net_.interrupted_:
+            done = sum("train_loss" in epoch for epoch in self.net_.history)
+            warnings.warn(
+                f"fit was interrupted after {done} of {self.max_epochs} epochs; the estimator is "
+                "fitted with what was learned so far.",
+                InterruptedFitWarning,
+                stacklevel=4,
+            )
+
+    def _build_net(self, data: TrainingData, rng: np.random.RandomState) -> DeviceNet:
+        first = data.take(torch.arange(min(2, len(data)), device=data.device))[0]
+        shape, n_classes = tuple(first.shape[1:]), len(self.classes_)
+        settings = mlp_settings(len(data), shape[0], n_classes)
+        module = build_module(self.module, self.module_params, shape, n_classes, settings)
+        module = module.to(data.device)
+        check_logits(module, first, n_classes)
+        weight_decay = settings.weight_decay if self.module is None else 5e-4
+        defaults: dict[str, Any] = {"weight_decay": weight_decay}
+        if self.optimizer == "sgd":
+            defaults["momentum"] = 0.9
+        params = {**defaults, **(self.optimizer_params or {})}
+        return DeviceNet(
+            module,
+            PerSampleCrossEntropy,
+            optimizer=optimizer_class(self.optimizer),
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            device=str(data.device),
+            callbacks=self._all_callbacks(data, rng),
+            order=torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max))),
+            verbose=0,
+            **{f"optimizer__{name}": value for name, value in params.items()},
+        )
+
+    def _all_callbacks(self, data: TrainingData, rng: np.random.RandomState) -> list:
+        progress = [EpochProgress(type(self).__name__)] if self.verbose else []
+        return [
+            *build_scheduler(self.lr_schedule, self.lr, self.max_epochs),
+            *self._callbacks(data, rng),
+            *(self.callbacks or []),
+            *progress,
+        ]
+
+    def _after_fit(self, data: TrainingData) -> None:
+        self.net_.module_.eval()
+        self.history_ = self.net_.history
+        self.n_iter_ = len(self.history_)
+        self._states = self._member_states()
+        proba = self._proba(data.rows)
+        rows = torch.arange(len(data))
+        clean_proba = proba[rows, data.targets.cpu()]
+        if data.trusted is not None:
+            clean_proba[data.trusted.cpu()] = 1.0
+        self.clean_proba_ = clean_proba.numpy()
+        self._finish(data)
+
+    # --- predict ----------------------------------------------------------------------------
+
+    def predict_proba(self, X) -> np.ndarray:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of the kind that was fitted
+            Rows.
+
+        Returns
+        -------
+        proba : ndarray of float64 of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return self._proba(self._rows(X)).numpy()
+
+    def predict(self, X) -> np.ndarray:
+        """Labels of the most probable classes.
+
+        Parameters
+        ----------
+        X : array-like of the kind that was fitted
+            Rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            In the type of the labels that were fitted.
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
+
+    def features(self, X) -> np.ndarray:
+        """Penultimate features of the network, the best epoch's if there are several.
+
+        Parameters
+        ----------
+        X : array-like of the kind that was fitted
+            Rows.
+
+        Returns
+        -------
+        features : ndarray of float64 of shape (n_samples, d)
+        """
+        rows = self._rows(X)
+        network = WithFeatures(self.net_.module_)
+        state = {f"module.{name}": tensor for name, tensor in self._states[0].items()}
+        return torch.cat([f for f, _ in self._outputs(network, state, rows)]).numpy()
+
+    def _rows(self, X):
+        check_is_fitted(self)
+        X = check_X(self, X, reset=False)
+        return make_rows(X, self._scaling, torch.device(self.net_.device), in_memory=False)
+
+    def _proba(self, rows) -> Tensor:
+        """Softmax of the summed logits of all members, as a mean, float64 on the CPU."""
+        total = 0
+        for state in self._states:
+            parts = self._outputs(self.net_.module_, state, rows)
+            total = total + torch.cat(list(parts))
+        assert isinstance(total, Tensor)
+        return (total / len(self._states)).softmax(dim=1)
+
+    def _outputs(self, module: nn.Module, state: dict[str, Tensor], rows) -> Iterator[Any]:
+        """What a module gives for all rows at another state, without touching its own."""
+        device = torch.device(self.net_.device)
+        state = {name: tensor.to(device) for name, tensor in state.items()}
+        with torch.no_grad():
+            for index in torch.arange(len(rows), device=device).split(_PREDICT_ROWS):
+                output = functional_call(module, state, (rows.take(index),))
+                if isinstance(output, Tensor):
+                    yield output.double().cpu()
+                else:
+                    yield tuple(part.double().cpu() for part in output)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -1,0 +1,27 @@
+"""skorch callbacks: they decide when; they also work on a stock ``NeuralNetClassifier``.
+
+===============================  ==========================================================
+:class:`MetaUpdate`              trains a meta model beside the network, batch by batch
+:class:`PerSampleCrossEntropy`   the criterion through which its guidance acts
+:class:`CLIDScore`               records CLID after each epoch
+:class:`CheckpointEnsemble`      keeps the states of the best epochs
+:class:`CollapseGuard`           sets a collapsing network back to its last good epoch
+:class:`EpochProgress`           shows a progress bar
+===============================  ==========================================================
+"""
+
+from .checkpoint_ensemble import CheckpointEnsemble
+from .clid_score import CLIDScore
+from .collapse_guard import CollapseGuard
+from .criterion import PerSampleCrossEntropy
+from .meta_update import MetaUpdate
+from .progress import EpochProgress
+
+__all__ = [
+    "CLIDScore",
+    "CheckpointEnsemble",
+    "CollapseGuard",
+    "EpochProgress",
+    "MetaUpdate",
+    "PerSampleCrossEntropy",
+]

@@ -1,0 +1,43 @@
+"""What callbacks ask of a net and its data, for sknoisy's own net and for a stock skorch net."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from skorch.utils import to_device, to_tensor
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from ..data import TrainingData
+from ..networks import WithFeatures
+
+__all__ = ["draw_rows", "evaluate", "take"]
+
+
+def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
+    """Rows of a training set on the net's device: a pair (X, y)."""
+    if isinstance(dataset, TrainingData):
+        return dataset.take(index, augment=augment)  # type: ignore[return-value]
+    X, y = default_collate([dataset[int(i)] for i in index])
+    return to_device(to_tensor(X, net.device), net.device), to_tensor(y, net.device)
+
+
+def draw_rows(n_rows: int, rows, random_state: np.random.RandomState) -> np.ndarray:
+    """Sorted indices: those given, or that many drawn at random without replacement."""
+    if isinstance(rows, (int, np.integer)):
+        return np.sort(random_state.choice(n_rows, min(int(rows), n_rows), replace=False))
+    return np.asarray(rows, dtype=np.int64)
+
+
+@torch.no_grad()
+def evaluate(net, dataset, index: Tensor, batch_size: int):
+    """Yield (features, logits, targets) of batches of rows, in eval mode, without augmentation."""
+    network = WithFeatures(net.module_)
+    training = net.module_.training
+    net.module_.eval()
+    try:
+        for part in index.split(batch_size):
+            X, y = take(net, dataset, part)
+            yield *network(X), y
+    finally:
+        net.module_.train(training)

@@ -1,0 +1,63 @@
+"""The states of the best epochs."""
+
+from __future__ import annotations
+
+import heapq
+
+from skorch.callbacks import Callback
+from torch import Tensor
+
+__all__ = ["CheckpointEnsemble"]
+
+
+class CheckpointEnsemble(Callback):
+    """Keep the network's state after the epochs with the lowest monitored value, on the CPU.
+
+    Parameters
+    ----------
+    monitor : str, default="clid"
+        Key of the history; the callback that records it stands earlier in the list. Epochs that
+        do not record it are passed over.
+    n_members : int, default=5
+        How many states to keep.
+    n_skip_epochs : int, default=0
+        Epochs at the beginning that cannot be chosen.
+
+    Attributes
+    ----------
+    members_ : list of (float, int, dict)
+        Value, epoch (from 1) and state dict, best first.
+
+    Examples
+    --------
+    >>> from sknoisy.callbacks import CheckpointEnsemble
+    >>> CheckpointEnsemble(monitor="meta_loss", n_members=3).n_members
+    3
+    """
+
+    def __init__(self, monitor: str = "clid", n_members: int = 5, *, n_skip_epochs: int = 0):
+        self.monitor = monitor
+        self.n_members = n_members
+        self.n_skip_epochs = n_skip_epochs
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Forget earlier states."""
+        self.members_: list[tuple[float, int, dict[str, Tensor]]] = []
+
+    def on_epoch_end(self, net, **kwargs):
+        """Keep the state if it is among the best."""
+        epoch = len(net.history)
+        value = net.history[-1].get(self.monitor)
+        if epoch <= self.n_skip_epochs or value is None:
+            return
+        if len(self.members_) == self.n_members and value >= self.members_[-1][0]:
+            return
+        self.members_.append((value, epoch, cpu_state(net.module_)))
+        self.members_ = heapq.nsmallest(self.n_members, self.members_, key=lambda m: m[:2])
+
+
+def cpu_state(module) -> dict[str, Tensor]:
+    """A copy of a module's state dict on the CPU."""
+    return {
+        name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()
+    }

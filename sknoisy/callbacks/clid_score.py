@@ -1,0 +1,61 @@
+"""CLID of the network after each epoch."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.utils import check_random_state
+from skorch.callbacks import Callback
+
+from ..meta import CLIDObjective
+from ._evaluation import draw_rows, evaluate
+
+__all__ = ["CLIDScore"]
+
+
+class CLIDScore(Callback):
+    """Record CLID as ``"clid"`` in the history at the end of each epoch; labels are not read.
+
+    Parameters
+    ----------
+    rows : int or array-like of int, default=1000
+        Rows of the training set to score, or how many to draw.
+    temperature : float, default=0.5
+        Temperature of the feature graph.
+    batch_size : int, default=100
+        Rows per graph: CLID is the mean over batches, weighted by their size. A tail smaller than
+        half a batch is left out, since CLID grows with the logarithm of the rows.
+    random_state : int, RandomState or None, default=None
+        Draws the rows.
+
+    Examples
+    --------
+    >>> from sknoisy.callbacks import CLIDScore
+    >>> CLIDScore(rows=200, batch_size=50).rows
+    200
+    """
+
+    def __init__(self, rows=1000, *, temperature=0.5, batch_size=100, random_state=None):
+        self.rows = rows
+        self.temperature = temperature
+        self.batch_size = batch_size
+        self.random_state = random_state
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Draw the rows anew."""
+        self._index = None
+
+    def on_epoch_end(self, net, dataset_train=None, **kwargs):
+        """Score the network."""
+        if self._index is None:
+            # A random order: rows sorted by class would make batches of one class.
+            rng = check_random_state(self.random_state)
+            rows = rng.permutation(draw_rows(len(dataset_train), self.rows, rng))
+            self._index = torch.as_tensor(rows, device=net.device)
+        objective = CLIDObjective(self.temperature)
+        total, count = 0.0, 0
+        for features, logits, _ in evaluate(net, dataset_train, self._index, self.batch_size):
+            if count and len(logits) < self.batch_size / 2:
+                break
+            total += objective(features, logits).item() * len(logits)
+            count += len(logits)
+        net.history.record("clid", total / count)

@@ -1,0 +1,227 @@
+"""The meta update at the start of each batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from skorch.callbacks import Callback
+from skorch.utils import to_device, to_tensor
+from torch import Tensor
+
+from ..data import EndlessBatches
+from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, MetaProblem, WNet
+from ..meta.functional import RandomState, StatelessModule
+from ..meta.gradients import forward_batch
+from ..networks import WithFeatures
+from ._evaluation import draw_rows, evaluate, take
+
+__all__ = ["MetaUpdate"]
+
+
+class MetaUpdate(Callback):
+    """Train a meta model beside the network and let it guide the training loss.
+
+    At the start of each training batch: a virtual step of the network on this batch, the gradient
+    of the meta objective on a meta batch with respect to the meta model, one step of the meta
+    optimiser, and the guidance of the new meta model for the actual step, which the net takes as
+    usual. The net's criterion must be :class:`PerSampleCrossEntropy`.
+
+    Parameters
+    ----------
+    meta_model : MetaModel or callable, default=WNet
+        An instance, or a factory called as ``meta_model(n_features, n_classes)`` when training
+        begins; the class :class:`~sknoisy.meta.WNet` stands for ``WNet()``.
+    objective : callable or None, default=None
+        Meta objective of (features, logits, targets); None: :class:`~sknoisy.meta.CLIDObjective`.
+    gradient : callable or None, default=None
+        Gradient strategy; None: :class:`~sknoisy.meta.ForwardGradient`. A stock skorch net
+        computes its own forward pass, so there the strategy does not share its own.
+    meta_rows : int or array-like of int, default=1000
+        Rows of the training set that form the meta set, or how many to draw. They stay in the
+        training set.
+    meta_lr : float, default=0.1
+        Step size of the meta optimiser.
+    meta_optimizer : torch optimizer class, default=torch.optim.SGD
+        Optimiser of the meta model.
+    meta_optimizer_params : dict or None, default=None
+        Its further arguments.
+    meta_batch_size : int, default=100
+        Rows per meta batch.
+    meta_every : int, default=1
+        Update the meta model at every k-th batch; the others are guided by it as it stands.
+    n_warmup_epochs : int, default=0
+        Epochs of plain training first.
+    random_state : int, RandomState or None, default=None
+        Draws the meta set and its batches.
+
+    Attributes
+    ----------
+    meta_model_ : MetaModel
+        The trained meta model.
+    meta_rows_ : ndarray of shape (n_meta,)
+        Rows of the meta set.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from sknoisy.callbacks import MetaUpdate, PerSampleCrossEntropy
+    >>> X = np.random.default_rng(0).normal(size=(200, 5)).astype("float32")
+    >>> y = (X[:, 0] > 0).astype("int64")
+    >>> net = NeuralNetClassifier(
+    ...     torch.nn.Linear(5, 2), criterion=PerSampleCrossEntropy, max_epochs=2, verbose=0,
+    ...     train_split=None, callbacks=[MetaUpdate(meta_rows=50, random_state=0)])
+    >>> net.fit(X, y).predict(X).shape
+    (200,)
+    """
+
+    def __init__(
+        self,
+        meta_model: MetaModel | Callable[..., MetaModel] = WNet,
+        objective: Callable[..., Tensor] | None = None,
+        gradient: Callable[..., Any] | None = None,
+        *,
+        meta_rows: Any = 1000,
+        meta_lr: float = 0.1,
+        meta_optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
+        meta_optimizer_params: dict[str, Any] | None = None,
+        meta_batch_size: int = 100,
+        meta_every: int = 1,
+        n_warmup_epochs: int = 0,
+        random_state: Any = None,
+    ):
+        self.meta_model = meta_model
+        self.objective = objective
+        self.gradient = gradient
+        self.meta_rows = meta_rows
+        self.meta_lr = meta_lr
+        self.meta_optimizer = meta_optimizer
+        self.meta_optimizer_params = meta_optimizer_params
+        self.meta_batch_size = meta_batch_size
+        self.meta_every = meta_every
+        self.n_warmup_epochs = n_warmup_epochs
+        self.random_state = random_state
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Check the criterion."""
+        if not hasattr(net.criterion_, "guide"):
+            raise TypeError(
+                f"MetaUpdate cannot guide the criterion {type(net.criterion_).__name__}. Pass "
+                "criterion=sknoisy.callbacks.PerSampleCrossEntropy to the net."
+            )
+        self._dataset = None
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Build the meta model before the first epoch."""
+        if self._dataset is None:
+            self._dataset = dataset_train
+            self._begin(net, dataset_train)
+        self._meta_losses: list[Tensor] = []
+
+    def _begin(self, net, dataset) -> None:
+        rng = check_random_state(self.random_state)
+        self.meta_rows_ = draw_rows(len(dataset), self.meta_rows, rng)
+        index = torch.as_tensor(self.meta_rows_, device=net.device)
+        generator = torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
+        self._meta_batches = EndlessBatches(index, self.meta_batch_size, generator)
+        self._network = StatelessModule(WithFeatures(net.module_))
+        self._objective = self.objective or CLIDObjective()
+        self._gradient = copy.copy(self.gradient or ForwardGradient())
+        if not hasattr(net, "share_logits"):
+            self._gradient.share_forward = False
+        features, logits, _ = next(evaluate(net, dataset, index[:2], 2))
+        self.meta_model_ = self._build_meta_model(features.shape[1], logits.shape[1]).to(features)
+        self.reset_optimizer(self.meta_lr)
+        self._step = 0
+        self._after: RandomState | None = None
+
+    def _build_meta_model(self, n_features: int, n_classes: int) -> MetaModel:
+        if isinstance(self.meta_model, MetaModel):
+            return self.meta_model
+        if self.meta_model is WNet:
+            return WNet()
+        return self.meta_model(n_features, n_classes)
+
+    def reset_optimizer(self, meta_lr: float) -> None:
+        """Start a fresh meta optimiser at the given step size."""
+        parameters = self.meta_optimizer_params or {}
+        self.meta_optimizer_ = self.meta_optimizer(
+            self.meta_model_.parameters(), lr=meta_lr, **parameters
+        )
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        """Update the meta model and hand its guidance to the criterion."""
+        if not training or len(net.history) <= self.n_warmup_epochs:
+            return
+        net.module_.train()
+        problem = self._problem(net, batch)
+        before = RandomState(problem.x.device)
+        if self._step % self.meta_every == 0:
+            step = self._gradient(problem)
+            self._update(step.gradients)
+            self._meta_losses.append(step.meta_loss)
+            outputs, logits = step.outputs, step.logits
+        else:
+            outputs, logits = self._guide_only(problem)
+        self._step += 1
+        with torch.no_grad():
+            guidance = self.meta_model_(outputs)
+        net.criterion_.guide(self.meta_model_, guidance)
+        if logits is not None:
+            net.share_logits(logits)
+        else:  # the net's own forward pass draws the dropout masks of the virtual step
+            self._after = RandomState(problem.x.device)
+            before.restore()
+
+    def _guide_only(self, problem: MetaProblem) -> tuple[BatchOutputs, Tensor | None]:
+        if self._gradient.share_forward:
+            return forward_batch(problem, shared=True)
+        with torch.no_grad():
+            outputs, _ = forward_batch(problem, shared=False)
+        return outputs, None
+
+    def _update(self, gradients: tuple[Tensor, ...]) -> None:
+        for parameter, gradient in zip(self.meta_model_.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        self.meta_optimizer_.step()
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        """Release the criterion."""
+        if not training:
+            return
+        net.criterion_.release()
+        if self._after is not None:
+            self._after.restore()
+            self._after = None
+
+    def on_epoch_end(self, net, **kwargs):
+        """Record the mean meta loss of the epoch."""
+        if self._meta_losses:
+            net.history.record("meta_loss", torch.stack(self._meta_losses).mean().item())
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Forget the data: a fitted net is pickled without them."""
+        for name in ("_dataset", "_meta_batches", "_network", "_after", "_meta_losses"):
+            setattr(self, name, None)
+        self.meta_optimizer_ = None
+
+    def _problem(self, net, batch) -> MetaProblem:
+        X, y = batch
+        meta_X, meta_y = take(net, self._dataset, next(self._meta_batches), augment=True)
+        return MetaProblem(
+            network=self._network,
+            meta_model=self.meta_model_,
+            objective=self._objective,
+            x=to_device(to_tensor(X, net.device), net.device),
+            targets=to_tensor(y, net.device),
+            meta_x=meta_X,
+            meta_targets=meta_y,
+            lr=net.optimizer_.param_groups[0]["lr"],
+            sample_weight=getattr(batch, "sample_weight", None),
+            trusted=getattr(batch, "trusted", None),
+        )

@@ -1,0 +1,46 @@
+"""A progress bar over the epochs."""
+
+from __future__ import annotations
+
+from skorch.callbacks import Callback
+from tqdm.auto import tqdm
+
+__all__ = ["EpochProgress"]
+
+
+class EpochProgress(Callback):
+    """One line on stderr: epochs done, time left, training loss and what else was recorded.
+
+    Parameters
+    ----------
+    description : str, default="fit"
+        Stands before the bar.
+
+    Examples
+    --------
+    >>> from sknoisy.callbacks import EpochProgress
+    >>> EpochProgress("digits").description
+    'digits'
+    """
+
+    keys = ("train_loss", "meta_loss", "clid")
+
+    def __init__(self, description: str = "fit"):
+        self.description = description
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Open the bar."""
+        self._bar = tqdm(total=net.max_epochs, desc=self.description, unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Advance."""
+        epoch = net.history[-1]
+        self._bar.set_postfix(
+            {key: f"{epoch[key]:.3f}" for key in self.keys if key in epoch}, refresh=False
+        )
+        self._bar.update()
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Close the bar."""
+        self._bar.close()
+        self._bar = None

@@ -1,0 +1,194 @@
+"""Training data on the device and its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .rows import ArrayRows, Rows
+
+__all__ = ["Batch", "Batches", "EndlessBatches", "TrainingData"]
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class Batch(tuple):
+    """A pair (X, y) that also carries the rows' index, weight and trust.
+
+    It unpacks as skorch expects, ``X, y = batch``.
+
+    Attributes
+    ----------
+    index : Tensor of shape (n,)
+        Rows of the training data, int64.
+    sample_weight : Tensor of shape (n,) or None
+        The user's weights, of mean 1 over the training data.
+    trusted : Tensor of shape (n,) or None
+        True where the user vouches for the label.
+    """
+
+    index: Tensor
+    sample_weight: Tensor | None
+    trusted: Tensor | None
+
+    def __new__(cls, X, y, index, sample_weight=None, trusted=None) -> Batch:
+        """Make the pair and hang the rest on it."""
+        batch = super().__new__(cls, (X, y))
+        batch.index, batch.sample_weight, batch.trusted = index, sample_weight, trusted
+        return batch
+
+
+class TrainingData(Dataset):
+    """Rows, encoded labels and what else belongs to a row.
+
+    Parameters
+    ----------
+    rows : Rows
+        The input.
+    targets : Tensor of shape (n,)
+        Encoded given labels, int64, on the device.
+    sample_weight : Tensor of shape (n,) or None
+        Non-negative, of mean 1.
+    trusted : Tensor of shape (n,) or None
+        Bool.
+    augment : callable or None
+        ``augment(X, generator)`` on whole batches of X on the device.
+    generator : torch.Generator or None
+        Source of the augmentation's draws, on the device.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        targets: Tensor,
+        sample_weight: Tensor | None = None,
+        trusted: Tensor | None = None,
+        augment: Augmentation | None = None,
+        generator: torch.Generator | None = None,
+    ):
+        self.rows, self.targets = rows, targets
+        self.sample_weight, self.trusted = sample_weight, trusted
+        self.augment, self.generator = augment, generator
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches live."""
+        return self.targets.device
+
+    def take(self, index: Tensor, augment: bool = False) -> Batch:
+        """The batch of the given rows.
+
+        Parameters
+        ----------
+        index : Tensor of shape (n,)
+            Rows, int64, on the device.
+        augment : bool, default=False
+            Apply the augmentation.
+
+        Returns
+        -------
+        batch : Batch
+        """
+        X = self.rows.take(index)
+        if augment and self.augment is not None:
+            assert self.generator is not None
+            X = self.augment(X, self.generator)
+        return Batch(
+            X,
+            self.targets[index],
+            index,
+            None if self.sample_weight is None else self.sample_weight[index],
+            None if self.trusted is None else self.trusted[index],
+        )
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        """Batches of training, for a DataLoader whose sampler yields index tensors."""
+        return self.take(index, augment=True)
+
+
+class Batches:
+    """The batches of one epoch after another.
+
+    Rows on the device are selected by index. Rows that stay elsewhere go through a DataLoader.
+
+    Parameters
+    ----------
+    data : TrainingData
+        The rows.
+    batch_size : int
+        Rows per batch; a tail of a single row joins the batch before it, because batch norm has
+        no statistics of one row.
+    generator : torch.Generator or None, default=None
+        Draws the order of the rows, on the CPU; None: rows in order, not augmented.
+    """
+
+    def __init__(
+        self, data: TrainingData, batch_size: int, generator: torch.Generator | None = None
+    ):
+        self.data, self.batch_size, self.generator = data, batch_size, generator
+
+    def __len__(self) -> int:
+        full, tail = divmod(len(self.data), self.batch_size)
+        return max(full + (tail > 1), 1)
+
+    def index(self) -> Iterator[Tensor]:
+        """Index tensors of one epoch."""
+        n = len(self.data)
+        order = (
+            torch.arange(n) if self.generator is None else torch.randperm(n, generator=self.generator)
+        ).to(self.data.device)
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        for start in starts:
+            last = start == starts[-1]
+            yield order[start:] if last else order[start : start + self.batch_size]
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.generator is not None and isinstance(self.data.rows, ArrayRows):
+            return iter(DataLoader(self.data, sampler=self.index(), batch_size=None))  # type: ignore[arg-type]
+        return self._select()
+
+    def _select(self) -> Iterator[Batch]:
+        augment = self.generator is not None
+        for index in self.index():
+            yield self.data.take(index, augment=augment)
+
+
+class EndlessBatches:
+    """Shuffled batches of a fixed set of rows, begun anew when they are used up.
+
+    Parameters
+    ----------
+    index : Tensor of shape (m,)
+        The rows, int64.
+    batch_size : int
+        Rows per batch, at most m.
+    generator : torch.Generator
+        Draws the order, on the CPU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.data import EndlessBatches
+    >>> batches = EndlessBatches(torch.arange(4), 2, torch.Generator().manual_seed(0))
+    >>> sorted(torch.cat([next(batches), next(batches)]).tolist())
+    [0, 1, 2, 3]
+    """
+
+    def __init__(self, index: Tensor, batch_size: int, generator: torch.Generator):
+        self.index, self.generator = index, generator
+        self.batch_size = min(batch_size, len(index))
+        self._queue: list[Tensor] = []
+
+    def __next__(self) -> Tensor:
+        if not self._queue:
+            order = torch.randperm(len(self.index), generator=self.generator)
+            shuffled = self.index[order.to(self.index.device)]
+            n_full = len(shuffled) // self.batch_size * self.batch_size
+            self._queue = list(shuffled[:n_full].split(self.batch_size))
+        return self._queue.pop()

@@ -1,0 +1,141 @@
+"""Calls of a module at other parameters, in reverse or forward mode, without side effects."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+__all__ = ["RandomState", "StatelessModule"]
+
+Parameters = dict[str, Tensor]
+
+
+class RandomState:
+    """Torch's random state at one moment, to replay the draws that followed it.
+
+    Parameters
+    ----------
+    device : torch.device
+        The CUDA generator of this device is kept beside the CPU's.
+    """
+
+    def __init__(self, device: torch.device):
+        self._devices = [device] if device.type == "cuda" else []
+        self._cpu = torch.get_rng_state()
+        self._cuda = [torch.cuda.get_rng_state(d) for d in self._devices]
+
+    @contextlib.contextmanager
+    def replay(self) -> Iterator[None]:
+        """Draw as at that moment inside; the state outside goes on as if nothing was drawn."""
+        now = RandomState(self._devices[0] if self._devices else torch.device("cpu"))
+        self.restore()
+        try:
+            yield
+        finally:
+            now.restore()
+
+    def restore(self) -> None:
+        """Set torch's generators to this state."""
+        torch.set_rng_state(self._cpu)
+        for device, state in zip(self._devices, self._cuda, strict=True):
+            torch.cuda.set_rng_state(state, device)
+
+
+class StatelessModule:
+    """A module as a function of its parameters; its buffers are read, never written.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Returns ``(features, logits)``. Its own mode (train or eval) is the mode of every call.
+
+    Attributes
+    ----------
+    parameters : dict of str to Tensor
+        The module's own parameters that require a gradient, by name.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+        self.parameters: Parameters = {
+            name: p for name, p in module.named_parameters() if p.requires_grad
+        }
+        self._buffers = dict(module.named_buffers())
+        self._has_lstm = any(isinstance(m, nn.LSTM) for m in module.modules())
+        self._no_forward_mode = False
+
+    def __call__(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits at ``parameters``, with the graph to them."""
+        # The clones keep the running statistics of batch norm as they were.
+        buffers = {name: b.clone() for name, b in self._buffers.items()}
+        return functional_call(self.module, {**parameters, **buffers}, (x,))
+
+    def logits_tangent(self, direction: Parameters, x: Tensor) -> Tensor:
+        """Directional derivative J_w z(x) v of the logits at the own parameters, without graph.
+
+        Parameters
+        ----------
+        direction : dict of str to Tensor
+            v: a tangent for each parameter; those left out count as zero.
+        x : Tensor of shape (n, ...)
+            The batch.
+
+        Returns
+        -------
+        tangent : Tensor of shape (n, n_classes)
+        """
+        if not self._no_forward_mode:
+            try:
+                return self._forward_mode_tangent(direction, x)
+            except (NotImplementedError, RuntimeError) as error:
+                if "forward" not in str(error).lower():
+                    raise
+                self._no_forward_mode = True
+                warnings.warn(
+                    f"{type(self.module).__name__} holds an operation without a forward-mode "
+                    f"derivative ({str(error).splitlines()[0]}): the meta gradient is taken by "
+                    "central differences from here on, which is not exact. Replace the operation "
+                    "(nn.EmbeddingBag by nn.Embedding and a sum, say) to get the exact one.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return self._central_difference(direction, x)
+
+    @torch.no_grad()
+    def _forward_mode_tangent(self, direction: Parameters, x: Tensor) -> Tensor:
+        with contextlib.ExitStack() as stack:
+            # Fused attention and mkldnn's LSTM have no forward-mode derivative.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if self._has_lstm and x.device.type == "cpu":
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            stack.enter_context(forward_ad.dual_level())
+            dual = dict(self.parameters)
+            for name, tangent in direction.items():
+                dual[name] = forward_ad.make_dual(self.parameters[name].detach(), tangent)
+            _, logits = self(dual, x)
+            primal, tangent = forward_ad.unpack_dual(logits)
+            return torch.zeros_like(primal) if tangent is None else tangent
+
+    @torch.no_grad()
+    def _central_difference(self, direction: Parameters, x: Tensor) -> Tensor:
+        norm = torch.stack([t.norm() for t in direction.values()]).norm()
+        scale = torch.stack([self.parameters[n].norm() for n in direction]).norm()
+        # The cube root of the precision balances truncation against rounding.
+        precision = torch.finfo(x.dtype if x.is_floating_point() else torch.float32).eps
+        step = precision ** (1 / 3) * (1 + scale) / norm.clamp(min=1e-30)
+        random_state = RandomState(scale.device)
+        logits = []
+        for sign in (1, -1):
+            moved = dict(self.parameters)
+            for name, tangent in direction.items():
+                moved[name] = self.parameters[name] + sign * step * tangent
+            with random_state.replay():
+                logits.append(self(moved, x)[1])
+        return (logits[0] - logits[1]) / (2 * step)

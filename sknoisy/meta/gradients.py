@@ -1,0 +1,230 @@
+r"""Gradient strategies: the derivative of the meta objective through one virtual step.
+
+Notation: network parameters w, meta parameters theta, guidance :math:`\phi(\theta)`, logits z.
+
+.. math::
+
+    \hat w(\theta) = w - \alpha \nabla_w L(z(w); \phi(\theta)), \qquad
+    g = \nabla_\theta \left[ M(\hat w(\theta)) + \mathrm{penalty}(\theta) \right]
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .functional import RandomState, StatelessModule
+from .models import BatchOutputs, MetaModel
+
+__all__ = ["ForwardGradient", "MetaProblem", "MetaStep", "ReverseGradient", "forward_batch"]
+
+
+class MetaProblem(NamedTuple):
+    """One bi-level step: everything that a gradient strategy needs.
+
+    Attributes
+    ----------
+    network : StatelessModule
+        Its module returns ``(features, logits)``.
+    meta_model : MetaModel
+        Gives the guidance.
+    objective : callable
+        Meta objective of ``(features, logits, targets)``.
+    x, targets : Tensor
+        The training batch.
+    meta_x, meta_targets : Tensor
+        The meta batch.
+    lr : float
+        Step size alpha of the virtual step, plain gradient descent.
+    sample_weight, trusted : Tensor of shape (n,) or None
+        See :class:`BatchOutputs`.
+    """
+
+    network: StatelessModule
+    meta_model: MetaModel
+    objective: object
+    x: Tensor
+    targets: Tensor
+    meta_x: Tensor
+    meta_targets: Tensor | None
+    lr: float
+    sample_weight: Tensor | None = None
+    trusted: Tensor | None = None
+
+
+class MetaStep(NamedTuple):
+    """What a gradient strategy returns.
+
+    Attributes
+    ----------
+    gradients : tuple of Tensor
+        Gradient of the meta loss with respect to ``meta_model.parameters()``, in their order.
+    meta_loss : Tensor
+        Meta objective at the virtual parameters, detached scalar.
+    outputs : BatchOutputs
+        The training batch at w, detached.
+    logits : Tensor or None
+        The same logits with the graph to w, for the actual step to go on from.
+    """
+
+    gradients: tuple[Tensor, ...]
+    meta_loss: Tensor
+    outputs: BatchOutputs
+    logits: Tensor | None
+
+
+class ForwardGradient:
+    r"""Exact meta gradient by one forward-mode pass; the default.
+
+    With v the gradient of the meta objective at :math:`\hat w`,
+
+    .. math::
+
+        \frac{dM}{d\theta} = -\alpha \frac{d}{d\theta}
+        \left\langle \frac{\partial L}{\partial z}(z; \phi(\theta)), \dot z \right\rangle,
+        \qquad \dot z = J_w z \, v ,
+
+    so the network enters only by its logits and their tangent. No graph of a graph is kept.
+
+    Parameters
+    ----------
+    share_forward : bool, default=True
+        Keep the graph of the forward pass at w, so that the actual step goes on from its logits.
+        The pass is then the module's own: it updates the running statistics of batch norm. Without
+        sharing, memory is lower and the actual step needs a forward pass of its own.
+
+    Examples
+    --------
+    >>> from sknoisy.meta import ForwardGradient
+    >>> ForwardGradient(share_forward=False).share_forward
+    False
+    """
+
+    def __init__(self, share_forward: bool = True):
+        self.share_forward = share_forward
+
+    def __call__(self, problem: MetaProblem) -> MetaStep:
+        """Meta gradient of ``problem``."""
+        random_state = RandomState(problem.x.device)
+        outputs, logits = forward_batch(problem, self.share_forward)
+        guidance = problem.meta_model(outputs)
+        virtual = self._virtual_parameters(problem, logits, guidance)
+        meta_loss, direction = _meta_direction(problem, virtual)
+        del virtual
+        if not self.share_forward:
+            logits = None
+        with random_state.replay():  # the same dropout masks as in the first pass
+            tangent = problem.network.logits_tangent(direction, problem.x)
+        meta_derivative = -problem.lr * _loss_tangent(problem, outputs, tangent, guidance)
+        gradients = _gradients(problem, outputs, meta_derivative)
+        return MetaStep(gradients, meta_loss, outputs, logits)
+
+    def _virtual_parameters(
+        self, problem: MetaProblem, logits: Tensor, guidance: Tensor
+    ) -> dict[str, Tensor]:
+        loss = problem.meta_model.training_loss(logits, problem.targets, guidance.detach())
+        parameters = problem.network.parameters
+        steps = torch.autograd.grad(
+            loss, list(parameters.values()), retain_graph=self.share_forward, allow_unused=True
+        )
+        with torch.no_grad():
+            return {
+                name: (p if step is None else p - problem.lr * step).requires_grad_()
+                for (name, p), step in zip(parameters.items(), steps, strict=True)
+            }
+
+
+class ReverseGradient:
+    """Meta gradient by double backward through the virtual step: the reference.
+
+    Parameters
+    ----------
+    share_forward : bool, default=True
+        Return the logits with their graph for the actual step.
+
+    Examples
+    --------
+    >>> from sknoisy.meta import ReverseGradient
+    >>> ReverseGradient().share_forward
+    True
+    """
+
+    def __init__(self, share_forward: bool = True):
+        self.share_forward = share_forward
+
+    def __call__(self, problem: MetaProblem) -> MetaStep:
+        """Meta gradient of ``problem``."""
+        network = problem.network
+        outputs, logits = forward_batch(problem, self.share_forward)
+        guidance = problem.meta_model(outputs)
+        loss = problem.meta_model.training_loss(logits, problem.targets, guidance)
+        parameters = network.parameters
+        steps = torch.autograd.grad(
+            loss, list(parameters.values()), create_graph=True, allow_unused=True
+        )
+        virtual = {
+            name: p if step is None else p - problem.lr * step
+            for (name, p), step in zip(parameters.items(), steps, strict=True)
+        }
+        meta_loss = problem.objective(*network(virtual, problem.meta_x), problem.meta_targets)
+        gradients = _gradients(problem, outputs, meta_loss, retain_graph=self.share_forward)
+        return MetaStep(
+            gradients, meta_loss.detach(), outputs, logits if self.share_forward else None
+        )
+
+
+def forward_batch(problem: MetaProblem, shared: bool) -> tuple[BatchOutputs, Tensor]:
+    """The training batch at w: detached outputs, and logits with their graph.
+
+    A shared pass is the module's own, so it updates the running statistics of batch norm.
+    """
+    network = problem.network
+    if shared:
+        features, logits = network.module(problem.x)
+    else:
+        features, logits = network(network.parameters, problem.x)
+    outputs = BatchOutputs(
+        logits.detach(),
+        features.detach(),
+        problem.targets,
+        problem.sample_weight,
+        problem.trusted,
+    )
+    return outputs, logits
+
+
+def _meta_direction(
+    problem: MetaProblem, virtual: dict[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Meta loss at the virtual parameters and its gradient v there."""
+    meta_loss = problem.objective(*problem.network(virtual, problem.meta_x), problem.meta_targets)
+    slopes = torch.autograd.grad(meta_loss, list(virtual.values()), allow_unused=True)
+    direction = {
+        name: slope for name, slope in zip(virtual, slopes, strict=True) if slope is not None
+    }
+    return meta_loss.detach(), direction
+
+
+def _loss_tangent(
+    problem: MetaProblem, outputs: BatchOutputs, tangent: Tensor, guidance: Tensor
+) -> Tensor:
+    """<dL/dz, zdot> at the logits, with the graph to the guidance."""
+    logits = outputs.logits.detach().requires_grad_()
+    loss = problem.meta_model.training_loss(logits, problem.targets, guidance)
+    (slope,) = torch.autograd.grad(loss, logits, create_graph=True)
+    return (slope * tangent).sum()
+
+
+def _gradients(
+    problem: MetaProblem, outputs: BatchOutputs, meta_loss: Tensor, retain_graph: bool = False
+) -> tuple[Tensor, ...]:
+    penalty = problem.meta_model.penalty(outputs)
+    if penalty is not None:
+        meta_loss = meta_loss + penalty
+    theta = [p for p in problem.meta_model.parameters() if p.requires_grad]
+    found = torch.autograd.grad(meta_loss, theta, retain_graph=retain_graph, allow_unused=True)
+    return tuple(
+        torch.zeros_like(p) if g is None else g for p, g in zip(theta, found, strict=True)
+    )

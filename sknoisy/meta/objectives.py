@@ -1,0 +1,122 @@
+"""Meta objectives: what a virtual step is judged by.
+
+A meta objective is a callable ``objective(features, logits, targets)`` that returns a scalar; its
+gradient with respect to the network's parameters is the direction in which the meta gradient asks
+how the training loss of every sample changes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["CLIDObjective", "CrossEntropyObjective", "MAEObjective", "cross_layer_divergence"]
+
+_LOG_FLOOR = 1e-7  # inside the logarithm of the feature graph, as released
+
+
+def cross_layer_divergence(
+    features: Tensor,
+    proba: Tensor,
+    temperature: float = 0.5,
+    rows: slice = slice(None),
+) -> Tensor:
+    """Cross-entropy of each row of the prediction graph against the feature graph.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n, d)
+        Penultimate features.
+    proba : Tensor of shape (n, n_classes)
+        Predicted class probabilities, rows on the simplex.
+    temperature : float, default=0.5
+        Divides the cosine similarities of the feature graph.
+    rows : slice, default=slice(None)
+        The rows of the graphs to compute: memory is ``len(rows) * n``.
+
+    Returns
+    -------
+    divergence : Tensor of shape (len(rows),)
+        Their mean over all rows is CLID. Gradients reach ``proba`` only: the feature graph and the
+        row sums of the prediction graph are held constant.
+    """
+    with torch.no_grad():
+        f = F.normalize(features, dim=1)
+        # A negative similarity counts as the logit 0: it keeps the weight exp(0).
+        similarity = (f[rows] @ f.T / temperature).clamp_(min=0)
+        cost = similarity.softmax(dim=1).add_(_LOG_FLOOR).log_().neg_()
+    q = F.normalize(proba, dim=1)
+    graph = q[rows] @ q.T
+    return (graph * cost).sum(dim=1) / graph.detach().sum(dim=1)
+
+
+class CLIDObjective:
+    """Cross-layer information divergence of an unlabelled meta batch.
+
+    Clean training keeps the neighbourhood structure of the penultimate features consistent with
+    that of the predictions; CLID is the cross-entropy between the two row-normalised similarity
+    graphs. Targets are ignored.
+
+    Parameters
+    ----------
+    temperature : float, default=0.5
+        Temperature of the feature graph.
+
+    References
+    ----------
+    CLID-MU: Cross-Layer Information Divergence Based Meta Update Strategy for Learning with Noisy
+    Labels, KDD 2025, arXiv:2507.11807.
+
+    Examples
+    --------
+    >>> import math, torch
+    >>> from sknoisy.meta import CLIDObjective
+    >>> same = torch.ones(4, 3)
+    >>> value = CLIDObjective()(features=same, logits=same)
+    >>> math.isclose(value.item(), math.log(4), rel_tol=1e-5)
+    True
+    """
+
+    needs_targets = False
+
+    def __init__(self, temperature: float = 0.5):
+        self.temperature = temperature
+
+    def __call__(self, features: Tensor, logits: Tensor, targets: Tensor | None = None) -> Tensor:
+        return cross_layer_divergence(features, logits.softmax(dim=1), self.temperature).mean()
+
+
+class CrossEntropyObjective:
+    """Mean cross-entropy on meta rows whose labels are trusted.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.meta import CrossEntropyObjective
+    >>> objective = CrossEntropyObjective()
+    >>> round(objective(None, torch.zeros(2, 4), torch.tensor([0, 3])).item(), 4)  # log 4
+    1.3863
+    """
+
+    needs_targets = True
+
+    def __call__(self, features: Tensor | None, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets)
+
+
+class MAEObjective:
+    """Mean of ``1 - p_y`` on meta rows: bounded, so that a wrong label weighs little.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.meta import MAEObjective
+    >>> round(MAEObjective()(None, torch.zeros(2, 4), torch.tensor([0, 3])).item(), 4)
+    0.75
+    """
+
+    needs_targets = True
+
+    def __call__(self, features: Tensor | None, logits: Tensor, targets: Tensor) -> Tensor:
+        return 1 - logits.softmax(dim=1).gather(1, targets[:, None]).mean()

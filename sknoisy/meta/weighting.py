@@ -1,0 +1,187 @@
+"""Weighting networks: WNet of Meta-Weight-Net and VRI's variational rectification."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .models import BatchOutputs, MetaModel, balance_weights, per_sample_loss
+
+__all__ = ["VRI", "WNet", "gaussian_kl"]
+
+
+class WNet(MetaModel):
+    """Weight of a sample as a learned function of its loss: 1 - ReLU(n_hidden) - sigmoid.
+
+    Parameters
+    ----------
+    n_hidden : int, default=100
+        Width of the hidden layer.
+    exponent : float or Tensor of shape (n_classes,), default=0.0
+        How far each given class keeps its share of the batch, see
+        :func:`~sknoisy.meta.balance_weights`; 0 is the published normalisation over the batch.
+
+    References
+    ----------
+    J. Shu et al., Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting, NeurIPS
+    2019, section 2.2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.meta import BatchOutputs, WNet
+    >>> batch = BatchOutputs(torch.zeros(4, 2), torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
+    >>> WNet()(batch).sum().item()
+    1.0
+    """
+
+    def __init__(self, n_hidden: int = 100, exponent: float | Tensor = 0.0):
+        super().__init__()
+        self.hidden = nn.Linear(1, n_hidden)
+        self.output = nn.Linear(n_hidden, 1)
+        self.register_buffer("exponent", torch.as_tensor(exponent, dtype=torch.float32))
+
+    def weigh(self, losses: Tensor) -> Tensor:
+        """Weights v in (0, 1) of the given per-sample losses, shape (n,)."""
+        return self.output(F.relu(self.hidden(losses[:, None]))).sigmoid()[:, 0]
+
+    def forward(self, batch: BatchOutputs) -> Tensor:
+        """Normalised weights of the rows of a batch, times the user's sample weights."""
+        weights = self.weigh(per_sample_loss(batch.logits, batch.targets))
+        if batch.trusted is not None:
+            weights = torch.where(batch.trusted, 1.0, weights)
+        exponent = self.exponent.to(weights).expand(batch.logits.shape[1])
+        weights = balance_weights(weights, batch.targets, exponent)
+        return weights if batch.sample_weight is None else weights * batch.sample_weight
+
+    def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
+        """Weighted sum of the per-sample cross-entropies."""
+        return (guidance * per_sample_loss(logits, targets)).sum()
+
+    def sample_weight(self, batch: BatchOutputs) -> Tensor:
+        """Weights v before normalisation."""
+        weights = self.weigh(per_sample_loss(batch.logits, batch.targets))
+        return weights if batch.trusted is None else torch.where(batch.trusted, 1.0, weights)
+
+
+def gaussian_kl(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -> Tensor:
+    """KL divergence of N(mean, std) from N(prior_mean, prior_std), mean over all entries.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.meta import gaussian_kl
+    >>> round(gaussian_kl(*torch.tensor([0.5, 0.8, 0.0, 1.0], dtype=torch.float64)).item(), 6)
+    0.168144
+    """
+    ratio = (std**2 + (mean - prior_mean) ** 2) / (2 * prior_std**2)
+    return (torch.log(prior_std / std) + ratio - 0.5).mean()
+
+
+class VRI(MetaModel):
+    """Variational rectification: a random vector that scales the logits of every sample.
+
+    The posterior q(v | x, y) reads penultimate features and an embedding of the given label; the
+    prior p(v | x) is the same network with the embedding replaced by zeros. A draw is
+    v = sigmoid(mean + std * noise) and the training loss the cross-entropy of softmax(v * z).
+
+    Parameters
+    ----------
+    n_features : int
+        Width d of the penultimate features.
+    n_classes : int
+        Number of classes.
+    n_embedding : int, default=64
+        Width of the label embedding.
+    hidden : tuple of int, default=(1024, 512, 512)
+        Widths of the tanh layers.
+    kl_weight : float, default=0.01
+        Weight of KL(posterior || prior).
+    kl_mode : {"inner", "outer"}, default="inner"
+        "inner" adds the term to the training loss of the virtual step, as released: the features
+        are detached, so it has no gradient there and no effect. "outer" adds it to the meta loss,
+        where it trains the network.
+
+    References
+    ----------
+    Variational Rectification Inference for Learning with Noisy Labels, IJCV 2024; its use under
+    CLID in arXiv:2507.11807.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.meta import BatchOutputs, VRI
+    >>> batch = BatchOutputs(torch.zeros(4, 2), torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
+    >>> VRI(n_features=3, n_classes=2)(batch).shape
+    torch.Size([4, 2])
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_classes: int,
+        *,
+        n_embedding: int = 64,
+        hidden: tuple[int, ...] = (1024, 512, 512),
+        kl_weight: float = 0.01,
+        kl_mode: Literal["inner", "outer"] = "inner",
+    ):
+        super().__init__()
+        if kl_mode not in ("inner", "outer"):
+            raise ValueError(f"kl_mode must be 'inner' or 'outer', got {kl_mode!r}.")
+        self.kl_weight, self.kl_mode = kl_weight, kl_mode
+        self.embedding = nn.Embedding(n_classes, n_embedding)
+        widths = (n_features + n_embedding, *hidden)
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(n_in, n_out), nn.Tanh()]
+        self.body = nn.Sequential(*layers)
+        self.mean = nn.Linear(widths[-1], n_classes)
+        self.log_variance = nn.Linear(widths[-1], n_classes)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def gaussian(self, features: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (n, n_classes): posterior, or prior without targets."""
+        if targets is None:
+            embedded = features.new_zeros(len(features), self.embedding.embedding_dim)
+        else:
+            embedded = self.embedding(targets)
+        hidden = self.body(torch.cat([features, embedded], dim=1))
+        return self.mean(hidden), (self.log_variance(hidden) / 2).exp()
+
+    def forward(self, batch: BatchOutputs) -> Tensor:
+        """One draw v of the posterior per row; the user's sample weight is an extra column."""
+        mean, std = self.gaussian(batch.features, batch.targets)
+        scale = (mean + std * torch.randn_like(mean)).sigmoid()
+        if batch.trusted is not None:  # a trusted label needs no rectification
+            scale = torch.where(batch.trusted[:, None], 1.0, scale)
+        if batch.sample_weight is None:
+            return scale
+        return torch.cat([scale, batch.sample_weight[:, None]], dim=1)
+
+    def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
+        """Mean cross-entropy of the scaled logits."""
+        n_classes = logits.shape[1]
+        losses = per_sample_loss(logits * guidance[:, :n_classes], targets)
+        if guidance.shape[1] > n_classes:
+            losses = losses * guidance[:, n_classes]
+        return losses.mean()
+
+    def penalty(self, batch: BatchOutputs) -> Tensor | None:
+        """kl_weight * KL(posterior || prior) if it belongs to the meta loss."""
+        if self.kl_mode == "inner":
+            return None
+        posterior = self.gaussian(batch.features, batch.targets)
+        return self.kl_weight * gaussian_kl(*posterior, *self.gaussian(batch.features, None))
+
+    def sample_weight(self, batch: BatchOutputs) -> Tensor:
+        """Scale of the given label's logit at the posterior's mean."""
+        mean, _ = self.gaussian(batch.features, batch.targets)
+        weights = mean.sigmoid().gather(1, batch.targets[:, None])[:, 0]
+        return weights if batch.trusted is None else torch.where(batch.trusted, 1.0, weights)

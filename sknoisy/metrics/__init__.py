@@ -1,0 +1,15 @@
+"""Metrics and scorers that do not need clean labels, or only those of trusted rows.
+
+======================================  =====================================================
+:func:`clid`                            cross-layer information divergence of features and
+                                        predictions
+:data:`clid_scorer`                     the same as a scorer, without labels
+:func:`trusted_accuracy_score`          accuracy on the rows of a clean mask
+:data:`trusted_accuracy`                the same as a scorer with a routed ``clean_mask``
+======================================  =====================================================
+"""
+
+from ._clid import clid, clid_scorer
+from ._trusted import trusted_accuracy, trusted_accuracy_score
+
+__all__ = ["clid", "clid_scorer", "trusted_accuracy", "trusted_accuracy_score"]

@@ -1,0 +1,146 @@
+"""The skorch net inside every estimator: skorch's life cycle around a short training loop."""
+
+from __future__ import annotations
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer
+from torch import Tensor
+
+from .callbacks.checkpoint_ensemble import cpu_state
+from .data import Batch, Batches, TrainingData
+from .exceptions import NonFiniteLossError
+
+__all__ = ["DeviceNet"]
+
+
+class DeviceNet(NeuralNet):
+    """A ``skorch.NeuralNet`` whose batches are index selections on the device.
+
+    It is fitted with a :class:`~sknoisy.data.TrainingData`. Against a stock net: no DataLoader for
+    data on the device, no transfer of the loss at each batch, callbacks are called only for the
+    events that they handle, and a callback may hand on the logits of a forward pass that it made
+    (:meth:`share_logits`).
+
+    Parameters
+    ----------
+    module, criterion, **kwargs
+        As in ``skorch.NeuralNet``.
+    order : torch.Generator or None, default=None
+        Draws the order of the rows.
+    """
+
+    def __init__(self, module, criterion, *, order: torch.Generator | None = None, **kwargs):
+        super().__init__(module, criterion, train_split=None, **kwargs)
+        self.order = order
+        self.interrupted_ = False
+
+    @property
+    def _default_callbacks(self):
+        return [("epoch_timer", EpochTimer())]
+
+    def initialize_callbacks(self):
+        """Build the callbacks and note who listens to what."""
+        super().initialize_callbacks()
+        self._listeners = {
+            event: [
+                getattr(cb, event)
+                for _, cb in self.callbacks_
+                if getattr(type(cb), event) is not getattr(Callback, event)
+            ]
+            for event in (
+                "on_train_begin",
+                "on_train_end",
+                "on_epoch_begin",
+                "on_epoch_end",
+                "on_batch_begin",
+                "on_batch_end",
+                "on_grad_computed",
+            )
+        }
+        return self
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call those callbacks that handle the event."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        for handle in self._listeners[method_name]:
+            handle(self, **cb_kwargs)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Drop what only training needs."""
+        self._shared_logits = self._finite_state = None
+
+    def get_dataset(self, X, y=None):
+        """Training data come as they are."""
+        return X
+
+    def get_iterator(self, dataset: TrainingData, training: bool = False):
+        """Batches in random order for training."""
+        return Batches(dataset, self.batch_size, self.order if training else None)
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Train; note an interruption, which skorch lets pass in silence."""
+        self._shared_logits: Tensor | None = None
+        self._finite_state = None
+        self.interrupted_ = False
+        try:
+            return super().fit_loop(X, y, epochs=epochs, **fit_params)
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """One epoch; losses stay on the device until its end."""
+        if iterator is None:
+            return
+        losses, sizes = [], []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+            losses.append(step["loss"])
+            sizes.append(len(batch[1]))
+        values = torch.stack(losses).double().cpu()
+        self._check_finite(values)
+        weights = torch.tensor(sizes, dtype=torch.float64)
+        self.history.record(prefix + "_loss", (values @ weights / weights.sum()).item())
+        self.history.record(prefix + "_batch_count", len(sizes))
+
+    def _check_finite(self, losses: Tensor) -> None:
+        bad = ~losses.isfinite()
+        if not bad.any():
+            self._finite_state = cpu_state(self.module_)
+            return
+        batch = int(bad.nonzero()[0])
+        rate = self.optimizer_.param_groups[0]["lr"]
+        raise NonFiniteLossError(
+            f"The training loss became {losses[batch].item()} in epoch {len(self.history)}, batch "
+            f"{batch + 1}, at learning rate {rate:g}. Lower lr, or check X for extreme values.",
+            self._finite_state,
+        )
+
+    def share_logits(self, logits: Tensor) -> None:
+        """Hand on logits of the coming batch, with their graph to the parameters."""
+        self._shared_logits = logits
+
+    def infer(self, x, **fit_params):
+        """Logits: those that were handed on, or a forward pass."""
+        logits, self._shared_logits = self._shared_logits, None
+        return self.module_(x) if logits is None else logits
+
+    def train_step(self, batch: Batch, **fit_params):
+        """One step of the optimiser."""
+        X, y = batch
+        if not self.module_.training:
+            self._set_training(True)
+        logits = self.infer(X)
+        self.criterion_.sample_weight = batch.sample_weight
+        loss = self.criterion_(logits, y)
+        self.optimizer_.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._listeners["on_grad_computed"]:
+            self.notify(
+                "on_grad_computed", named_parameters=self.get_all_learnable_params(), batch=batch
+            )
+        self.optimizer_.step()
+        return {"loss": loss.detach(), "y_pred": logits.detach()}

@@ -1,0 +1,166 @@
+"""The pre-activation residual network that PreActResNet and WideResNet are sizes of."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Three halvings of the largest network leave one pixel of eight.
+MIN_SIZE = 8
+
+
+def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+
+
+class PreActBlock(nn.Module):
+    """Two 3x3 convolutions, each after batch norm and ReLU, added to a shortcut ([1]_, Fig. 4e).
+
+    Where the shape changes, the shortcut is a 1x1 convolution of the first activation.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output.
+    stride : int, default=1
+        Stride of the first convolution and of the shortcut.
+    dropout : float, default=0.0
+        Dropout between the two convolutions ([2]_, section 2.4).
+
+    References
+    ----------
+    .. [1] He, Zhang, Ren & Sun (2016). Identity Mappings in Deep Residual Networks.
+    .. [2] Zagoruyko & Komodakis (2016). Wide Residual Networks.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, dropout: float = 0.0
+    ):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = _conv3x3(in_channels, out_channels, stride)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = _conv3x3(out_channels, out_channels)
+        self.shortcut: nn.Conv2d | None = None
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, in_channels, H, W) to (n, out_channels, H / stride, W / stride)."""
+        activation = F.relu(self.norm1(x))
+        shortcut = x if self.shortcut is None else self.shortcut(activation)
+        residual = self.conv1(activation)
+        residual = self.conv2(self.dropout(F.relu(self.norm2(residual))))
+        return residual + shortcut
+
+
+class PreActNetwork(nn.Module):
+    """Stem, stages of pre-activation blocks, batch norm, ReLU, global average pooling, linear.
+
+    The stem is one 3x3 convolution of stride 1; every stage but the first halves height and
+    width. Convolutions start as He et al. (2015) have it, with the variance of the fan-out.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the images.
+    n_classes : int
+        Number of logits.
+    stem_width : int
+        Channels after the stem.
+    widths : sequence of int
+        Channels of each stage.
+    n_blocks : int
+        Blocks per stage.
+    dropout : float, default=0.0
+        Dropout inside the blocks.
+
+    Attributes
+    ----------
+    fc : torch.nn.Linear
+        The last layer; its input are the penultimate features.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        n_classes: int,
+        *,
+        stem_width: int,
+        widths: Sequence[int],
+        n_blocks: int,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.in_channels = in_channels
+        self.stem = _conv3x3(in_channels, stem_width)
+        stages, channels = [], stem_width
+        for index, width in enumerate(widths):
+            blocks = []
+            for position in range(n_blocks):
+                stride = 2 if index > 0 and position == 0 else 1
+                blocks.append(PreActBlock(channels, width, stride, dropout))
+                channels = width
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.norm = nn.BatchNorm2d(channels)
+        self.fc = nn.Linear(channels, n_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Compute the last feature map.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_samples, in_channels, H, W), floating point
+            Images with H and W of 8 pixels or more.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, widths[-1], h, w)
+
+        Raises
+        ------
+        ValueError
+            If `x` has another shape, or too few pixels.
+        TypeError
+            If `x` is not of a floating-point dtype.
+        """
+        name = type(self).__name__
+        if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < MIN_SIZE:
+            raise ValueError(
+                f"{name} expects images of shape (n_samples, {self.in_channels}, H, W) with H "
+                f"and W >= {MIN_SIZE}, got {tuple(x.shape)}; move the channels to axis 1, set "
+                "in_channels, or enlarge the images."
+            )
+        if not x.is_floating_point():
+            raise TypeError(f"{name} expects floating-point images, got {x.dtype}; scale them.")
+        return F.relu(self.norm(self.stages(self.stem(x))))
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool what `forward_features` returned and map it to logits.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n_samples, widths[-1], h, w)
+        pre_logits : bool, default=False
+            Stop before the last layer and return the penultimate features.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_classes), or (n_samples, widths[-1])
+        """
+        # The mean has a deterministic backward pass on CUDA, adaptive pooling has not.
+        pooled = features.mean(dim=(2, 3))
+        return pooled if pre_logits else self.fc(pooled)
+
+    def get_classifier(self) -> nn.Linear:
+        """Return the last layer, `fc`."""
+        return self.fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits, (n_samples, n_classes), of images (n_samples, in_channels, H, W)."""
+        return self.forward_head(self.forward_features(x))
