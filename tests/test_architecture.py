@@ -122,7 +122,7 @@ def test_imports_point_downward():
         if (here := part(name)) is not None
         for target in internal_imports(name)
         if (there := part(target)) != here
-        if FLOOR_OF.get(there, len(FLOORS)) >= FLOOR_OF[here]
+        if FLOOR_OF.get(there, len(FLOORS)) >= FLOOR_OF.get(here, len(FLOORS))
     ]
     assert upward == []
 

@@ -245,6 +245,22 @@ def test_invalid_transition_matrices_are_refused(P, message):
         noise.from_transition([0, 1, 1, 0], P)
 
 
+class AlwaysZero(np.random.Generator):
+    """The least of all uniform draws, which falls on the first step of every distribution."""
+
+    def random(self, size=None):
+        return np.zeros(size)
+
+
+@pytest.mark.parametrize("by_sample", [False, True])
+def test_classes_of_probability_zero_are_never_drawn(by_sample):
+    P = np.array([[0, 1, 0], [0, 0, 1], [0, 0.5, 0.5]])
+    y = [0, 1, 2, 2]
+    zeros = AlwaysZero(np.random.PCG64())
+    result = noise.from_transition(y, P[y] if by_sample else P, random_state=zeros)
+    assert result.y.tolist() == [1, 2, 1, 1]
+
+
 def test_from_transition_does_not_share_memory():
     P = np.eye(2)
     result = noise.from_transition([0, 1], P)

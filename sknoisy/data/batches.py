@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .rows import ArrayRows, Rows
 
@@ -150,13 +150,32 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         if self.generator is not None and isinstance(self.data.rows, ArrayRows):
-            return iter(DataLoader(self.data, sampler=self.index(), batch_size=None))  # type: ignore[arg-type]
+            return iter(
+                DataLoader(self.data, sampler=_Order(self), batch_size=None, collate_fn=_as_it_is)
+            )
         return self._select()
 
     def _select(self) -> Iterator[Batch]:
         augment = self.generator is not None
         for index in self.index():
             yield self.data.take(index, augment=augment)
+
+
+class _Order(Sampler):
+    """A sampler of index tensors: one batch is one item of the data set."""
+
+    def __init__(self, batches: Batches):
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self.batches.index()
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 class EndlessBatches:

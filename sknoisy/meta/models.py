@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 __all__ = ["BatchOutputs", "MetaModel", "balance_weights"]
 
+_LEAST_MEAN = 1e-3
+
 
 class BatchOutputs(NamedTuple):
     """What the network says of a training batch; the meta model's input, without gradient.
@@ -72,11 +74,12 @@ def per_sample_loss(logits: Tensor, targets: Tensor) -> Tensor:
 def balance_weights(weights: Tensor, targets: Tensor, exponent: Tensor) -> Tensor:
     r"""Share a batch's weight out among its rows and given classes.
 
-    .. math:: w_i = v_i (n_c / S_c)^{e_c} / \sum_k v_k (n_{c(k)} / S_{c(k)})^{e_{c(k)}}
+    .. math:: w_i = v_i \bar v_{c(i)}^{-e_{c(i)}} / \sum_k v_k \bar v_{c(k)}^{-e_{c(k)}}
 
-    with :math:`n_c` rows and :math:`S_c` weight of the given class c = y_i in the batch. Exponent 0
-    normalises over the batch, as published; exponent 1 lets each given class keep its share of the
-    batch, whatever the weighting network says of the class as a whole.
+    with :math:`\bar v_c` the mean weight of the rows of given class c = y_i in the batch. Exponent
+    0 normalises over the batch, as published; exponent 1 lets each given class keep its share of
+    the batch, whatever the weighting network says of the class as a whole. A class's mean counts
+    as no less than a thousandth of the largest weight.
 
     Parameters
     ----------
@@ -92,13 +95,12 @@ def balance_weights(weights: Tensor, targets: Tensor, exponent: Tensor) -> Tenso
     balanced : Tensor of shape (n,)
         Of sum 1, or all 0 where all weights are 0. The sums are part of the gradient.
     """
-    n_classes = len(exponent)
-    if n_classes > 1:
-        zeros = weights.new_zeros(n_classes)
+    largest = weights.detach().amax()
+    weights = weights / torch.where(largest > 0, largest, 1.0)  # no underflow in the sums
+    if exponent.any():
+        zeros = weights.new_zeros(len(exponent))
         rows = zeros.index_add(0, targets, torch.ones_like(weights))
-        mass = zeros.index_add(0, targets, weights)
-        empty = mass <= 0  # the where keeps 0/0 out of the gradient
-        ratio = torch.where(empty, 1.0, rows / torch.where(empty, 1.0, mass))
-        weights = weights * (ratio**exponent)[targets]
+        mean = zeros.index_add(0, targets, weights) / rows.clamp(min=1)
+        weights = weights * (mean.clamp(min=_LEAST_MEAN) ** -exponent)[targets]
     total = weights.sum()
     return weights / torch.where(total > 0, total, 1.0)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dropout import Dropout
+
 # Three halvings of the largest network leave one pixel of eight.
 MIN_SIZE = 8
 
@@ -33,14 +35,12 @@ class PreActBlock(nn.Module):
     .. [2] Zagoruyko & Komodakis (2016). Wide Residual Networks.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, dropout: float = 0.0
-    ):
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dropout: float = 0.0):
         super().__init__()
         self.norm1 = nn.BatchNorm2d(in_channels)
         self.conv1 = _conv3x3(in_channels, out_channels, stride)
         self.norm2 = nn.BatchNorm2d(out_channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = _conv3x3(out_channels, out_channels)
         self.shortcut: nn.Conv2d | None = None
         if stride != 1 or in_channels != out_channels:
@@ -58,8 +58,9 @@ class PreActBlock(nn.Module):
 class PreActNetwork(nn.Module):
     """Stem, stages of pre-activation blocks, batch norm, ReLU, global average pooling, linear.
 
-    The stem is one 3x3 convolution of stride 1; every stage but the first halves height and
-    width. Convolutions start as He et al. (2015) have it, with the variance of the fan-out.
+    The stem is one 3x3 convolution of stride 1; every stage after the first halves height and
+    width. Convolutions start from He et al.'s normal distribution (2015, eq. 14: variance
+    2 / fan-out), the last layer as :class:`torch.nn.Linear` leaves it.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ class PreActNetwork(nn.Module):
         Channels of each stage.
     n_blocks : int
         Blocks per stage.
+    first_stride : int, default=1
+        Stride of the first stage.
     dropout : float, default=0.0
         Dropout inside the blocks.
 
@@ -90,19 +93,18 @@ class PreActNetwork(nn.Module):
         stem_width: int,
         widths: Sequence[int],
         n_blocks: int,
+        first_stride: int = 1,
         dropout: float = 0.0,
     ):
         super().__init__()
         self.in_channels = in_channels
         self.stem = _conv3x3(in_channels, stem_width)
-        stages, channels = [], stem_width
-        for index, width in enumerate(widths):
-            blocks = []
-            for position in range(n_blocks):
-                stride = 2 if index > 0 and position == 0 else 1
-                blocks.append(PreActBlock(channels, width, stride, dropout))
-                channels = width
+        stages, channels, stride = [], stem_width, first_stride
+        for width in widths:
+            blocks = [PreActBlock(channels, width, stride, dropout)]
+            blocks += [PreActBlock(width, width, 1, dropout) for _ in range(n_blocks - 1)]
             stages.append(nn.Sequential(*blocks))
+            channels, stride = width, 2
         self.stages = nn.Sequential(*stages)
         self.norm = nn.BatchNorm2d(channels)
         self.fc = nn.Linear(channels, n_classes)

@@ -1,4 +1,4 @@
-"""The network that an estimator takes when it is given none: rules on rows, columns and classes."""
+"""The network of an estimator that is given none: rules on rows, columns and classes."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from .dropout import Dropout
+
 __all__ = ["MLP"]
 
 
@@ -53,10 +55,10 @@ class MLP(nn.Module):
     ):
         super().__init__()
         self.n_features = n_features
-        layers: list[nn.Module] = [nn.Dropout(input_dropout)]
+        layers: list[nn.Module] = [Dropout(input_dropout)]
         width = n_features
         for next_width in hidden:
-            layers += [nn.Linear(width, next_width), nn.ReLU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(width, next_width), nn.ReLU(), Dropout(dropout)]
             width = next_width
         self.layers = nn.Sequential(*layers)
         self.fc = nn.Linear(width, n_classes)

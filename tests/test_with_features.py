@@ -1,0 +1,385 @@
+"""The wrapper that gives penultimate features and logits of any module."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+
+from sknoisy.networks import MLP, PreActResNet, WideResNet, WithFeatures
+
+
+class LSTMClassifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(5, 8, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.lstm(x)[0][:, -1])
+
+
+class TransformerClassifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.2, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.encoder(x).mean(1))
+
+
+class SharedLinear(nn.Module):
+    """One linear layer runs twice and last; a wider one was registered after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.first = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.fc(input=self.fc(self.first(x)).relu())
+
+
+class TimmResNet(nn.Module):
+    """timm's ResNet: forward_head pools, drops out, then stops or classifies."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 3)
+        self.bn1 = nn.BatchNorm2d(6)
+        self.drop_rate = 0.3
+        self.fc = nn.Linear(6, 4)
+
+    def get_classifier(self):
+        return self.fc
+
+    def forward_features(self, x):
+        return self.bn1(self.conv1(x)).relu()
+
+    def forward_head(self, x, pre_logits: bool = False):
+        x = F.dropout(x.mean((2, 3)), self.drop_rate, self.training)
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x):
+        return self.forward_head(self.forward_features(x))
+
+
+class TimmViT(TimmResNet):
+    """timm's VisionTransformer: tokens, of which the head takes the first, then normalises."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        self.patch_embed = nn.Conv2d(1, 8, 4, stride=4)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, 8))
+        self.blocks = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.fc_norm, self.head_drop = nn.LayerNorm(8), nn.Dropout(0.3)
+        self.head = nn.Linear(8, 4)
+
+    def get_classifier(self):
+        return self.head
+
+    def forward_features(self, x):
+        tokens = self.patch_embed(x).flatten(2).transpose(1, 2)
+        return self.blocks(torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], 1))
+
+    def forward_head(self, x, pre_logits: bool = False):
+        x = self.head_drop(self.fc_norm(x[:, 0]))
+        return x if pre_logits else self.head(x)
+
+
+class TimmConvolutionHead(TimmResNet):
+    """As timm's BiT: the classifier is a convolution of the pooled map."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Conv2d(6, 4, 1)
+
+    def forward_head(self, x, pre_logits: bool = False):
+        x = F.dropout(x.mean((2, 3), keepdim=True), self.drop_rate, self.training)
+        return x if pre_logits else self.fc(x).flatten(1)
+
+
+class TimmPair(TimmResNet):
+    """As timm's distilled transformers: two classifiers, of which the mean is taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc_dist = nn.Linear(6, 4)
+
+    def get_classifier(self):
+        return self.fc, self.fc_dist
+
+    def forward_head(self, x, pre_logits: bool = False):
+        x = F.dropout(x.mean((2, 3)), self.drop_rate, self.training)
+        return x if pre_logits else (self.fc(x) + self.fc_dist(x)) / 2
+
+
+class WithoutGetClassifier(TimmResNet):
+    get_classifier = property()  # hasattr says no
+
+
+class ScalesItsInput(TimmResNet):
+    """Overrides forward alone: timm's methods are not the whole of it."""
+
+    def forward(self, x):
+        return super().forward(x / 100)
+
+
+def group_norm_cnn():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.GroupNorm(2, 4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(36, 4),
+    )
+
+
+MODULES = {
+    "mlp": (lambda: MLP(6, 4, hidden=(16, 8), dropout=0.3, input_dropout=0.2), (6,)),
+    "small": (lambda: PreActResNet(1, 4, depth="small"), (1, 8, 8)),
+    "wide": (lambda: WideResNet(2, 4, depth=10, width=1, dropout=0.3), (2, 10, 8)),
+    "lstm": (LSTMClassifier, (7, 5)),
+    "transformer": (TransformerClassifier, (7, 8)),
+    "group norm": (group_norm_cnn, (1, 8, 8)),
+    "shared": (SharedLinear, (6,)),
+    "linear layer": (lambda: nn.Linear(6, 4), (6,)),
+    "log-softmax": (lambda: nn.Sequential(nn.Linear(6, 4), nn.LogSoftmax(1)), (6,)),
+    "timm ResNet": (TimmResNet, (1, 8, 8)),
+    "timm ViT": (TimmViT, (1, 8, 8)),
+    "timm convolution": (TimmConvolutionHead, (1, 8, 8)),
+    "timm pair": (TimmPair, (1, 8, 8)),
+    "no get_classifier": (WithoutGetClassifier, (1, 8, 8)),
+    "forward overridden": (ScalesItsInput, (1, 8, 8)),
+}
+# Where the last layer is not one nn.Linear whose output are the logits.
+OTHER_HEADS = {"log-softmax", "timm convolution", "timm pair"}
+FC_NAMES = {"group norm": "6", "linear layer": "", "timm ViT": "head"}
+# Dropout in a head that is called twice: the features come from other masks than the logits.
+TWO_HEAD_CALLS = {"timm convolution", "timm pair", "no get_classifier"}
+
+
+def make(name, n=6):
+    torch.manual_seed(0)
+    build, shape = MODULES[name]
+    return build(), torch.randn(n, *shape)
+
+
+def n_hooks(module):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules()) + len(
+        nn.modules.module._global_forward_hooks
+    )
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", MODULES)
+def test_logits_are_the_modules_own_and_features_give_them(name, training, grad):
+    module, x = make(name)
+    module.train(training)
+    wrapper = WithFeatures(module)
+    own = copy.deepcopy(module)
+    for seed in range(2):  # the first pass finds the layer, the second watches it
+        with torch.set_grad_enabled(grad):
+            torch.manual_seed(seed)
+            expected = own(x)
+            torch.manual_seed(seed)
+            features, logits = wrapper(x)
+        assert torch.equal(logits, expected)
+        assert features.shape[0] == 6
+        assert features.ndim == 2
+        if name not in OTHER_HEADS and not (training and name in TWO_HEAD_CALLS):
+            fc = module.get_submodule(FC_NAMES.get(name, "fc"))
+            assert torch.equal(F.linear(features, fc.weight, fc.bias), logits)
+    for (key, value), expected in zip(
+        module.state_dict().items(), own.state_dict().values(), strict=True
+    ):
+        assert torch.equal(value, expected), key  # BatchNorm saw each batch once
+    assert n_hooks(module) == 0
+
+
+@pytest.mark.parametrize("name", ["timm convolution", "timm pair", "no get_classifier"])
+def test_a_head_without_one_layer_for_its_features_is_called_twice(name):
+    module, x = make(name)
+    module.eval()
+    features, _ = WithFeatures(module)(x)
+    assert torch.equal(features, module.forward_features(x).mean((2, 3)))
+
+
+class Counting(nn.Module):
+    """A body that counts its forward passes, without and with timm's methods."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.fc, self.passes = nn.Linear(6, 5), nn.Linear(5, 4), 0
+
+    def forward_features(self, x):
+        self.passes += 1
+        return self.body(x)
+
+    def forward(self, x):
+        return self.fc(self.forward_features(x))
+
+
+class CountingTimm(Counting):
+    def forward_head(self, x, pre_logits=False):
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x):
+        return self.forward_head(self.forward_features(x))
+
+
+@pytest.mark.parametrize("cls", [Counting, CountingTimm])
+def test_each_call_is_one_forward_pass(cls):
+    module = cls()
+    wrapper = WithFeatures(module)
+    for calls in (1, 2, 3):
+        wrapper(torch.randn(2, 6))
+        assert module.passes == calls
+
+
+@pytest.mark.parametrize("name", ["mlp", "small", "lstm", "shared", "group norm", "timm ViT"])
+def test_functional_call_computes_with_the_parameters_it_is_given(name):
+    module, x = make(name)
+    module.eval()
+    wrapper = WithFeatures(module)
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    replaced = {f"module.{key}": value for key, value in other.named_parameters()}
+    assert replaced.keys() == dict(wrapper.named_parameters()).keys()
+    expected_features, expected = WithFeatures(other)(x)
+    for _ in range(2):  # finding the layer, watching it
+        features, logits = functional_call(wrapper, replaced, (x,))
+        assert torch.equal(logits, expected)
+        assert torch.equal(features, expected_features)
+    assert not torch.allclose(wrapper(x)[1], expected)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["mlp", "small", "wide", "group norm", "shared", "timm ResNet"])
+def test_tangents_of_dual_parameters_are_those_of_the_module_by_reverse_mode(name, training):
+    module, x = make(name)
+    wrapper = WithFeatures(module.double().train(training))
+    x = x.double()
+    parameters = dict(wrapper.named_parameters())
+    direction = {key: torch.randn_like(p) for key, p in parameters.items()}
+
+    def run(parameters):
+        torch.manual_seed(0)  # the same dropout masks
+        buffers = {key: buffer.clone() for key, buffer in wrapper.named_buffers()}
+        return functional_call(wrapper, {**parameters, **buffers}, (x,))
+
+    values, expected = torch.autograd.functional.jvp(
+        lambda *values: run(dict(zip(parameters, values, strict=True))),
+        tuple(parameters.values()),
+        tuple(direction.values()),
+    )
+    with forward_ad.dual_level():
+        duals = {k: forward_ad.make_dual(p, direction[k]) for k, p in parameters.items()}
+        outputs = [forward_ad.unpack_dual(output) for output in run(duals)]
+    torch.testing.assert_close([output.primal for output in outputs], list(values))
+    torch.testing.assert_close([output.tangent for output in outputs], list(expected))
+
+
+class Failing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.fails = nn.Linear(6, 4), True
+
+    def forward(self, x):
+        logits = self.fc(x)
+        if self.fails:
+            raise ArithmeticError("inside forward")
+        return logits
+
+
+def test_no_hook_stays_after_a_forward_that_raises():
+    module, x = Failing(), torch.randn(2, 6)
+    wrapper = WithFeatures(module)
+    with pytest.raises(ArithmeticError):  # while the layer is searched for
+        wrapper(x)
+    assert n_hooks(module) == 0
+    module.fails = False
+    features, _ = wrapper(x)
+    assert torch.equal(features, x)
+    module.fails = True
+    with pytest.raises(ArithmeticError):  # while it is watched
+        wrapper(x)
+    assert n_hooks(module) == 0
+
+
+@pytest.mark.parametrize("name", ["mlp", "small", "lstm", "transformer", "timm ViT"])
+@pytest.mark.parametrize("n_calls", [0, 1, 2])
+def test_copies_and_pickles_compute_the_same(name, n_calls):
+    module, x = make(name)
+    wrapper = WithFeatures(module.eval())
+    for _ in range(n_calls):
+        wrapper(x)
+    for twin in (copy.deepcopy(wrapper), pickle.loads(pickle.dumps(wrapper))):
+        for ours, theirs in zip(wrapper(x), twin(x), strict=True):
+            assert torch.equal(ours, theirs)
+        with torch.no_grad():
+            twin.module.get_parameter(next(iter(module.state_dict()))).zero_()
+        assert not torch.equal(twin(x)[0], wrapper(x)[0])
+    assert [f"module.{key}" for key in module.state_dict()] == list(wrapper.state_dict())
+    assert torch.equal(pickle.loads(pickle.dumps(module))(x), module(x))
+
+
+class Calls(nn.Module):
+    """Calls a function of itself and x; owns two linear layers."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.fc, self.other = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def test_features_of_a_layer_that_runs_on_each_token_are_flattened():
+    x = torch.randn(3, 5, 6)
+    features, logits = WithFeatures(Calls(lambda net, x: net.fc(x).mean(1)))(x)
+    assert torch.equal(features, x.reshape(3, 30))
+    assert logits.shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (lambda net, x: (net.fc(x), x), TypeError, "Calls returned tuple, not a tensor"),
+        (lambda net, x: net.fc(x)[:, 0], ValueError, r"Calls returned logits of shape \(3,\)"),
+        (lambda net, x: x[:, :4], ValueError, "Calls were not found: no nn.Linear ran.*timm"),
+        (lambda net, x: net.fc(torch.stack([x, x]))[-1], ValueError, r"\(2, 3, 6\), but .* 3 sam"),
+        (lambda net, x: net.fc(x[0]).expand(3, 4), ValueError, r"shape \(6,\), but"),
+    ],
+)
+def test_modules_without_one_row_of_features_per_sample_are_refused(function, error, message):
+    module = Calls(function)
+    with pytest.raises(error, match=message):
+        WithFeatures(module)(torch.randn(3, 6))
+    assert n_hooks(module) == 0
+
+
+def test_a_module_without_linear_layers_is_refused_with_the_cure():
+    convolutional = nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten())
+    with pytest.raises(ValueError, match=r"of Sequential .* forward_features\(x\)"):
+        WithFeatures(convolutional)(torch.randn(3, 1, 8, 8))
+
+
+def test_a_layer_that_no_longer_runs_is_not_replaced_by_another():
+    """Features of one layer in training and of another in prediction would not compare."""
+    module = Calls(lambda net, x: net.fc(x) if net.training else net.other(x))
+    wrapper = WithFeatures(module)
+    wrapper(torch.randn(3, 6))
+    with pytest.raises(ValueError, match="'fc' did not run"):
+        wrapper.eval()(torch.randn(3, 6))
