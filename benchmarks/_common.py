@@ -209,6 +209,13 @@ def spread(values: np.ndarray) -> str:
     return "-" if np.isnan(values).all() else f"{values.mean():.3f} ± {values.std():.3f}"
 
 
+def seconds_per_fit(rows: Sequence[Row]) -> str:
+    """Mean duration of a fit of each method, in one line."""
+    methods = dict.fromkeys(row["method"] for row in rows)
+    times = (f"{name} {column(rows, 'seconds', method=name).mean():.1f}" for name in methods)
+    return f"Seconds per fit: {', '.join(times)}."
+
+
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table with aligned columns."""
     cells = [list(header), *map(list, rows)]
@@ -221,6 +228,6 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def report(table: str, title: str = "") -> None:
+def report(title: str, table: str) -> None:
     """Print a table below its title."""
-    print(f"\n{title}\n\n{table}" if title else f"\n{table}")
+    print(f"\n{title}\n\n{table}")

@@ -128,7 +128,7 @@ def main() -> None:
     print(f"{machine()}, {torch.get_num_threads()} torch threads")
     title = f"MLP 128-128 on {args.rows:,} x {N_COLUMNS}, median of {args.repetitions} repetitions"
     header = ["", "seconds per epoch", "bare loops", f"whole fit of {args.epochs} epochs (s)"]
-    report(markdown(header, lines), title)
+    report(title, markdown(header, lines))
 
 
 if __name__ == "__main__":

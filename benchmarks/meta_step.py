@@ -162,7 +162,7 @@ def main() -> None:
     title = f"{args.model}, {args.device}, batches {args.batch_size} + {args.meta_batch_size}, "
     title += f"median of {args.repetitions} repetitions in turn"
     header = ["", "time (ms)", "plain steps", "peak memory above idle (MB)"]
-    report(markdown(header, lines), title)
+    report(title, markdown(header, lines))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def main() -> None:
         for line in summary(rows, setting, epochs)
     ]
     print(machine())
-    report(markdown(header, lines), f"Test accuracy, {args.seeds} seeds")
+    report(f"Test accuracy, {args.seeds} seeds", markdown(header, lines))
 
 
 if __name__ == "__main__":

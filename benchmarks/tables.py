@@ -29,6 +29,7 @@ from _common import (
     markdown,
     report,
     run_cells,
+    seconds_per_fit,
 )
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -124,12 +125,10 @@ def main() -> None:
     rows = run_cells(task, cells, n_jobs=args.n_jobs, csv_path=args.csv)
     print(machine())
     title = f"Accuracy on the clean test labels, {args.seeds} seeds"
-    report(means(rows, "table", tables), f"{title}, mean over the noises")
-    report(means(rows, "noise", list(RATES)), f"{title}, mean over the tables")
+    report(f"{title}, mean over the noises", means(rows, "table", tables))
+    report(f"{title}, mean over the tables", means(rows, "noise", list(RATES)))
     n_collapses = column(rows, "n_collapses", method="CLID-MU").sum()
-    seconds = {name: column(rows, "seconds", method=name).mean() for name in METHODS}
-    print(f"\nCollapse warnings: {n_collapses:.0f}. Seconds per fit:", end=" ")
-    print(", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
+    print(f"\nCollapse warnings: {n_collapses:.0f}. {seconds_per_fit(rows)}")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-def optimizer_class(optimizer: str | type) -> Any:
+def optimizer_class(optimizer: str | Callable) -> Any:
     """The torch optimiser behind a name."""
     return _OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
 

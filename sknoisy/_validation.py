@@ -14,7 +14,7 @@ from sklearn.utils.validation import (
 
 from .data import channel_axis
 
-__all__ = ["check_clean_mask", "check_sample_weight", "check_X", "encode_labels"]
+__all__ = ["check_X", "check_clean_mask", "check_sample_weight", "encode_labels"]
 
 
 def check_X(estimator, X, *, reset: bool):
@@ -153,8 +153,8 @@ def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np
     mask = np.asarray(clean_mask)
     if mask.dtype != bool:
         raise ValueError(
-            f"clean_mask must be boolean, True where the label is trusted; got dtype {mask.dtype}. "
-            "Turn indices into a mask: mask = numpy.zeros(len(y), bool); mask[indices] = True."
+            f"clean_mask must be boolean, True where the label is trusted; got dtype "
+            f"{mask.dtype}. Turn indices into a mask: mask = numpy.zeros(len(y), bool); mask[indices] = True."
         )
     if mask.shape != encoded.shape:
         raise ValueError(
@@ -164,7 +164,7 @@ def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np
     missing = np.setdiff1d(np.arange(len(classes)), encoded[mask])
     if len(missing):
         raise ValueError(
-            f"clean_mask holds no trusted row of class {classes[missing].tolist()}: trust at least "
-            "one row of each class, or pass clean_mask=None."
+            f"clean_mask holds no trusted row of class {classes[missing].tolist()}: trust at "
+            "least one row of each class, or pass clean_mask=None."
         )
     return mask

@@ -165,17 +165,15 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
     def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
         is_image = X.ndim == 4
-        standardize = self.standardize
-        if standardize == "auto":
-            standardize = is_image or self.module is None
+        by_default = is_image or self.module is None
+        standardize = by_default if self.standardize == "auto" else bool(self.standardize)
         self._scaling = InputScaling(standardize).fit(X)
         augment = ("flip+crop" if is_image else None) if self.augment == "auto" else self.augment
-        to_device = lambda a, dtype: None if a is None else torch.as_tensor(a, dtype=dtype).to(device)  # noqa: E731
         return TrainingData(
             make_rows(X, self._scaling, device, in_memory=fits_in_memory(X, device)),
-            to_device(encoded, torch.int64),
-            to_device(weights, torch.float32),
-            to_device(trusted, torch.bool),
+            torch.as_tensor(encoded, device=device),
+            None if weights is None else torch.as_tensor(weights, device=device).float(),
+            None if trusted is None else torch.as_tensor(trusted, device=device),
             resolve_augmentation(augment),
             torch.Generator(device).manual_seed(seed),
         )
@@ -298,12 +296,11 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
     def _proba(self, rows) -> Tensor:
         """Softmax of the summed logits of all members, as a mean, float64 on the CPU."""
-        total = 0
-        for state in self._states:
-            parts = self._outputs(self.net_.module_, state, rows)
-            total = total + torch.cat(list(parts))
-        assert isinstance(total, Tensor)
-        return (total / len(self._states)).softmax(dim=1)
+        logits = [
+            torch.cat(list(self._outputs(self.net_.module_, state, rows)))
+            for state in self._states
+        ]
+        return torch.stack(logits).mean(dim=0).softmax(dim=1)
 
     def _outputs(self, module: nn.Module, state: dict[str, Tensor], rows) -> Iterator[Any]:
         """What a module gives for all rows at another state, without touching its own."""

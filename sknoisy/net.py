@@ -34,6 +34,8 @@ class DeviceNet(NeuralNet):
         super().__init__(module, criterion, train_split=None, **kwargs)
         self.order = order
         self.interrupted_ = False
+        self._shared_logits: Tensor | None = None
+        self._finite_state: dict[str, Tensor] | None = None
 
     @property
     def _default_callbacks(self):
@@ -80,8 +82,7 @@ class DeviceNet(NeuralNet):
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train; note an interruption, which skorch lets pass in silence."""
-        self._shared_logits: Tensor | None = None
-        self._finite_state = None
+        self._shared_logits = self._finite_state = None
         self.interrupted_ = False
         try:
             return super().fit_loop(X, y, epochs=epochs, **fit_params)

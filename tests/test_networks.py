@@ -4,10 +4,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torch.func import jvp
+from torch.autograd import forward_ad
 
 from sknoisy.networks import MLP, Dropout, PreActResNet, WideResNet
+from sknoisy.networks._preactivation import PreActBlock
 
 
 def n_parameters(module):
@@ -115,14 +117,43 @@ def test_convolutions_start_with_the_variance_of_he(depth):
             assert abs(module.weight.var().item() - variance) < 4 * error
 
 
-def test_one_stage_adds_what_its_blocks_compute_to_the_shortcut():
-    """With the second convolutions at zero, blocks of one width are the identity."""
-    network = PreActResNet(1, 4, depth=32)
-    stage = network.stages[0]
-    for block in stage:
-        nn.init.zeros_(block.conv2.weight)
-    x = torch.randn(3, 16, 8, 8)
-    assert torch.equal(stage(x), x)
+@pytest.mark.parametrize(("width", "stride"), [(4, 1), (4, 2), (6, 1), (6, 2)])
+def test_block_is_that_of_identity_mappings(width, stride):
+    """He et al. (2016b), Figure 4e; a shortcut that changes the shape starts at the activation."""
+    torch.manual_seed(0)
+    block, x = PreActBlock(4, width, stride).eval(), torch.randn(3, 4, 9, 8)
+    for norm in (block.norm1, block.norm2):
+        for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            nn.init.uniform_(values, 0.5, 1.5)
+
+    def activate(norm, x):
+        mean, variance, scale, shift = (
+            values.reshape(-1, 1, 1)
+            for values in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        )
+        return ((x - mean) / (variance + norm.eps).sqrt() * scale + shift).clamp(min=0)
+
+    first = activate(block.norm1, x)
+    inner = F.conv2d(first, block.conv1.weight, stride=stride, padding=1)
+    expected = F.conv2d(activate(block.norm2, inner), block.conv2.weight, padding=1)
+    if (width, stride) == (4, 1):
+        assert block.shortcut is None
+        expected += x
+    else:
+        expected += F.conv2d(first, block.shortcut.weight, stride=stride)
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_block_drops_out_between_its_convolutions():
+    torch.manual_seed(0)
+    p, inputs = 0.3, []
+    block, x = PreActBlock(4, 4, dropout=p), torch.randn(50, 4, 8, 8)
+    block.conv2.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    block(x)
+    activation = F.relu(block.norm2(block.conv1(F.relu(block.norm1(x)))))
+    kept = (inputs[0] != 0)[activation > 0]
+    assert abs(kept.float().mean().item() - (1 - p)) < 4 * (p * (1 - p) / len(kept)) ** 0.5
+    torch.testing.assert_close(inputs[0], (inputs[0] != 0) * activation / (1 - p))
 
 
 def test_images_that_do_not_fit_are_refused():
@@ -157,8 +188,9 @@ def test_dropout_derivative_in_both_modes_is_the_mask():
 
     mask = replay(torch.ones_like(x))
     torch.testing.assert_close(mask.unique(), torch.tensor([0, 1 / 0.6]))
-    output, moved = jvp(replay, (x.detach(),), (tangent,))
-    assert torch.equal(output, x * mask)
-    assert torch.equal(moved, tangent * mask)
+    with forward_ad.dual_level():
+        output = forward_ad.unpack_dual(replay(forward_ad.make_dual(x, tangent)))
+    assert torch.equal(output.primal, x * mask)
+    assert torch.equal(output.tangent, tangent * mask)
     (grad,) = torch.autograd.grad(replay(x), x, tangent)
     assert torch.equal(grad, tangent * mask)

@@ -130,6 +130,22 @@ class ScalesItsInput(TimmResNet):
         return super().forward(x / 100)
 
 
+def scales_its_input_by_a_hook():
+    module = TimmResNet()
+    module.register_forward_pre_hook(scale)
+    return module
+
+
+def scale(module, args):
+    return (args[0] / 100,)
+
+
+def scales_its_input_by_an_attribute():
+    module = TimmResNet()
+    module.forward = lambda x: TimmResNet.forward(module, x / 100)
+    return module
+
+
 def group_norm_cnn():
     return nn.Sequential(
         nn.Conv2d(1, 4, 3),
@@ -158,6 +174,8 @@ MODULES = {
     "timm pair": (TimmPair, (1, 8, 8)),
     "no get_classifier": (WithoutGetClassifier, (1, 8, 8)),
     "forward overridden": (ScalesItsInput, (1, 8, 8)),
+    "forward hook": (scales_its_input_by_a_hook, (1, 8, 8)),
+    "forward attribute": (scales_its_input_by_an_attribute, (1, 8, 8)),
 }
 # Where the last layer is not one nn.Linear whose output are the logits.
 OTHER_HEADS = {"log-softmax", "timm convolution", "timm pair"}
@@ -173,9 +191,8 @@ def make(name, n=6):
 
 
 def n_hooks(module):
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules()) + len(
-        nn.modules.module._global_forward_hooks
-    )
+    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
+    return own + len(nn.modules.module._global_forward_hooks)
 
 
 @pytest.mark.parametrize("grad", [True, False])
@@ -183,9 +200,10 @@ def n_hooks(module):
 @pytest.mark.parametrize("name", MODULES)
 def test_logits_are_the_modules_own_and_features_give_them(name, training, grad):
     module, x = make(name)
+    own, _ = make(name)
     module.train(training)
-    wrapper = WithFeatures(module)
-    own = copy.deepcopy(module)
+    own.train(training)
+    wrapper, hooks_before = WithFeatures(module), n_hooks(module)
     for seed in range(2):  # the first pass finds the layer, the second watches it
         with torch.set_grad_enabled(grad):
             torch.manual_seed(seed)
@@ -202,7 +220,7 @@ def test_logits_are_the_modules_own_and_features_give_them(name, training, grad)
         module.state_dict().items(), own.state_dict().values(), strict=True
     ):
         assert torch.equal(value, expected), key  # BatchNorm saw each batch once
-    assert n_hooks(module) == 0
+    assert n_hooks(module) == hooks_before
 
 
 @pytest.mark.parametrize("name", ["timm convolution", "timm pair", "no get_classifier"])
@@ -293,13 +311,13 @@ def test_tangents_of_dual_parameters_are_those_of_the_module_by_reverse_mode(nam
 class Failing(nn.Module):
     def __init__(self):
         super().__init__()
-        self.fc, self.fails = nn.Linear(6, 4), True
+        self.first, self.fc, self.fails = nn.Linear(6, 5), nn.Linear(5, 4), True
 
     def forward(self, x):
-        logits = self.fc(x)
+        hidden = self.first(x)
         if self.fails:
             raise ArithmeticError("inside forward")
-        return logits
+        return self.fc(hidden)
 
 
 def test_no_hook_stays_after_a_forward_that_raises():
@@ -310,7 +328,7 @@ def test_no_hook_stays_after_a_forward_that_raises():
     assert n_hooks(module) == 0
     module.fails = False
     features, _ = wrapper(x)
-    assert torch.equal(features, x)
+    assert torch.equal(features, module.first(x))
     module.fails = True
     with pytest.raises(ArithmeticError):  # while it is watched
         wrapper(x)
@@ -351,6 +369,19 @@ def test_features_of_a_layer_that_runs_on_each_token_are_flattened():
     features, logits = WithFeatures(Calls(lambda net, x: net.fc(x).mean(1)))(x)
     assert torch.equal(features, x.reshape(3, 30))
     assert logits.shape == (3, 4)
+
+
+def test_layers_that_are_not_the_modules_own_do_not_count():
+    foreign = nn.Linear(6, 2)
+
+    def function(net, x):
+        logits = net.fc(x)
+        foreign(2 * x)
+        return logits
+
+    x = torch.randn(3, 6)
+    features, _ = WithFeatures(Calls(function))(x)
+    assert torch.equal(features, x)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ __all__ = ["draw_rows", "evaluate", "take"]
 def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
     """Rows of a training set on the net's device: a pair (X, y)."""
     if isinstance(dataset, TrainingData):
-        return dataset.take(index, augment=augment)  # type: ignore[return-value]
+        X, y = dataset.take(index, augment=augment)
+        return X, y
     X, y = default_collate([dataset[int(i)] for i in index])
     return to_device(to_tensor(X, net.device), net.device), to_tensor(y, net.device)
 

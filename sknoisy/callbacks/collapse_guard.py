@@ -64,8 +64,9 @@ class CollapseGuard(Callback):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget the reference."""
         self.n_recoveries_ = 0
-        self._index = None
-        self._reference = None
+        self._index: Tensor | None = None
+        self._reference: tuple[float, Tensor] | None = None
+        self._good: tuple[dict, dict | None] = ({}, None)
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         """Compare with the reference, recover if need be."""
@@ -75,10 +76,10 @@ class CollapseGuard(Callback):
             self._index = torch.as_tensor(rows, device=net.device)
         if len(net.history) < self.n_reference_epochs:
             return
-        information, mass = self._predictions(net, dataset_train)
+        information, mass = self._predictions(net, dataset_train, self._index)
         if self._reference is None:
             self._reference = information, mass
-        trouble = self._trouble(information, mass)
+        trouble = self._trouble(information, mass, *self._reference)
         if trouble is None:
             self._keep(net)
         else:
@@ -86,18 +87,24 @@ class CollapseGuard(Callback):
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Forget the data and the kept states."""
-        self._index = self._reference = self._good = None
+        self._index = self._reference = None
+        self._good = ({}, None)
 
-    def _predictions(self, net, dataset) -> tuple[float, Tensor]:
+    def _predictions(self, net, dataset, index: Tensor) -> tuple[float, Tensor]:
         """Mutual information of row and prediction, and mean probability of each class."""
-        batches = evaluate(net, dataset, self._index, batch_size=4096)
+        batches = evaluate(net, dataset, index, batch_size=4096)
         proba = torch.cat([logits for _, logits, _ in batches]).double().softmax(dim=1)
         mean = proba.mean(dim=0)
         information = _entropy(mean) - _entropy(proba).mean()
         return information.item(), mean.cpu()
 
-    def _trouble(self, information: float, mass: Tensor) -> str | None:
-        reference_information, reference_mass = self._reference
+    def _trouble(
+        self,
+        information: float,
+        mass: Tensor,
+        reference_information: float,
+        reference_mass: Tensor,
+    ) -> str | None:
         if not information >= self.tolerance * reference_information:
             return "the predictions became nearly constant"
         lost = (reference_mass >= 0.5 / len(mass)) & (mass < self.tolerance * reference_mass)
@@ -125,8 +132,8 @@ class CollapseGuard(Callback):
             meta.reset_optimizer(rate)
             cure = f"meta_lr continues at {rate:g}; pass a lower meta_lr"
         warnings.warn(
-            f"Epoch {len(net.history)}: {trouble}. The network was set back to the last good epoch "
-            f"({cure} to avoid this).",
+            f"Epoch {len(net.history)}: {trouble}. The network was set back to the last good "
+            f"epoch ({cure} to avoid this).",
             CollapseWarning,
             stacklevel=2,
         )

@@ -22,6 +22,8 @@ from ._evaluation import draw_rows, evaluate, take
 
 __all__ = ["MetaUpdate"]
 
+_WEIGH_ROWS = 1024  # rows per forward pass
+
 
 class MetaUpdate(Callback):
     """Train a meta model beside the network and let it guide the training loss.
@@ -84,7 +86,7 @@ class MetaUpdate(Callback):
         self,
         meta_model: MetaModel | Callable[..., MetaModel] = WNet,
         objective: Callable[..., Tensor] | None = None,
-        gradient: Callable[..., Any] | None = None,
+        gradient: Any = None,
         *,
         meta_rows: Any = 1000,
         meta_lr: float = 0.1,
@@ -199,6 +201,19 @@ class MetaUpdate(Callback):
             self._after.restore()
             self._after = None
 
+    def weigh_rows(self, net, dataset) -> np.ndarray:
+        """What the meta model says of each row's label, in [0, 1], shape (n_samples,)."""
+        parts = torch.arange(len(dataset), device=net.device).split(_WEIGH_ROWS)
+        trusted = getattr(dataset, "trusted", None)
+        weights = []
+        for part in parts:
+            features, logits, y = next(evaluate(net, dataset, part, _WEIGH_ROWS))
+            flags = None if trusted is None else trusted[part]
+            outputs = BatchOutputs(logits, features, y, trusted=flags)
+            with torch.no_grad():
+                weights.append(self.meta_model_.sample_weight(outputs).double().cpu())
+        return torch.cat(weights).numpy()
+
     def on_epoch_end(self, net, **kwargs):
         """Record the mean meta loss of the epoch."""
         if self._meta_losses:
@@ -208,7 +223,7 @@ class MetaUpdate(Callback):
         """Forget the data: a fitted net is pickled without them."""
         for name in ("_dataset", "_meta_batches", "_network", "_after", "_meta_losses"):
             setattr(self, name, None)
-        self.meta_optimizer_ = None
+        del self.meta_optimizer_
 
     def _problem(self, net, batch) -> MetaProblem:
         X, y = batch

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .augment import Augmentation
 from .rows import ArrayRows, Rows
 
 __all__ = ["Batch", "Batches", "EndlessBatches", "TrainingData"]
-
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Batch(tuple):
@@ -22,22 +22,22 @@ class Batch(tuple):
 
     Attributes
     ----------
-    index : Tensor of shape (n,)
-        Rows of the training data, int64.
+    rows : Tensor of shape (n,)
+        Where the rows stand in the training data, int64.
     sample_weight : Tensor of shape (n,) or None
         The user's weights, of mean 1 over the training data.
     trusted : Tensor of shape (n,) or None
         True where the user vouches for the label.
     """
 
-    index: Tensor
+    rows: Tensor
     sample_weight: Tensor | None
     trusted: Tensor | None
 
-    def __new__(cls, X, y, index, sample_weight=None, trusted=None) -> Batch:
+    def __new__(cls, X, y, rows, sample_weight=None, trusted=None) -> Batch:
         """Make the pair and hang the rest on it."""
         batch = super().__new__(cls, (X, y))
-        batch.index, batch.sample_weight, batch.trusted = index, sample_weight, trusted
+        batch.rows, batch.sample_weight, batch.trusted = rows, sample_weight, trusted
         return batch
 
 
@@ -141,7 +141,9 @@ class Batches:
         """Index tensors of one epoch."""
         n = len(self.data)
         order = (
-            torch.arange(n) if self.generator is None else torch.randperm(n, generator=self.generator)
+            torch.arange(n)
+            if self.generator is None
+            else torch.randperm(n, generator=self.generator)
         ).to(self.data.device)
         starts = range(0, len(self) * self.batch_size, self.batch_size)
         for start in starts:
@@ -174,7 +176,7 @@ class _Order(Sampler):
         return len(self.batches)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

@@ -114,7 +114,7 @@ class StatelessModule:
             # Fused attention and mkldnn's LSTM have no forward-mode derivative.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self._has_lstm and x.device.type == "cpu":
-                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+                stack.enter_context(_without_mkldnn())
             stack.enter_context(forward_ad.dual_level())
             dual = dict(self.parameters)
             for name, tangent in direction.items():
@@ -139,3 +139,14 @@ class StatelessModule:
             with random_state.replay():
                 logits.append(self(moved, x)[1])
         return (logits[0] - logits[1]) / (2 * step)
+
+
+@contextlib.contextmanager
+def _without_mkldnn() -> Iterator[None]:
+    """``torch.backends.mkldnn.flags(enabled=False)``, which warns where there is no Intel GPU."""
+    enabled = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = enabled

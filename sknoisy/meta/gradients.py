@@ -10,6 +10,7 @@ Notation: network parameters w, meta parameters theta, guidance :math:`\phi(\the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -44,7 +45,7 @@ class MetaProblem(NamedTuple):
 
     network: StatelessModule
     meta_model: MetaModel
-    objective: object
+    objective: Callable[..., Tensor]
     x: Tensor
     targets: Tensor
     meta_x: Tensor
@@ -113,13 +114,11 @@ class ForwardGradient:
         virtual = self._virtual_parameters(problem, logits, guidance)
         meta_loss, direction = _meta_direction(problem, virtual)
         del virtual
-        if not self.share_forward:
-            logits = None
         with random_state.replay():  # the same dropout masks as in the first pass
             tangent = problem.network.logits_tangent(direction, problem.x)
         meta_derivative = -problem.lr * _loss_tangent(problem, outputs, tangent, guidance)
         gradients = _gradients(problem, outputs, meta_derivative)
-        return MetaStep(gradients, meta_loss, outputs, logits)
+        return MetaStep(gradients, meta_loss, outputs, logits if self.share_forward else None)
 
     def _virtual_parameters(
         self, problem: MetaProblem, logits: Tensor, guidance: Tensor

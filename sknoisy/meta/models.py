@@ -71,15 +71,15 @@ def per_sample_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets, reduction="none")
 
 
-def balance_weights(weights: Tensor, targets: Tensor, exponent: Tensor) -> Tensor:
+def balance_weights(weights: Tensor, targets: Tensor, exponent: Tensor | None) -> Tensor:
     r"""Share a batch's weight out among its rows and given classes.
 
     .. math:: w_i = v_i \bar v_{c(i)}^{-e_{c(i)}} / \sum_k v_k \bar v_{c(k)}^{-e_{c(k)}}
 
-    with :math:`\bar v_c` the mean weight of the rows of given class c = y_i in the batch. Exponent
-    0 normalises over the batch, as published; exponent 1 lets each given class keep its share of
-    the batch, whatever the weighting network says of the class as a whole. A class's mean counts
-    as no less than a thousandth of the largest weight.
+    with :math:`\bar v_c` the mean weight of the rows of given class c = y_i, as a share of the
+    largest weight in the batch. Exponent 0 normalises over the batch, as published; exponent 1
+    lets each given class keep its share of the batch, whatever the weighting network says of the
+    class as a whole. A class's mean counts as no less than a thousandth of the largest weight.
 
     Parameters
     ----------
@@ -87,17 +87,17 @@ def balance_weights(weights: Tensor, targets: Tensor, exponent: Tensor) -> Tenso
         Weights v in [0, 1].
     targets : Tensor of shape (n,)
         Encoded given labels.
-    exponent : Tensor of shape (n_classes,)
-        Exponents e in [0, 1].
+    exponent : Tensor of shape (n_classes,) or None
+        Exponents e in [0, 1]; None stands for zeros.
 
     Returns
     -------
     balanced : Tensor of shape (n,)
         Of sum 1, or all 0 where all weights are 0. The sums are part of the gradient.
     """
-    largest = weights.detach().amax()
+    largest = weights.amax()
     weights = weights / torch.where(largest > 0, largest, 1.0)  # no underflow in the sums
-    if exponent.any():
+    if exponent is not None:
         zeros = weights.new_zeros(len(exponent))
         rows = zeros.index_add(0, targets, torch.ones_like(weights))
         mean = zeros.index_add(0, targets, weights) / rows.clamp(min=1)

@@ -78,12 +78,11 @@ class CLIDObjective:
     True
     """
 
-    needs_targets = False
-
     def __init__(self, temperature: float = 0.5):
         self.temperature = temperature
 
     def __call__(self, features: Tensor, logits: Tensor, targets: Tensor | None = None) -> Tensor:
+        """CLID of the batch, scalar."""
         return cross_layer_divergence(features, logits.softmax(dim=1), self.temperature).mean()
 
 
@@ -99,9 +98,8 @@ class CrossEntropyObjective:
     1.3863
     """
 
-    needs_targets = True
-
     def __call__(self, features: Tensor | None, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy, scalar."""
         return F.cross_entropy(logits, targets)
 
 
@@ -116,7 +114,6 @@ class MAEObjective:
     0.75
     """
 
-    needs_targets = True
-
     def __call__(self, features: Tensor | None, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean absolute error of the given class, scalar."""
         return 1 - logits.softmax(dim=1).gather(1, targets[:, None]).mean()

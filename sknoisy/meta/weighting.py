@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -42,18 +42,23 @@ class WNet(MetaModel):
         super().__init__()
         self.hidden = nn.Linear(1, n_hidden)
         self.output = nn.Linear(n_hidden, 1)
-        self.register_buffer("exponent", torch.as_tensor(exponent, dtype=torch.float32))
+        exponents = torch.as_tensor(exponent, dtype=torch.float32)
+        self.exponent: Tensor | None
+        self.register_buffer("exponent", exponents if exponents.any() else None)
 
     def weigh(self, losses: Tensor) -> Tensor:
         """Weights v in (0, 1) of the given per-sample losses, shape (n,)."""
-        return self.output(F.relu(self.hidden(losses[:, None]))).sigmoid()[:, 0]
+        hidden = F.relu(self.hidden(losses[:, None]))
+        return self.output(hidden).sigmoid()[:, 0]
 
     def forward(self, batch: BatchOutputs) -> Tensor:
         """Normalised weights of the rows of a batch, times the user's sample weights."""
         weights = self.weigh(per_sample_loss(batch.logits, batch.targets))
         if batch.trusted is not None:
             weights = torch.where(batch.trusted, 1.0, weights)
-        exponent = self.exponent.to(weights).expand(batch.logits.shape[1])
+        exponent = self.exponent
+        if exponent is not None:
+            exponent = exponent.to(weights).expand(batch.logits.shape[1])
         weights = balance_weights(weights, batch.targets, exponent)
         return weights if batch.sample_weight is None else weights * batch.sample_weight
 
@@ -127,7 +132,7 @@ class VRI(MetaModel):
         n_embedding: int = 64,
         hidden: tuple[int, ...] = (1024, 512, 512),
         kl_weight: float = 0.01,
-        kl_mode: Literal["inner", "outer"] = "inner",
+        kl_mode: str = "inner",
     ):
         super().__init__()
         if kl_mode not in ("inner", "outer"):
@@ -136,7 +141,7 @@ class VRI(MetaModel):
         self.embedding = nn.Embedding(n_classes, n_embedding)
         widths = (n_features + n_embedding, *hidden)
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(widths, widths[1:], strict=False):
+        for n_in, n_out in pairwise(widths):
             layers += [nn.Linear(n_in, n_out), nn.Tanh()]
         self.body = nn.Sequential(*layers)
         self.mean = nn.Linear(widths[-1], n_classes)

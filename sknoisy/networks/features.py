@@ -42,8 +42,8 @@ class WithFeatures(nn.Module):
 
     Notes
     -----
-    A subclass that overrides ``forward`` alone is not asked: its ``forward`` may do more than
-    timm's methods, which it inherits.
+    A module that overrides ``forward`` but inherits timm's methods, or that carries forward hooks
+    of its own, is not asked: a call of it may do more than these methods.
 
     The linear layer that ran last is not always the one that makes the logits: a convolution may,
     after linear layers in squeeze-and-excitation blocks. Such a module needs timm's methods.
@@ -116,16 +116,18 @@ class WithFeatures(nn.Module):
         """Run the module, find the linear layer that ran last and remember its name."""
         names = {layer: name for name, layer in self.module.named_modules()}
         features: Tensor | None = None
+        last: str | None = None
 
         def record(layer: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
-            nonlocal features
+            nonlocal features, last
             if isinstance(layer, nn.Linear) and layer in names:
-                features, self._last_linear = _input(args, kwargs), names[layer]
+                features, last = _input(args, kwargs), names[layer]
 
         # One hook for all modules, for one pass: hooks on the layers themselves would switch off
         # the fast path of nn.TransformerEncoderLayer, and this pass would differ from later ones.
         with register_module_forward_hook(record, with_kwargs=True):
             logits = self.module(x)
+        self._last_linear = last  # not before: a pass that raises may stop at an earlier layer
         return features, logits
 
     def _watch(self, x: Any, name: str) -> tuple[Tensor | None, Tensor]:
@@ -174,7 +176,9 @@ class WithFeatures(nn.Module):
 
 
 def _follows_timm(module: nn.Module) -> bool:
-    """Whether forward is forward_head(forward_features(x)), as far as the classes tell."""
+    """Whether a call is forward_head(forward_features(x)), as far as the module tells."""
+    if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
+        return False
 
     def age(method: str) -> int | None:
         """Position in the method resolution order of the class that defines `method`."""
