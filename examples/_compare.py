@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-import numpy as np
+from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from sknoisy import CLIDMUClassifier
 from sknoisy.callbacks import EpochProgress
-
-matplotlib.use("Agg")  # draws into files, without a screen
-from matplotlib import pyplot as plt  # noqa: E402
 
 
 def compare(X, y, X_test, y_test, wrong, **params) -> CLIDMUClassifier:
@@ -35,7 +32,10 @@ def compare(X, y, X_test, y_test, wrong, **params) -> CLIDMUClassifier:
     clf : CLIDMUClassifier
         The one trained by CLID-MU.
     """
-    switches = {"cross-entropy": {"meta": False, "n_ensemble": 0}, "CLID-MU": {}}
+    switches: dict[str, dict[str, Any]] = {
+        "cross-entropy": {"meta": False, "n_ensemble": 0},
+        "CLID-MU": {},
+    }
     lines = []
     for name, switch in switches.items():
         clf = CLIDMUClassifier(**params, **switch, callbacks=[EpochProgress(name)])
@@ -62,12 +62,13 @@ def draw_suspects(clf, X, y, wrong, path: Path, **imshow) -> None:
     path : Path
         Picture to write.
     **imshow
-        Arguments of :func:`matplotlib.pyplot.imshow`.
+        Arguments of :func:`matplotlib.axes.Axes.imshow`.
     """
     suspects = clf.clean_proba_.argsort()[:20]
     predicted = clf.predict(X[suspects])
     images = X[suspects] if X.ndim > 2 else X[suspects].reshape(20, 8, 8)
-    figure, axes = plt.subplots(4, 5, figsize=(9, 9), layout="constrained")
+    figure = Figure(figsize=(9, 9), layout="constrained")  # without pyplot no screen is needed
+    axes = figure.subplots(4, 5)
     for ax, image, given, guess in zip(axes.flat, images, y[suspects], predicted, strict=True):
         ax.imshow(image, **imshow)
         ax.set_title(f"given {given}\npredicted {guess}", fontsize=10)
@@ -76,5 +77,4 @@ def draw_suspects(clf, X, y, wrong, path: Path, **imshow) -> None:
     figure.suptitle(found)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-    plt.close(figure)
     print(f"\n{found}: see {path}")

@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ __all__ = [
     "build_scheduler",
     "check_logits",
     "optimizer_class",
+    "optimizer_settings",
     "resolve_device",
     "seeded",
 ]
@@ -46,22 +48,36 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If a CUDA device is asked for and there is none.
+        If torch does not know the device or cannot use it here.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    resolved = torch.device(device)
-    if resolved.type == "cuda" and not torch.cuda.is_available():
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
             f"device={device!r} was asked for, but torch {torch.__version__} sees no CUDA device. "
             'Pass device="auto" or "cpu", or install a CUDA build of torch.'
         )
-    return resolved
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch raises either
+        raise ValueError(
+            f"device={device!r} cannot be used: {str(error).splitlines()[0]}. Pass "
+            'device="auto", "cpu" or "cuda".'
+        ) from error
 
 
 def optimizer_class(optimizer: str | Callable) -> Any:
     """The torch optimiser behind a name."""
     return _OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+
+
+def optimizer_settings(optimizer: str | Callable, weight_decay: float) -> dict[str, float]:
+    """What an optimiser is given unless the user says otherwise; some take no weight decay."""
+    settings = {"weight_decay": weight_decay}
+    if optimizer == "sgd":
+        settings["momentum"] = 0.9
+    known = inspect.signature(optimizer_class(optimizer)).parameters
+    return {name: value for name, value in settings.items() if name in known}
 
 
 def build_scheduler(lr_schedule: str | Callable, lr: float, max_epochs: int) -> list[tuple]:
@@ -71,8 +87,13 @@ def build_scheduler(lr_schedule: str | Callable, lr: float, max_epochs: int) -> 
     if lr_schedule == "cosine":  # to a fiftieth, as the published 0.05 to 0.001
         policy: Any = LRScheduler(CosineAnnealingLR, T_max=max_epochs, eta_min=lr / 50)
     else:
-        policy = LRScheduler(lr_schedule)
+        policy = LRScheduler(partial(_call_schedule, lr_schedule))
     return [("lr_schedule", policy)]
+
+
+def _call_schedule(lr_schedule: Callable, optimizer: torch.optim.Optimizer, last_epoch: int):
+    """Call a user's schedule with the optimiser alone, where skorch adds ``last_epoch``."""
+    return lr_schedule(optimizer)
 
 
 def build_module(

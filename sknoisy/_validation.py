@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse
 from sklearn.utils import check_array
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
+    _check_feature_names,
     _check_sample_weight,
     column_or_1d,
     validate_data,
@@ -42,6 +44,11 @@ def check_X(estimator, X, *, reset: bool):
             f"Found array with dim 3, of shape {tuple(shape)}: X must be a table (n, d) or images "
             "(n, H, W, C) or (n, C, H, W). Give grey images a channel axis, X[..., None]."
         )
+    if not reset and estimator.image_shape_ is not None:
+        raise ValueError(
+            f"X has shape {np.shape(X)}, but {type(estimator).__name__} was fitted on images of "
+            f"shape {estimator.image_shape_}."
+        )
     X = validate_data(
         estimator,
         X,
@@ -53,11 +60,6 @@ def check_X(estimator, X, *, reset: bool):
     )
     if reset:
         estimator.image_shape_ = None
-    elif estimator.image_shape_ is not None:
-        raise ValueError(
-            f"X has shape {X.shape}, but {type(estimator).__name__} was fitted on images of shape "
-            f"{estimator.image_shape_}."
-        )
     return X.tocsr() if scipy.sparse.issparse(X) else X
 
 
@@ -73,12 +75,18 @@ def _check_images(estimator, X, *, reset: bool) -> np.ndarray:
     shape = X.shape[1:]
     if reset:
         channel_axis(X.shape)
+        _check_feature_names(estimator, X, reset=True)  # forgets those of an earlier fit
         estimator.image_shape_ = shape
         estimator.n_features_in_ = int(np.prod(shape))
     elif estimator.image_shape_ != shape:
+        fitted = (
+            "tables"
+            if estimator.image_shape_ is None
+            else f"images of shape {estimator.image_shape_}"
+        )
         raise ValueError(
             f"X holds images of shape {shape}, but {type(estimator).__name__} was fitted on "
-            f"{'tables' if estimator.image_shape_ is None else estimator.image_shape_}."
+            f"{fitted}."
         )
     return X
 
@@ -104,23 +112,34 @@ def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]
         raise ValueError(
             f"This {name} estimator requires y to be passed, but the target y is None."
         )
+    if hasattr(y, "to_numpy"):  # else pandas' nullable integers would become floats
+        y = y.to_numpy()
     y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError("Input y contains NaN or infinity: every row needs a label.")
-    if y.dtype == object and any(label is None or label != label for label in y):
-        raise ValueError("Input y contains None or NaN: every row needs a label.")
+    if y.dtype == object:
+        _check_objects(y)
     check_classification_targets(y)
     if len(y) != n_samples:
         raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: {[n_samples, len(y)]}"
+            f"Found input variables with inconsistent numbers of samples: {[n_samples, len(y)]}. "
+            "Pass one label for each row of X."
         )
     classes, encoded = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"{name} can't be fitted on one class: y holds only {classes[0]!r} "
+            f"{name} can't be fitted on one class: y holds only {classes.tolist()[0]!r} "
             f"(number of samples={len(y)}). Pass labels of at least 2 classes."
         )
     return classes, encoded.astype(np.int64)
+
+
+def _check_objects(y: np.ndarray) -> None:
+    if any(label is None or is_scalar_nan(label) or is_pandas_na(label) for label in y):
+        raise ValueError("Input y contains None or NaN: every row needs a label.")
+    if len({isinstance(label, str) for label in y}) > 1:
+        types = sorted({type(label).__name__ for label in y})
+        raise TypeError(f"y mixes labels of the types {types}: convert them to one type.")
 
 
 def check_sample_weight(sample_weight, X) -> np.ndarray | None:
@@ -150,11 +169,12 @@ def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np
     """
     if clean_mask is None:
         return None
-    mask = np.asarray(clean_mask)
+    mask = np.array(clean_mask)  # a copy: torch warns of arrays that cannot be written to
     if mask.dtype != bool:
         raise ValueError(
-            f"clean_mask must be boolean, True where the label is trusted; got dtype "
-            f"{mask.dtype}. Turn indices into a mask: mask = numpy.zeros(len(y), bool); mask[indices] = True."
+            "clean_mask must be boolean, True where the label is trusted; got dtype "
+            f"{mask.dtype}. Turn indices into a mask: mask = numpy.zeros(len(y), bool); "
+            "mask[indices] = True."
         )
     if mask.shape != encoded.shape:
         raise ValueError(

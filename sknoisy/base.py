@@ -21,6 +21,7 @@ from ._construction import (
     build_scheduler,
     check_logits,
     optimizer_class,
+    optimizer_settings,
     resolve_device,
     seeded,
 )
@@ -152,9 +153,10 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         device = resolve_device(self.device)
-        rng = check_random_state(self.random_state)
+        rng = _random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
+        self.__dict__.pop("_states", None)  # should training fail, this is not fitted any more
         self.classes_ = classes
         data = self._training_data(X, encoded, weights, trusted, device, seed)
         self._check_method(data, trusted)
@@ -183,7 +185,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.net_ = self._build_net(data, rng)
         self.net_.fit(data)
         if self.net_.interrupted_:
-            done = sum("train_loss" in epoch for epoch in self.net_.history)
+            done = _n_finished_epochs(self.net_)
             warnings.warn(
                 f"fit was interrupted after {done} of {self.max_epochs} epochs; the estimator is "
                 "fitted with what was learned so far.",
@@ -199,10 +201,8 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         module = module.to(data.device)
         check_logits(module, first, n_classes)
         weight_decay = settings.weight_decay if self.module is None else 5e-4
-        defaults: dict[str, Any] = {"weight_decay": weight_decay}
-        if self.optimizer == "sgd":
-            defaults["momentum"] = 0.9
-        params = {**defaults, **(self.optimizer_params or {})}
+        defaults = optimizer_settings(self.optimizer, weight_decay)
+        params: dict[str, Any] = {**defaults, **(self.optimizer_params or {})}
         return DeviceNet(
             module,
             PerSampleCrossEntropy,
@@ -229,7 +229,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     def _after_fit(self, data: TrainingData) -> None:
         self.net_.module_.eval()
         self.history_ = self.net_.history
-        self.n_iter_ = len(self.history_)
+        self.n_iter_ = _n_finished_epochs(self.net_)
         self._states = self._member_states()
         proba = self._proba(data.rows)
         rows = torch.arange(len(data))
@@ -314,7 +314,20 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 else:
                     yield tuple(part.double().cpu() for part in output)
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_states")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _random_state(random_state) -> np.random.RandomState:
+    """None is fresh entropy, not numpy's global generator, which a fit would move."""
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
+
+
+def _n_finished_epochs(net: DeviceNet) -> int:
+    """Epochs without the one that an interruption left unfinished."""
+    return sum("train_loss" in epoch for epoch in net.history)

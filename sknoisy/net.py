@@ -82,7 +82,8 @@ class DeviceNet(NeuralNet):
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train; note an interruption, which skorch lets pass in silence."""
-        self._shared_logits = self._finite_state = None
+        self._shared_logits = None
+        self._finite_state = cpu_state(self.module_)
         self.interrupted_ = False
         try:
             return super().fit_loop(X, y, epochs=epochs, **fit_params)
@@ -102,23 +103,33 @@ class DeviceNet(NeuralNet):
             losses.append(step["loss"])
             sizes.append(len(batch[1]))
         values = torch.stack(losses).double().cpu()
-        self._check_finite(values)
+        self._check_finite(values, batch)
         weights = torch.tensor(sizes, dtype=torch.float64)
         self.history.record(prefix + "_loss", (values @ weights / weights.sum()).item())
         self.history.record(prefix + "_batch_count", len(sizes))
 
-    def _check_finite(self, losses: Tensor) -> None:
+    def _check_finite(self, losses: Tensor, last: Batch) -> None:
         bad = ~losses.isfinite()
-        if not bad.any():
+        if bad.any():
+            index = int(bad.nonzero()[0])
+            trouble, batch = f"The training loss became {losses[index].item()}", index + 1
+        elif not self._has_finite_logits(last):
+            trouble, batch = "The logits became NaN or infinite", len(losses)
+        else:
             self._finite_state = cpu_state(self.module_)
             return
-        batch = int(bad.nonzero()[0])
         rate = self.optimizer_.param_groups[0]["lr"]
         raise NonFiniteLossError(
-            f"The training loss became {losses[batch].item()} in epoch {len(self.history)}, batch "
-            f"{batch + 1}, at learning rate {rate:g}. Lower lr, or check X for extreme values.",
+            f"{trouble} in epoch {len(self.history)}, batch {batch}, at learning rate {rate:g}. "
+            "Lower lr, or check X for extreme values.",
             self._finite_state,
         )
+
+    @torch.no_grad()
+    def _has_finite_logits(self, batch: Batch) -> bool:
+        """Whether the epoch's last step, which no loss has seen, left the network sound."""
+        self._set_training(False)
+        return bool(self.module_(batch[0]).isfinite().all())
 
     def share_logits(self, logits: Tensor) -> None:
         """Hand on logits of the coming batch, with their graph to the parameters."""

@@ -36,8 +36,9 @@ class MetaUpdate(Callback):
     Parameters
     ----------
     meta_model : MetaModel or callable, default=WNet
-        An instance, or a factory called as ``meta_model(n_features, n_classes)`` when training
-        begins; the class :class:`~sknoisy.meta.WNet` stands for ``WNet()``.
+        An instance, which is deep-copied, or a factory called as ``meta_model(n_features,
+        n_classes)`` when training begins; the class :class:`~sknoisy.meta.WNet` stands for
+        ``WNet()``.
     objective : callable or None, default=None
         Meta objective of (features, logits, targets); None: :class:`~sknoisy.meta.CLIDObjective`.
     gradient : callable or None, default=None
@@ -144,7 +145,7 @@ class MetaUpdate(Callback):
 
     def _build_meta_model(self, n_features: int, n_classes: int) -> MetaModel:
         if isinstance(self.meta_model, MetaModel):
-            return self.meta_model
+            return copy.deepcopy(self.meta_model)
         if self.meta_model is WNet:
             return WNet()
         return self.meta_model(n_features, n_classes)
@@ -188,7 +189,8 @@ class MetaUpdate(Callback):
         return outputs, None
 
     def _update(self, gradients: tuple[Tensor, ...]) -> None:
-        for parameter, gradient in zip(self.meta_model_.parameters(), gradients, strict=True):
+        parameters = (p for p in self.meta_model_.parameters() if p.requires_grad)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self.meta_optimizer_.step()
 
@@ -221,9 +223,10 @@ class MetaUpdate(Callback):
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Forget the data: a fitted net is pickled without them."""
+        net.criterion_.release()  # an interruption may have come between batch begin and end
         for name in ("_dataset", "_meta_batches", "_network", "_after", "_meta_losses"):
             setattr(self, name, None)
-        del self.meta_optimizer_
+        self.__dict__.pop("meta_optimizer_", None)  # absent if no epoch began
 
     def _problem(self, net, batch) -> MetaProblem:
         X, y = batch

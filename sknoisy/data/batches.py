@@ -152,9 +152,14 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         if self.generator is not None and isinstance(self.data.rows, ArrayRows):
-            return iter(
-                DataLoader(self.data, sampler=_Order(self), batch_size=None, collate_fn=_as_it_is)
+            loader = DataLoader(
+                self.data,
+                batch_size=None,
+                sampler=_Order(self),
+                collate_fn=_as_it_is,
+                generator=torch.Generator(),  # else each epoch draws from the global one
             )
+            return iter(loader)
         return self._select()
 
     def _select(self) -> Iterator[Batch]:
@@ -182,6 +187,8 @@ def _as_it_is(batch: Any) -> Any:
 
 class EndlessBatches:
     """Shuffled batches of a fixed set of rows, begun anew when they are used up.
+
+    All batches are full: rows that are left over are passed over until the next shuffle.
 
     Parameters
     ----------

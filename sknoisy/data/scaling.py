@@ -79,8 +79,8 @@ class InputScaling:
         if not self.standardize:
             return self
         if scipy.sparse.issparse(X):
-            self.scale_ = StandardScaler(with_mean=False).fit(X).scale_
-            self.mean_ = np.asarray(X.mean(axis=0)).ravel()
+            scaler = StandardScaler(with_mean=False).fit(X)
+            self.mean_, self.scale_ = scaler.mean_, scaler.scale_
             return self
         scaler = StandardScaler()
         for start in range(0, len(X), _FIT_ROWS):

@@ -67,14 +67,13 @@ class StatelessModule:
         self.parameters: Parameters = {
             name: p for name, p in module.named_parameters() if p.requires_grad
         }
-        self._buffers = dict(module.named_buffers())
         self._has_lstm = any(isinstance(m, nn.LSTM) for m in module.modules())
         self._no_forward_mode = False
 
     def __call__(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features and logits at ``parameters``, with the graph to them."""
         # The clones keep the running statistics of batch norm as they were.
-        buffers = {name: b.clone() for name, b in self._buffers.items()}
+        buffers = {name: b.clone() for name, b in self.module.named_buffers()}
         return functional_call(self.module, {**parameters, **buffers}, (x,))
 
     def logits_tangent(self, direction: Parameters, x: Tensor) -> Tensor:
@@ -92,12 +91,14 @@ class StatelessModule:
         tangent : Tensor of shape (n, n_classes)
         """
         if not self._no_forward_mode:
+            random_state = RandomState(x.device)
             try:
                 return self._forward_mode_tangent(direction, x)
             except (NotImplementedError, RuntimeError) as error:
                 if "forward" not in str(error).lower():
                     raise
                 self._no_forward_mode = True
+                random_state.restore()  # what ran before the failure may have drawn
                 warnings.warn(
                     f"{type(self.module).__name__} holds an operation without a forward-mode "
                     f"derivative ({str(error).splitlines()[0]}): the meta gradient is taken by "
@@ -128,7 +129,7 @@ class StatelessModule:
         norm = torch.stack([t.norm() for t in direction.values()]).norm()
         scale = torch.stack([self.parameters[n].norm() for n in direction]).norm()
         # The cube root of the precision balances truncation against rounding.
-        precision = torch.finfo(x.dtype if x.is_floating_point() else torch.float32).eps
+        precision = torch.finfo(scale.dtype).eps
         step = precision ** (1 / 3) * (1 + scale) / norm.clamp(min=1e-30)
         random_state = RandomState(scale.device)
         logits = []

