@@ -143,7 +143,7 @@ def _check_objects(y: np.ndarray) -> None:
 
 
 def check_sample_weight(sample_weight, X) -> np.ndarray | None:
-    """Weights of mean 1, or None.
+    """Weights of mean 1; None if there are none or all are equal, which is the same.
 
     Raises
     ------
@@ -156,6 +156,8 @@ def check_sample_weight(sample_weight, X) -> np.ndarray | None:
     total = weights.sum()
     if total == 0:
         raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
+    if (weights == weights[0]).all():
+        return None
     return weights * (len(weights) / total)
 
 

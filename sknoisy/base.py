@@ -194,6 +194,8 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             )
 
     def _build_net(self, data: TrainingData, rng: np.random.RandomState) -> DeviceNet:
+        # Drawn before the callbacks' seeds: methods that differ in callbacks share the order.
+        order = torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
         first = data.take(torch.arange(min(2, len(data)), device=data.device))[0]
         shape, n_classes = tuple(first.shape[1:]), len(self.classes_)
         settings = mlp_settings(len(data), shape[0], n_classes)
@@ -212,7 +214,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             batch_size=self.batch_size,
             device=str(data.device),
             callbacks=self._all_callbacks(data, rng),
-            order=torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max))),
+            order=order,
             verbose=0,
             **{f"optimizer__{name}": value for name, value in params.items()},
         )

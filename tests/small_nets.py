@@ -42,13 +42,18 @@ def fit(net, *args):
         return net.fit(*args)
 
 
+def in_order(callbacks):
+    """Name callbacks, since skorch moves unnamed ones of the same class together."""
+    return [(f"{type(callback).__name__}_{i}", callback) for i, callback in enumerate(callbacks)]
+
+
 def fit_device_net(*callbacks, module=None, data=None, **params):
     """A fitted DeviceNet; the order of the rows is always the same."""
     net = DeviceNet(
         make_module() if module is None else module,
         PerSampleCrossEntropy,
         order=torch.Generator().manual_seed(0),
-        callbacks=list(callbacks),
+        callbacks=in_order(callbacks),
         **{**DEFAULTS, **params},
     )
     return fit(net, training_data() if data is None else data)
@@ -58,7 +63,7 @@ def fit_stock_net(*callbacks, module=None, data=None, **params):
     """A fitted NeuralNetClassifier, which takes the rows in their order."""
     net = NeuralNetClassifier(
         make_module() if module is None else module,
-        callbacks=list(callbacks),
+        callbacks=in_order(callbacks),
         train_split=None,
         **{"criterion": PerSampleCrossEntropy, **DEFAULTS, **params},
     )

@@ -10,7 +10,6 @@ from sknoisy import CLIDMUClassifier
 SMALL = {
     "max_epochs": 12,
     "batch_size": 64,
-    "lr": 0.1,
     "n_warmup_epochs": 1,
     "n_ensemble": 2,
     "random_state": 0,

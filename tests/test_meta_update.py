@@ -311,7 +311,7 @@ def test_a_trained_net_can_be_pickled_and_keeps_nothing_of_the_data(fit):
     assert len(pickled) < 50_000
     copied = pickle.loads(pickled)
     assert_close(state(copied.module_), state(net.module_))
-    meta_model = dict(copied.callbacks_)["MetaUpdate"].meta_model_
+    meta_model = dict(copied.callbacks_)["MetaUpdate_0"].meta_model_
     assert_close(state(meta_model), state(callback.meta_model_))
 
 

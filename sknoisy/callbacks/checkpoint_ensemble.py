@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 
 from skorch.callbacks import Callback
 from torch import Tensor
@@ -17,7 +18,7 @@ class CheckpointEnsemble(Callback):
     ----------
     monitor : str, default="clid"
         Key of the history; the callback that records it stands earlier in the list. Epochs that
-        do not record it are passed over.
+        do not record it, or NaN, are passed over.
     n_members : int, default=5
         How many states to keep.
     n_skip_epochs : int, default=0
@@ -48,7 +49,7 @@ class CheckpointEnsemble(Callback):
         """Keep the state if it is among the best."""
         epoch = len(net.history)
         value = net.history[-1].get(self.monitor)
-        if epoch <= self.n_skip_epochs or value is None:
+        if epoch <= self.n_skip_epochs or value is None or math.isnan(value):
             return
         if len(self.members_) == self.n_members and value >= self.members_[-1][0]:
             return

@@ -16,6 +16,8 @@ from .meta_update import MetaUpdate
 
 __all__ = ["CollapseGuard"]
 
+_ROUNDING = 1e-12  # constant predictions have an information of not quite 0
+
 
 class CollapseGuard(Callback):
     """Set a collapsing network back to its last good epoch and slow the meta model down.
@@ -77,9 +79,11 @@ class CollapseGuard(Callback):
         if len(net.history) < self.n_reference_epochs:
             return
         information, mass = self._predictions(net, dataset_train, self._index)
+        trouble = None
         if self._reference is None:
             self._reference = information, mass
-        trouble = self._trouble(information, mass, *self._reference)
+        else:
+            trouble = self._trouble(information, mass, *self._reference)
         if trouble is None:
             self._keep(net)
         else:
@@ -105,7 +109,7 @@ class CollapseGuard(Callback):
         reference_information: float,
         reference_mass: Tensor,
     ) -> str | None:
-        if not information >= self.tolerance * reference_information:
+        if not information > self.tolerance * reference_information - _ROUNDING:
             return "the predictions became nearly constant"
         lost = (reference_mass >= 0.5 / len(mass)) & (mass < self.tolerance * reference_mass)
         if lost.any():

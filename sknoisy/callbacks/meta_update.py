@@ -183,9 +183,9 @@ class MetaUpdate(Callback):
 
     def _guide_only(self, problem: MetaProblem) -> tuple[BatchOutputs, Tensor | None]:
         if self._gradient.share_forward:
-            return forward_batch(problem, shared=True)
+            return forward_batch(problem, shared=True)[:2]
         with torch.no_grad():
-            outputs, _ = forward_batch(problem, shared=False)
+            outputs = forward_batch(problem, shared=False)[0]
         return outputs, None
 
     def _update(self, gradients: tuple[Tensor, ...]) -> None:

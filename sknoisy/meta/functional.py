@@ -12,6 +12,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ._primals import RecordPrimals, ReusePrimals
+
 __all__ = ["RandomState", "StatelessModule"]
 
 Parameters = dict[str, Tensor]
@@ -76,7 +78,15 @@ class StatelessModule:
         buffers = {name: b.clone() for name, b in self.module.named_buffers()}
         return functional_call(self.module, {**parameters, **buffers}, (x,))
 
-    def logits_tangent(self, direction: Parameters, x: Tensor) -> Tensor:
+    def own_pass(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The module's own pass, buffers included: features, logits and what a tangent reuses."""
+        with RecordPrimals() as primals:
+            features, logits = self.module(x)
+        return features, logits, primals.outputs
+
+    def logits_tangent(
+        self, direction: Parameters, x: Tensor, primals: list[Tensor] | None = None
+    ) -> Tensor:
         """Directional derivative J_w z(x) v of the logits at the own parameters, without graph.
 
         Parameters
@@ -85,6 +95,8 @@ class StatelessModule:
             v: a tangent for each parameter; those left out count as zero.
         x : Tensor of shape (n, ...)
             The batch.
+        primals : list of Tensor or None, default=None
+            Of :meth:`own_pass` on the same batch, at the same parameters and random state.
 
         Returns
         -------
@@ -93,7 +105,7 @@ class StatelessModule:
         if not self._no_forward_mode:
             random_state = RandomState(x.device)
             try:
-                return self._forward_mode_tangent(direction, x)
+                return self._forward_mode_tangent(direction, x, primals)
             except (NotImplementedError, RuntimeError) as error:
                 if "forward" not in str(error).lower():
                     raise
@@ -110,16 +122,25 @@ class StatelessModule:
         return self._central_difference(direction, x)
 
     @torch.no_grad()
-    def _forward_mode_tangent(self, direction: Parameters, x: Tensor) -> Tensor:
+    def _forward_mode_tangent(
+        self, direction: Parameters, x: Tensor, primals: list[Tensor] | None
+    ) -> Tensor:
         with contextlib.ExitStack() as stack:
             # Fused attention and mkldnn's LSTM have no forward-mode derivative.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self._has_lstm and x.device.type == "cpu":
+                # torch warns of TF32 on Intel GPUs whenever these flags are set.
+                stack.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings(
+                    "ignore", message="TF32 acceleration", category=UserWarning
+                )
                 stack.enter_context(_without_mkldnn())
             stack.enter_context(forward_ad.dual_level())
             dual = dict(self.parameters)
             for name, tangent in direction.items():
                 dual[name] = forward_ad.make_dual(self.parameters[name].detach(), tangent)
+            if primals is not None:
+                stack.enter_context(ReusePrimals(primals))
             _, logits = self(dual, x)
             primal, tangent = forward_ad.unpack_dual(logits)
             return torch.zeros_like(primal) if tangent is None else tangent

@@ -110,13 +110,13 @@ class ForwardGradient:
     def __call__(self, problem: MetaProblem) -> MetaStep:
         """Meta gradient of ``problem``."""
         random_state = RandomState(problem.x.device)
-        outputs, logits = forward_batch(problem, self.share_forward)
+        outputs, logits, primals = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
         virtual = self._virtual_parameters(problem, logits, guidance)
         meta_loss, direction = _meta_direction(problem, virtual)
         del virtual
         with random_state.replay():  # the same dropout masks as in the first pass
-            tangent = problem.network.logits_tangent(direction, problem.x)
+            tangent = problem.network.logits_tangent(direction, problem.x, primals)
         meta_derivative = -problem.lr * _loss_tangent(problem, outputs, tangent, guidance)
         gradients = _gradients(problem, outputs, meta_derivative)
         return MetaStep(gradients, meta_loss, outputs, logits if self.share_forward else None)
@@ -157,7 +157,7 @@ class ReverseGradient:
     def __call__(self, problem: MetaProblem) -> MetaStep:
         """Meta gradient of ``problem``."""
         network = problem.network
-        outputs, logits = forward_batch(problem, self.share_forward)
+        outputs, logits, _ = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
         loss = problem.meta_model.training_loss(logits, problem.targets, guidance)
         parameters = network.parameters
@@ -175,16 +175,19 @@ class ReverseGradient:
         )
 
 
-def forward_batch(problem: MetaProblem, shared: bool) -> tuple[BatchOutputs, Tensor]:
-    """The training batch at w: detached outputs, and logits with their graph.
+def forward_batch(
+    problem: MetaProblem, shared: bool
+) -> tuple[BatchOutputs, Tensor, list[Tensor] | None]:
+    """The training batch at w: detached outputs, logits with their graph, values to reuse.
 
     A shared pass is the module's own, so it updates the running statistics of batch norm.
     """
     network = problem.network
     if shared:
-        features, logits = network.module(problem.x)
+        features, logits, primals = network.own_pass(problem.x)
     else:
         features, logits = network(network.parameters, problem.x)
+        primals = None  # they would outlive the graph
     outputs = BatchOutputs(
         logits.detach(),
         features.detach(),
@@ -192,7 +195,7 @@ def forward_batch(problem: MetaProblem, shared: bool) -> tuple[BatchOutputs, Ten
         problem.sample_weight,
         problem.trusted,
     )
-    return outputs, logits
+    return outputs, logits, primals
 
 
 def _meta_direction(
