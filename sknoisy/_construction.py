@@ -91,7 +91,7 @@ def build_scheduler(lr_schedule: str | Callable, lr: float, max_epochs: int) -> 
     return [("lr_schedule", policy)]
 
 
-def _call_schedule(lr_schedule: Callable, optimizer: torch.optim.Optimizer, last_epoch: int):
+def _call_schedule(lr_schedule: Any, optimizer: torch.optim.Optimizer, last_epoch: int):
     """Call a user's schedule with the optimiser alone, where skorch adds ``last_epoch``."""
     return lr_schedule(optimizer)
 

@@ -153,12 +153,9 @@ def check_sample_weight(sample_weight, X) -> np.ndarray | None:
     if sample_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    total = weights.sum()
-    if total == 0:
-        raise ValueError("sample_weight is zero for every row: give some row a positive weight.")
     if (weights == weights[0]).all():
         return None
-    return weights * (len(weights) / total)
+    return weights * (len(weights) / weights.sum())
 
 
 def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np.ndarray | None:

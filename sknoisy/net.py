@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EpochTimer
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from torch import Tensor
 
 from .callbacks.checkpoint_ensemble import cpu_state
@@ -88,8 +88,13 @@ class DeviceNet(NeuralNet):
         try:
             return super().fit_loop(X, y, epochs=epochs, **fit_params)
         except KeyboardInterrupt:
-            self.interrupted_ = True
+            self.interrupted_ = not self._stopped_early()
             raise
+
+    def _stopped_early(self) -> bool:
+        """Whether it was skorch's EarlyStopping, which stops as a user does."""
+        stoppers = (cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping))
+        return any(cb.misses_ >= cb.patience for cb in stoppers)
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One epoch; losses stay on the device until its end."""

@@ -13,7 +13,7 @@ def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason=f"torch {torch.__version__} sees no CUDA device")
         for item in items:
-            if "gpu" in item.keywords:
+            if item.get_closest_marker("gpu"):
                 item.add_marker(skip)
 
 
@@ -35,7 +35,7 @@ def blobs(global_random_seed):
 
 @pytest.fixture
 def images(global_random_seed):
-    """Fresh arrays (X, y): 40 images (8, 8, 3) of uint8, the left or the right half is brighter."""
+    """Fresh arrays (X, y): 40 images (8, 8, 3) of uint8, the left or the right half is bright."""
     rng = np.random.default_rng(global_random_seed)
     y = rng.permutation(np.arange(40) % 2)
     X = rng.integers(0, 128, size=(40, 8, 8, 3), dtype=np.uint8)

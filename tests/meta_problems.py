@@ -1,13 +1,15 @@
 """Small bi-level problems on many kinds of networks, for the tests of the gradient strategies."""
 
 import warnings
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sknoisy.meta import VRI, CLIDObjective, MetaProblem, StatelessModule, WNet
+from sknoisy.meta import VRI, CLIDObjective, MetaProblem, ReverseGradient, StatelessModule, WNet
 from sknoisy.networks import MLP, WithFeatures
 
 N, N_CLASSES, LR = 8, 3, 0.5
@@ -49,6 +51,37 @@ class Tied(nn.Module):
         return self.fc(torch.tanh(self.second(self.frozen(torch.tanh(self.first(x))))))
 
 
+class InPlace(nn.Module):
+    """Outputs of linear maps that are overwritten: activations and sums in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(2, 2, 3, padding=1), nn.Linear(8, 8)
+        self.fc = nn.Linear(8, N_CLASSES)
+
+    def forward(self, x):
+        h = F.leaky_relu(self.conv(x), 0.3, inplace=True)
+        y = self.conv(h)
+        y += x
+        h = self.linear(F.adaptive_avg_pool2d(y, 2).flatten(1))
+        h[:, :3].mul_(2)  # through a view
+        return self.fc(torch.relu_(h))
+
+
+class BiasesOnly(nn.Module):
+    """Trained biases of frozen weights, with a second axis as long as the features."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.conv = nn.Linear(4, 3), nn.Conv1d(3, 3, 1)
+        self.first.weight.requires_grad_(False)
+        self.conv.weight.requires_grad_(False)
+        self.fc = nn.Linear(3, N_CLASSES)
+
+    def forward(self, x):
+        return self.fc(torch.tanh(self.conv(torch.tanh(self.first(x)))).mean(dim=1))
+
+
 def convolutional(norm):
     head = nn.Sequential(nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, N_CLASSES))
     return nn.Sequential(nn.Conv2d(2, 4, 3), norm, *head)
@@ -67,6 +100,8 @@ NETWORKS = {
     "transformer": (Transformer, (3, 4)),
     "LSTM": (Recurrent, (3, 4)),
     "tied weights": (Tied, (5,)),
+    "in place": (InPlace, (2, 4, 4)),
+    "biases only": (BiasesOnly, (3, 4)),
 }
 
 
@@ -103,8 +138,9 @@ def meta_step(strategy, problem, seed=3):
     """A step whose draws begin at ``seed``; a fallback to finite differences is an error."""
     with (
         torch.random.fork_rng(devices=[]),
-        sdpa_kernel(SDPBackend.MATH),  # the only attention with a second derivative
         warnings.catch_warnings(),
+        # The only attention with a second derivative.
+        sdpa_kernel(SDPBackend.MATH) if isinstance(strategy, ReverseGradient) else nullcontext(),
     ):
         warnings.simplefilter("error", UserWarning)
         torch.manual_seed(seed)

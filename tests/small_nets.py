@@ -64,8 +64,7 @@ def fit_stock_net(*callbacks, module=None, data=None, **params):
     net = NeuralNetClassifier(
         make_module() if module is None else module,
         callbacks=in_order(callbacks),
-        train_split=None,
-        **{"criterion": PerSampleCrossEntropy, **DEFAULTS, **params},
+        **{"criterion": PerSampleCrossEntropy, "train_split": None, **DEFAULTS, **params},
     )
     return fit(net, *(make_xy() if data is None else data))
 

@@ -47,6 +47,11 @@ def memory_mapped(tmp_path, X):
     return np.load(tmp_path / "X.npy", mmap_mode="r")
 
 
+def noise(X, generator):
+    """An augmentation."""
+    return X + torch.rand(X.shape, generator=generator)
+
+
 # Batches
 
 
@@ -97,9 +102,6 @@ def test_order_follows_the_generator_and_changes_from_epoch_to_epoch():
 
 
 def test_training_batches_are_augmented_and_others_are_not():
-    def noise(X, generator):
-        return X + torch.rand(X.shape, generator=generator)
-
     def inputs(order):
         (batch,) = Batches(training_data(6, augment=noise, generator=generator()), 6, order)
         return batch[0][batch.rows.argsort()]
@@ -120,7 +122,8 @@ def test_memory_mapped_batches_are_those_in_memory(tmp_path, n):
     mapped = memory_mapped(tmp_path, X)
     state = torch.get_rng_state()
     epochs = []
-    for data in (training_data(n, X), training_data(n, mapped, in_memory=False)):
+    for given, in_memory in ((X, True), (mapped, False)):
+        data = training_data(n, given, in_memory, augment=noise, generator=generator())
         batches = Batches(data, 5, generator())
         epochs.append([batch for _ in range(2) for batch in batches])
     assert isinstance(data.rows, ArrayRows)

@@ -246,7 +246,7 @@ def test_guard_works_without_a_meta_update():
 @pytest.mark.parametrize(
     ("sabotage", "epoch", "params"),
     [
-        (forget, 1, {"n_reference_epochs": 3}),  # the warm-up is nobody's business
+        (forget, 2, {"n_reference_epochs": 3}),  # the warm-up is nobody's business
         (fade, 4, {"n_reference_epochs": 3, "tolerance": 0.05}),
         (forget, 99, {"n_reference_epochs": 1}),
     ],
@@ -259,6 +259,18 @@ def test_guard_does_not_interfere(sabotage, epoch, params):
     assert guard.n_recoveries_ == 0
     without = fit_device_net(At(sabotage, epoch), max_epochs=5)
     assert_close(state(net.module_), state(without.module_), rtol=0, atol=0)
+
+
+def test_guard_lets_a_class_go_that_was_rare_from_the_start():
+    @torch.no_grad()
+    def nearly_lose_a_class(net):
+        net.module_[-1].bias[1] -= 4
+
+    rare, guard = At(nearly_lose_a_class, 1), CollapseGuard(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        fit_device_net(rare, At(lose_a_class, 3), guard, max_epochs=3, lr=1e-3)
+    assert guard.n_recoveries_ == 0
 
 
 def test_tolerance_of_the_guard():

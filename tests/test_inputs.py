@@ -23,7 +23,7 @@ def assert_same_model(first, X_first, second, X_second):
 
 @contextlib.contextmanager
 def no_warnings():
-    """Every warning is an error, but for one of torch about itself at its first forward-mode AD."""
+    """Every warning is an error, but for that of torch's first forward-mode pass."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)

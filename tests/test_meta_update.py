@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from skorch.dataset import Dataset
+from skorch.helper import predefined_split
 from small_nets import (
     BATCH,
     EPOCH_BATCHES,
@@ -65,15 +67,15 @@ def test_a_constant_meta_model_is_plain_training(fit, middle):
 @pytest.mark.parametrize("Strategy", [ForwardGradient, ReverseGradient])
 def test_sharing_the_forward_pass_does_not_change_training(Strategy, meta_model, meta_every):
     nets, callbacks = [], []
+    module = make_module(nn.LeakyReLU(0.3, inplace=True), nn.BatchNorm1d(6), nn.Dropout(0.4))
     for share in (True, False):
         callbacks.append(
             update(meta_model, gradient=Strategy(share), meta_lr=5.0, meta_every=meta_every)
         )
-        module = make_module(nn.BatchNorm1d(6), nn.Dropout(0.4))
-        nets.append(fit_device_net(callbacks[-1], module=module))
+        nets.append(fit_device_net(callbacks[-1], module=copy.deepcopy(module)))
     assert_close(state(nets[0].module_), state(nets[1].module_))
     assert_close(*(state(callback.meta_model_) for callback in callbacks))
-    assert nets[0].module_[1].num_batches_tracked == 2 * EPOCH_BATCHES
+    assert nets[0].module_[2].num_batches_tracked == 2 * EPOCH_BATCHES
 
 
 def test_a_stock_net_and_our_own_train_the_same():
@@ -142,6 +144,10 @@ def test_meta_every(fit, meta_every, steps):
     spy = Spy()
     fit(update(gradient=spy, meta_every=meta_every))
     assert len(spy.problems) == steps == math.ceil(2 * EPOCH_BATCHES / meta_every)
+    if fit is fit_stock_net:  # which takes the rows in their order
+        batches = torch.from_numpy(make_xy()[0]).split(BATCH) * 2
+        for problem, batch in zip(spy.problems, batches[::meta_every], strict=True):
+            assert torch.equal(problem.x, batch)
 
 
 def test_batches_between_meta_steps_are_guided_as_well():
@@ -318,6 +324,15 @@ def test_a_trained_net_can_be_pickled_and_keeps_nothing_of_the_data(fit):
 def test_a_criterion_that_cannot_be_guided_is_refused():
     with pytest.raises(TypeError, match=r"criterion CrossEntropyLoss.*PerSampleCrossEntropy"):
         fit_stock_net(update(), criterion=nn.CrossEntropyLoss)
+
+
+def test_the_validation_loss_of_a_stock_net_is_not_guided():
+    X, y = make_xy()
+    validation = Dataset(X[:BATCH], y[:BATCH])
+    net = fit_stock_net(update(meta_lr=50.0), train_split=predefined_split(validation))
+    logits = net.module_.eval()(torch.from_numpy(X[:BATCH]))
+    loss = F.cross_entropy(logits, torch.from_numpy(y[:BATCH]))
+    assert net.history[-1, "valid_loss"] == pytest.approx(loss.item())
 
 
 @NETS

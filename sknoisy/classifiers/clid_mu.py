@@ -122,7 +122,8 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         Probability that the given label is right: the model's probability of it, 1 for trusted
         rows.
     sample_weight_ : ndarray of shape (n_samples,)
-        What the weighting network says of each row, in [0, 1]; absent if ``meta=False``.
+        What the weighting network says of each row, in [0, 1]: its weight before normalisation,
+        or with "vri" the rectified probability of the given label. Absent if ``meta=False``.
     net_ : DeviceNet
         The fitted skorch net, at its last epoch.
     history_ : skorch.history.History

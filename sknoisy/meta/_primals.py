@@ -16,7 +16,9 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["RecordPrimals", "ReusePrimals"]
+__all__ = ["Primals", "RecordPrimals", "ReusePrimals"]
+
+Primals = list[tuple[Tensor, int]]
 
 _LINEAR_MAPS = {torch.conv1d, torch.conv2d, torch.conv3d, F.linear}
 
@@ -26,37 +28,42 @@ class RecordPrimals(TorchFunctionMode):
 
     Attributes
     ----------
-    outputs : list of Tensor
-        Detached; they share memory with the pass.
+    outputs : list of (Tensor, int)
+        Detached; they share memory with the pass. The number is their version, which any
+        operation in place raises.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.outputs: list[Tensor] = []
+        self.outputs: Primals = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
         if func in _LINEAR_MAPS:
-            self.outputs.append(output.detach())
+            self.outputs.append((output.detach(), output._version))
         return output
 
 
 class ReusePrimals(TorchFunctionMode):
     """Inside a dual level, give convolutions and linear layers their recorded values.
 
+    Values that were overwritten since, by an activation in place say, are computed again.
+
     Parameters
     ----------
-    outputs : list of Tensor
+    outputs : list of (Tensor, int)
         Of a :class:`RecordPrimals` around the same pass: same parameters, input and random state.
     """
 
-    def __init__(self, outputs: list[Tensor]):
+    def __init__(self, outputs: Primals):
         super().__init__()
         self._outputs = iter(outputs)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func in _LINEAR_MAPS:
-            return _dual_linear_map(func, next(self._outputs), *args, **(kwargs or {}))
+            value, version = next(self._outputs)
+            if value._version == version:
+                return _dual_linear_map(func, value, *args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -72,7 +79,8 @@ def _dual_linear_map(
     if w_tangent is not None:
         tangents.append(func(x, w_tangent, b_tangent, *args, **kwargs))
     elif b_tangent is not None:
-        tangents.append(b_tangent.view(-1, *[1] * (value.ndim - 2)).expand_as(value))
+        # A linear layer's units are the last axis, channels stand before the kernel's axes.
+        tangents.append(b_tangent.view(-1, *[1] * (w.ndim - 2)).expand_as(value))
     if not tangents:
         return value
     total = tangents[0] if len(tangents) == 1 else tangents[0].add_(tangents[1])

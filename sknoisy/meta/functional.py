@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ._primals import RecordPrimals, ReusePrimals
+from ._primals import Primals, RecordPrimals, ReusePrimals
 
 __all__ = ["RandomState", "StatelessModule"]
 
@@ -78,14 +78,14 @@ class StatelessModule:
         buffers = {name: b.clone() for name, b in self.module.named_buffers()}
         return functional_call(self.module, {**parameters, **buffers}, (x,))
 
-    def own_pass(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def own_pass(self, x: Tensor) -> tuple[Tensor, Tensor, Primals]:
         """The module's own pass, buffers included: features, logits and what a tangent reuses."""
         with RecordPrimals() as primals:
             features, logits = self.module(x)
         return features, logits, primals.outputs
 
     def logits_tangent(
-        self, direction: Parameters, x: Tensor, primals: list[Tensor] | None = None
+        self, direction: Parameters, x: Tensor, primals: Primals | None = None
     ) -> Tensor:
         """Directional derivative J_w z(x) v of the logits at the own parameters, without graph.
 
@@ -95,7 +95,7 @@ class StatelessModule:
             v: a tangent for each parameter; those left out count as zero.
         x : Tensor of shape (n, ...)
             The batch.
-        primals : list of Tensor or None, default=None
+        primals : Primals or None, default=None
             Of :meth:`own_pass` on the same batch, at the same parameters and random state.
 
         Returns
@@ -123,7 +123,7 @@ class StatelessModule:
 
     @torch.no_grad()
     def _forward_mode_tangent(
-        self, direction: Parameters, x: Tensor, primals: list[Tensor] | None
+        self, direction: Parameters, x: Tensor, primals: Primals | None
     ) -> Tensor:
         with contextlib.ExitStack() as stack:
             # Fused attention and mkldnn's LSTM have no forward-mode derivative.

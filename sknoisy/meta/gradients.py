@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ._primals import Primals
 from .functional import RandomState, StatelessModule
 from .models import BatchOutputs, MetaModel
 
@@ -177,7 +178,7 @@ class ReverseGradient:
 
 def forward_batch(
     problem: MetaProblem, shared: bool
-) -> tuple[BatchOutputs, Tensor, list[Tensor] | None]:
+) -> tuple[BatchOutputs, Tensor, Primals | None]:
     """The training batch at w: detached outputs, logits with their graph, values to reuse.
 
     A shared pass is the module's own, so it updates the running statistics of batch norm.

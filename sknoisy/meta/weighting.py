@@ -186,7 +186,8 @@ class VRI(MetaModel):
         return self.kl_weight * gaussian_kl(*posterior, *self.gaussian(batch.features, None))
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
-        """Scale of the given label's logit at the posterior's mean."""
+        """Probability of the given label after rectification at the posterior's mean."""
         mean, _ = self.gaussian(batch.features, batch.targets)
-        weights = mean.sigmoid().gather(1, batch.targets[:, None])[:, 0]
+        proba = (batch.logits * mean.sigmoid()).softmax(dim=1)
+        weights = proba.gather(1, batch.targets[:, None])[:, 0]
         return weights if batch.trusted is None else torch.where(batch.trusted, 1.0, weights)

@@ -39,8 +39,8 @@ def mlp_settings(n_rows: int, n_columns: int, n_classes: int) -> MLPSettings:
     - else 0.3 in the hidden layers, and in the input 1/300 for each column up to 0.3: a table of
       few columns loses too much with one of them.
 
-    Few rows also mean few steps, so that weight decay has less to do: it is 5e-4, and 1e-3 for
-    more than 100 columns, which is where networks memorise first.
+    Weight decay is 5e-4, and 1e-3 for more than 100 columns, where a network can memorise every
+    row by a few of them.
 
     Parameters
     ----------

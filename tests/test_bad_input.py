@@ -1,0 +1,465 @@
+"""Bad input gets a clear answer: what was wrong, with the value, and the cure."""
+
+import pickle
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import InvalidParameterError
+from skorch.callbacks import Callback
+from torch import nn
+
+from sknoisy import CLIDMUClassifier
+from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError
+
+
+def words(*parts):
+    """A pattern that finds the parts in this order."""
+    return "(?s)" + ".*".join(map(re.escape, parts))
+
+
+# --- X ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("form", ["array", "frame", "sparse", "images", "float16"])
+def test_nan_and_infinity_in_X(quick, blobs, images, form, value):
+    X, y = images if form == "images" else blobs
+    X = X.astype(np.float16 if form == "float16" else float)
+    X.flat[-1] = value
+    X = {"frame": pd.DataFrame, "sparse": sp.csr_array}.get(form, np.asarray)(X)
+    with pytest.raises(
+        ValueError, match="Input X contains " + ("NaN" if value != value else "inf")
+    ):
+        quick().fit(X, y)
+
+
+def test_nan_in_X_of_predict(quick, blobs):
+    X, y = blobs
+    clf = quick(max_epochs=1).fit(X, y)
+    X[3, 2] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        clf.predict(X)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((0, 6), words("0 sample(s)", "(0, 6)", "minimum of 1")),
+        ((0, 8, 8, 3), words("0 sample(s)", "(0, 8, 8, 3)", "minimum of 1")),
+        ((9, 0), words("0 feature(s)", "(9, 0)", "minimum of 1")),
+        ((9,), words("Expected 2D array", "reshape(-1, 1)")),
+        ((9, 8, 8), words("dim 3", "(9, 8, 8)", "X[..., None]")),
+        (
+            (9, 8, 8, 5),
+            words("(9, 8, 8, 5)", "1, 3 or 4 channels", "(n, H, W, C) or (n, C, H, W)"),
+        ),
+        ((9, 2, 2, 2, 2), words("dim 5", "dim <= 2")),
+    ],
+)
+def test_shape_of_X(quick, shape, message):
+    with pytest.raises(ValueError, match=message):
+        quick().fit(np.ones(shape), np.arange(shape[0]) % 2)
+
+
+def test_X_without_numbers(quick, blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match="could not convert string to float: 'red'"):
+        quick().fit(np.full(X.shape, "red", dtype=object), y)
+
+
+# --- y ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        lambda y: np.where(y == 0, np.nan, y),
+        lambda y: np.where(y == 0, np.inf, y),
+        lambda y: np.where(y == 0, None, y),
+        lambda y: np.where(y == 0, np.nan, y.astype(str).astype(object)),
+        lambda y: pd.Series(np.where(y == 0, None, y.astype(str)), dtype="string"),
+        lambda y: pd.Series(np.where(y == 0, None, y), dtype="Int64"),
+        lambda y: pd.Categorical.from_codes(y - 1, ["b", "c"]),
+    ],
+    ids=["NaN", "inf", "None", "object NaN", "string NA", "Int64 NA", "Categorical"],
+)
+def test_missing_labels(quick, blobs, missing):
+    X, y = blobs
+    with pytest.raises(ValueError, match=r"Input y contains .*NaN.*every row needs a label"):
+        quick().fit(X, missing(y))
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (lambda y: y[:-1], ValueError, words("[121, 120]", "one label for each row of X")),
+        (lambda y: np.eye(3)[y], ValueError, words("1d array", "(121, 3)")),
+        (lambda y: y + 0.5, ValueError, words("Unknown label type: continuous")),
+        (
+            lambda y: np.where(y == 0, "a", y.astype(object)),
+            TypeError,
+            words("types ['int', 'str']", "convert them to one type"),
+        ),
+        (lambda y: None, ValueError, words("CLIDMUClassifier", "requires y", "None")),
+    ],
+    ids=["length", "one-hot", "continuous", "mixed", "None"],
+)
+def test_y_that_is_no_column_of_labels(quick, blobs, bad, error, message):
+    X, y = blobs
+    with pytest.raises(error, match=message):
+        quick().fit(X, bad(y))
+
+
+@pytest.mark.parametrize(("label", "shown"), [(7, "7"), ("ant", "'ant'")])
+@pytest.mark.parametrize("n_rows", [1, 10])
+def test_one_class(quick, blobs, label, shown, n_rows):
+    message = words("one class", f"only {shown} ", f"={n_rows}", "at least 2 classes")
+    with pytest.raises(ValueError, match=message):
+        quick().fit(blobs[0][:n_rows], np.full(n_rows, label))
+
+
+def test_two_rows_of_two_classes_are_enough(quick):
+    """The least that can be learned: each row is its own class."""
+    X, y = np.array([[-1.0], [1.0]]), ["low", "high"]
+    assert quick(max_epochs=30, meta=False).fit(X, y).predict(X).tolist() == y
+
+
+# --- parameters ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("module", 3),
+        ("module_params", "wide"),
+        ("optimizer", "sdg"),
+        ("optimizer_params", ["momentum"]),
+        ("lr", 0.0),
+        ("lr", "auto"),
+        ("lr_schedule", "linear"),
+        ("max_epochs", 0),
+        ("max_epochs", 2.5),
+        ("batch_size", 1),
+        ("augment", "flip"),
+        ("standardize", "yes"),
+        ("device", 0),
+        ("callbacks", Callback()),
+        ("verbose", -1),
+        ("random_state", "seed"),
+        ("weighting", "mlp"),
+        ("normalize", 1.5),
+        ("temperature", 0),
+        ("n_meta", 1),
+        ("meta", "no"),
+        ("meta_objective", "accuracy"),
+        ("meta_lr", -0.1),
+        ("meta_optimizer", "adamw"),
+        ("meta_batch_size", 1),
+        ("meta_every", 0),
+        ("n_warmup_epochs", -1),
+        ("n_ensemble", -1),
+        ("ensemble_by", "loss"),
+        ("kl_weight", -1),
+        ("kl_mode", "both"),
+        ("share_forward", "yes"),
+    ],
+)
+def test_parameter_values_that_are_not_known(quick, blobs, name, value):
+    message = words(
+        f"The {name!r} parameter of CLIDMUClassifier must be", f"Got {value!r} instead"
+    )
+    if isinstance(value, Callback):
+        message = words(f"The {name!r} parameter of CLIDMUClassifier must be", "'list' or None")
+    with pytest.raises(InvalidParameterError, match=message):
+        quick(**{name: value}).fit(*blobs)
+
+
+def test_every_parameter_is_constrained():
+    assert CLIDMUClassifier._parameter_constraints.keys() == CLIDMUClassifier().get_params().keys()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a CUDA device")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda")])
+def test_cuda_without_a_cuda_device(quick, blobs, device):
+    message = words(f"device={device!r}", "sees no CUDA device", 'device="auto" or "cpu"')
+    with pytest.raises(ValueError, match=message):
+        quick(device=device).fit(*blobs)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:x"])
+def test_device_that_torch_does_not_know(quick, blobs, device):
+    with pytest.raises(
+        ValueError, match=words(f"device={device!r} cannot be used", 'device="auto"')
+    ):
+        quick(device=device).fit(*blobs)
+
+
+# --- sample_weight and clean_mask ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w[:-1], words("sample_weight.shape == (120,)", "expected (121,)")),
+        (lambda w: w - 1.5, words("Negative values", "sample_weight")),
+        (lambda w: w * np.nan, words("sample_weight contains NaN")),
+        (lambda w: w * 0, words("at least one non-zero")),
+    ],
+    ids=["length", "negative", "NaN", "all zero"],
+)
+def test_bad_sample_weights(quick, blobs, change, message):
+    X, y = blobs
+    with pytest.raises(ValueError, match=message):
+        quick().fit(X, y, sample_weight=change(np.ones(len(y))))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda mask, y: mask[:-1], words("shape (120,)", "shape (121,)", "one entry per row")),
+        (lambda mask, y: mask[:, None], words("shape (121, 1)", "one entry per row")),
+        (lambda mask, y: mask.astype(int), words("boolean", "int64", "mask[indices] = True")),
+        (lambda mask, y: np.flatnonzero(mask), words("boolean", "int64", "mask[indices] = True")),
+        (lambda mask, y: mask & (y != "bee"), words("class ['bee']", "clean_mask=None")),
+        (lambda mask, y: ~(mask | True), words("class ['ant', 'bee', 'cat']", "clean_mask=None")),
+    ],
+    ids=["length", "column", "0 and 1", "indices", "class without", "nowhere"],
+)
+def test_bad_clean_masks(quick, blobs, change, message):
+    X, y = blobs
+    y = np.array(["ant", "bee", "cat"])[y]
+    with pytest.raises(ValueError, match=message):
+        quick().fit(X, y, clean_mask=change(np.arange(len(y)) % 2 == 0, y))
+
+
+@pytest.mark.parametrize("objective", ["cross_entropy", "mae"])
+def test_meta_objective_that_needs_trusted_rows(quick, blobs, objective):
+    message = words(f"meta_objective={objective!r}", "pass clean_mask", "meta_objective='clid'")
+    with pytest.raises(ValueError, match=message):
+        quick(meta_objective=objective).fit(*blobs)
+
+
+# --- modules ------------------------------------------------------------------------------------
+
+
+class Returns(nn.Module):
+    """A linear layer whose output goes through a function."""
+
+    def __init__(self, change, n_features=6, n_outputs=3):
+        super().__init__()
+        self.fc, self.change = nn.Linear(n_features, n_outputs), change
+
+    def forward(self, x):
+        return self.change(self.fc(x))
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "message"),
+    [
+        (Returns(lambda z: (z, z)), TypeError, words("Returns", "(n, 3)", "got tuple")),
+        (Returns(lambda z: {"logits": z}), TypeError, words("Returns", "(n, 3)", "got dict")),
+        (Returns(lambda z: None), TypeError, words("Returns", "(n, 3)", "got NoneType")),
+        (Returns(lambda z: z, 6, 5), ValueError, words("(2, 5)", "3 classes", "(2, 3)")),
+        (Returns(lambda z: z[:, None]), ValueError, words("(2, 1, 3)", "3 classes", "(2, 3)")),
+        (Returns(lambda z: z.mean()), ValueError, words("()", "3 classes", "(2, 3)")),
+    ],
+    ids=["tuple", "dict", "None", "classes", "3-D", "scalar"],
+)
+def test_module_that_returns_no_logits(quick, blobs, module, error, message):
+    with pytest.raises(error, match=message):
+        quick(module=module).fit(*blobs)
+
+
+def test_factory_that_makes_no_module(quick, blobs):
+    with pytest.raises(TypeError, match=words("must give an nn.Module", "got dict")):
+        quick(module=lambda n_classes: {}).fit(*blobs)
+
+
+def test_module_params_of_an_instance(quick, blobs):
+    module = nn.Linear(6, 3)
+    message = words("module_params={'bias': False}", "instance of Linear", "pass the class")
+    with pytest.raises(ValueError, match=message):
+        quick(module=module, module_params={"bias": False}).fit(*blobs)
+
+
+def test_image_augmentation_of_a_table(quick, blobs):
+    with pytest.raises(ValueError, match=words("(32, 6)", "augment=None")):
+        quick(augment="crop").fit(*blobs)
+
+
+# --- a loss that is not finite ------------------------------------------------------------------
+
+
+class LearningRate(Callback):
+    """Set another learning rate from an epoch on."""
+
+    def __init__(self, epoch, lr):
+        self.epoch, self.lr = epoch, lr
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) >= self.epoch:
+            net.optimizer_.param_groups[0]["lr"] = self.lr
+
+
+class States(Callback):
+    """Copies of the network's state after each epoch."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.states = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.states.append({k: v.clone() for k, v in net.module_.state_dict().items()})
+
+
+@pytest.mark.parametrize(
+    ("method", "batch"), [({}, 1), ({"weighting": "vri"}, 1), ({"meta": False}, 2)]
+)
+def test_loss_that_is_not_finite(quick, blobs, method, batch):
+    """A step of 1e30 makes the logits overflow: the virtual step before batch 1, or its own."""
+    states = States()
+    clf = quick(lr_schedule="constant", callbacks=[LearningRate(3, 1e30), states], **method)
+    message = rf"became (nan|inf) in epoch 3, batch {batch}, at learning rate 1e\+30\. Lower lr"
+    with pytest.raises(NonFiniteLossError, match=message) as caught:
+        clf.fit(*blobs)
+    kept = caught.value.last_finite_state
+    assert kept.keys() == states.states[1].keys()
+    for name, tensor in states.states[1].items():
+        torch.testing.assert_close(kept[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"meta": False}])
+def test_last_step_that_ruins_the_network(quick, blobs, method):
+    """One batch, one epoch: no loss ever sees the network after its step."""
+    clf = quick(lr=1e30, max_epochs=1, batch_size=200, **method)
+    message = words("logits became NaN or infinite in epoch 1, batch 1", "1e+30", "Lower lr")
+    with pytest.raises(NonFiniteLossError, match=message) as caught:
+        clf.fit(*blobs)
+    assert all(tensor.abs().max() < 10 for tensor in caught.value.last_finite_state.values())
+
+
+def test_a_fit_that_failed_leaves_no_half_fitted_estimator(quick, blobs):
+    X, y = blobs
+    clf = quick(max_epochs=1).fit(X, y)
+    with pytest.raises(NonFiniteLossError):
+        clf.set_params(lr=1e30, max_epochs=3).fit(X, y)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        clf.predict(X)
+
+
+# --- predict ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "features"])
+def test_predict_before_fit(quick, blobs, method):
+    message = words("This CLIDMUClassifier instance is not fitted yet", "'fit'")
+    with pytest.raises(NotFittedError, match=message):
+        getattr(quick(), method)(blobs[0])
+
+
+@pytest.mark.parametrize(
+    ("fitted", "given", "message"),
+    [
+        ((9, 6), (9, 5), words("X has 5 features", "expecting 6 features")),
+        ((9, 48), (9, 4, 4, 3), words("images of shape (4, 4, 3)", "fitted on tables")),
+        ((9, 8, 8, 3), (9, 192), words("shape (9, 192)", "fitted on images of shape (8, 8, 3)")),
+        ((9, 8, 8, 3), (9, 7), words("shape (9, 7)", "fitted on images of shape (8, 8, 3)")),
+        ((9, 8, 8, 3), (9, 8, 9, 3), words("(8, 9, 3)", "fitted on images of shape (8, 8, 3)")),
+        ((9, 8, 8, 3), (9, 3, 8, 8), words("(3, 8, 8)", "fitted on images of shape (8, 8, 3)")),
+    ],
+)
+def test_predict_on_rows_of_another_shape(quick, fitted, given, message):
+    clf = quick(module_params=None, max_epochs=1, meta=False)
+    clf.fit(np.random.default_rng(0).normal(size=fitted), np.arange(9) % 2)
+    with pytest.raises(ValueError, match=message):
+        clf.predict(np.zeros(given))
+
+
+# --- Ctrl-C -------------------------------------------------------------------------------------
+
+
+class CtrlC(Callback):
+    """Interrupt an epoch (from 1) at an event."""
+
+    def __init__(self, epoch, event):
+        self.epoch, self.event = epoch, event
+
+    def _press(self, event, net):
+        if len(net.history) == self.epoch and event == self.event:
+            raise KeyboardInterrupt
+
+    def on_epoch_begin(self, net, **kwargs):
+        self._press("epoch begin", net)
+
+    def on_batch_begin(self, net, **kwargs):
+        self._press("batch begin", net)
+
+    def on_grad_computed(self, net, **kwargs):
+        self._press("gradient", net)
+
+    def on_epoch_end(self, net, **kwargs):
+        self._press("epoch end", net)
+
+
+@pytest.mark.parametrize("event", ["epoch begin", "batch begin", "gradient", "epoch end"])
+@pytest.mark.parametrize("epoch", [1, 3])
+@pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"meta": False}])
+def test_interrupted_fit_leaves_a_usable_estimator(quick, blobs, method, epoch, event):
+    X, y = blobs
+    clf = quick(callbacks=[CtrlC(epoch, event)], **method)
+    done = epoch if event == "epoch end" else epoch - 1
+    with pytest.warns(InterruptedFitWarning, match=f"after {done} of 4 epochs") as caught:
+        clf.fit(X, y)
+    assert caught[0].filename == __file__  # the user's line
+    assert clf.n_iter_ == len(clf.history_[:, "train_loss"] if done else []) == done
+    np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
+    if done == 3:
+        assert clf.ensemble_epochs_ in ([2, 3], [3, 2])
+        assert clf.score(X, y) > 0.6  # chance is a third
+    else:  # the first epoch is the warm-up, which is not chosen: the last state serves
+        assert clf.ensemble_epochs_ == [done]
+
+
+class InterruptedForward(nn.Module):
+    """A network that interrupts its own n-th forward pass, counted over all copies."""
+
+    calls_left = 0
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    def forward(self, x):
+        InterruptedForward.calls_left -= 1
+        if InterruptedForward.calls_left == 0:
+            raise KeyboardInterrupt
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("call", range(10, 20))
+def test_interruption_within_any_pass_of_a_meta_step(quick, blobs, call):
+    """Own, meta and forward-mode pass of several steps: no mode or parameter stays swapped."""
+    X, y = blobs
+    InterruptedForward.calls_left = call
+    with pytest.warns(InterruptedFitWarning):
+        clf = quick(module=InterruptedForward).fit(X, y)
+    trained = clf.net_.optimizer_.param_groups[0]["params"]
+    assert [*map(id, clf.net_.module_.parameters())] == [*map(id, trained)]
+    again = [quick(module=InterruptedForward).fit(X, y).predict_proba(X) for _ in range(2)]
+    np.testing.assert_array_equal(*again)
+    np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
+
+
+def test_interrupted_fit_can_be_pickled_and_fitted_again(quick, blobs):
+    X, y = blobs
+    clf = quick(callbacks=[CtrlC(2, "gradient")])
+    with pytest.warns(InterruptedFitWarning):
+        clf.fit(X, y)
+    copied = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(copied.predict_proba(X), clf.predict_proba(X))
+    clf.set_params(callbacks=None).fit(X, y)
+    np.testing.assert_array_equal(clf.predict_proba(X), quick().fit(X, y).predict_proba(X))

@@ -1,0 +1,452 @@
+"""Every constructor parameter that all classifiers share has an effect, and the documented one."""
+
+import inspect
+import math
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback, EarlyStopping
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
+
+from sknoisy.base import BaseNoisyLabelClassifier
+from sknoisy.exceptions import InterruptedFitWarning
+from sknoisy.networks import MLP, PreActResNet, mlp_settings
+
+LINEAR = nn.Linear(6, 3)
+
+
+class Shift(Callback):
+    """Move the weights after each epoch."""
+
+    def on_epoch_end(self, net, **kwargs):
+        with torch.no_grad():
+            next(net.module_.parameters()).add_(0.1)
+
+
+def noise(rows, generator):
+    return rows + torch.randn(rows.shape, generator=generator)
+
+
+# Another value of each parameter than that of the fixture `quick`.
+OTHERS = {
+    "module": LINEAR,
+    "module_params": {"hidden": (17,)},
+    "optimizer": "adam",
+    "optimizer_params": {"nesterov": True},
+    "lr": 0.06,
+    "lr_schedule": "constant",
+    "max_epochs": 5,
+    "batch_size": 33,
+    "augment": noise,
+    "standardize": False,
+    "callbacks": [Shift()],
+    "random_state": 12345,
+}
+WITHOUT_EFFECT = {"device", "verbose"}  # on what is learned; they have tests of their own
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_parameter_changes_the_model(quick, blobs, name):
+    X, y = blobs
+    before, after = (quick(**kw).fit(X, y).predict_proba(X) for kw in ({}, {name: OTHERS[name]}))
+    assert np.abs(before - after).max() > 1e-6
+
+
+def test_no_shared_parameter_is_without_a_test():
+    parameters = inspect.signature(BaseNoisyLabelClassifier).parameters
+    assert parameters.keys() == OTHERS.keys() | WITHOUT_EFFECT
+
+
+# --- module, module_params ----------------------------------------------------------------------
+
+
+def test_default_module_follows_the_kind_of_rows(quick, blobs, images):
+    X, y = blobs
+    mlp = quick(module_params=None, max_epochs=1).fit(X, y).net_.module_
+    assert isinstance(mlp, MLP)
+    assert mlp.fc.in_features == mlp_settings(len(X), 6, 3).hidden[-1]
+    cnn = quick(module_params=None, max_epochs=1).fit(*images).net_.module_
+    assert isinstance(cnn, PreActResNet)
+    assert sum(p.numel() for p in cnn.parameters()) < 100_000  # depth="small"
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8, 3), (4, 8, 8)])
+def test_default_module_has_the_channels_of_the_images(quick, shape):
+    X = np.random.default_rng(0).integers(0, 256, size=(20, *shape), dtype=np.uint8)
+    cnn = quick(module_params=None, max_epochs=1).fit(X, np.arange(20) % 2).net_.module_
+    first = next(layer for layer in cnn.modules() if isinstance(layer, nn.Conv2d))
+    assert first.in_channels == min(shape)
+
+
+def linear(n_features, n_classes, bias=True):
+    return nn.Linear(n_features, n_classes, bias=bias)
+
+
+class TwoLayers(nn.Sequential):
+    def __init__(self, n_features, width, n_classes):
+        super().__init__(nn.Linear(n_features, width), nn.ReLU(), nn.Linear(width, n_classes))
+
+
+@pytest.mark.parametrize(
+    ("module", "params", "n_parameters"),
+    [
+        (linear, None, 6 * 3 + 3),
+        (linear, {"bias": False}, 6 * 3),
+        (partial(linear, bias=False), None, 6 * 3),
+        (TwoLayers, {"width": 5}, 6 * 5 + 5 + 5 * 3 + 3),
+        (MLP, {"hidden": ()}, 6 * 3 + 3),
+        (nn.Linear, {"in_features": 6, "out_features": 3}, 6 * 3 + 3),
+        (None, {"hidden": (5,)}, 6 * 5 + 5 + 5 * 3 + 3),
+    ],
+    ids=["factory", "argument", "partial", "class", "MLP", "no known names", "default"],
+)
+def test_sizes_are_filled_in_where_the_signature_names_them(
+    quick, blobs, module, params, n_parameters
+):
+    clf = quick(module=module, module_params=params, max_epochs=1).fit(*blobs)
+    assert sum(p.numel() for p in clf.net_.module_.parameters()) == n_parameters
+
+
+def test_module_params_come_before_what_would_be_filled_in(quick, blobs):
+    """A network for more classes than there are is refused by its logits."""
+    with pytest.raises(ValueError, match=r"shape \(2, 4\) for 2 rows and 3 classes"):
+        quick(module=linear, module_params={"n_classes": 4}).fit(*blobs)
+
+
+def test_an_instance_is_copied_and_its_weights_are_the_start(quick, blobs):
+    """A step of 1e-12 leaves weights of order 1 where they are in float32."""
+    X, y = blobs
+    module = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3), nn.Linear(3, 3)).train()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    clf = quick(module=module, lr=1e-12, n_ensemble=0).fit(X, y)
+    for name, tensor in before.items():
+        torch.testing.assert_close(module.state_dict()[name], tensor, rtol=0, atol=0)
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(clf.net_.module_.state_dict()[name], tensor)
+    assert clf.module is module
+    assert clf.net_.module_ is not module
+    assert module.training
+    assert all(p.grad is None for p in module.parameters())
+    assert not any(m._forward_hooks for m in module.modules())
+
+
+# --- optimizer, optimizer_params, lr, lr_schedule -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "params", "kind", "group"),
+    [
+        ("sgd", None, torch.optim.SGD, {"momentum": 0.9, "weight_decay": 5e-4}),
+        ("sgd", {"momentum": 0, "weight_decay": 0.1}, torch.optim.SGD, {"momentum": 0}),
+        ("sgd", {"weight_decay": 0.1}, torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
+        ("adam", {"betas": (0.8, 0.9)}, torch.optim.Adam, {"betas": (0.8, 0.9)}),
+        ("adamw", None, torch.optim.AdamW, {"weight_decay": 5e-4}),
+        (torch.optim.SGD, None, torch.optim.SGD, {"momentum": 0, "weight_decay": 5e-4}),
+        (torch.optim.RMSprop, {"alpha": 0.9}, torch.optim.RMSprop, {"alpha": 0.9}),
+        (torch.optim.Rprop, None, torch.optim.Rprop, {}),  # takes no weight decay
+        (partial(torch.optim.SGD, momentum=0.5), None, torch.optim.SGD, {"momentum": 0.5}),
+    ],
+)
+def test_optimizer_and_its_arguments(quick, blobs, optimizer, params, kind, group):
+    module = nn.Linear(6, 3)
+    clf = quick(module=module, optimizer=optimizer, optimizer_params=params, lr=0.01, max_epochs=2)
+    used = clf.set_params(lr_schedule="constant").fit(*blobs).net_.optimizer_
+    assert type(used) is kind
+    assert used.param_groups[0]["lr"] == 0.01
+    assert {name: used.param_groups[0][name] for name in group} == group
+
+
+def test_weight_decay_of_the_default_network_follows_its_rule(quick, blobs):
+    X, y = blobs
+    clf = quick(max_epochs=1).fit(X, y)
+    rule = mlp_settings(len(X), 6, 3).weight_decay
+    assert clf.net_.optimizer_.param_groups[0]["weight_decay"] == rule
+
+
+def test_plain_training_is_sgd_with_momentum(quick, blobs):
+    """Full batches of one linear layer against the recursion v = m v + g, w = w - lr v."""
+    X, y = blobs
+    module, lr, momentum, decay = nn.Linear(6, 3), 0.1, 0.9, 0.01
+    clf = quick(
+        module=module,
+        optimizer_params={"momentum": momentum, "weight_decay": decay},
+        lr=lr,
+        lr_schedule="constant",
+        max_epochs=3,
+        batch_size=len(X),
+        meta=False,
+        n_ensemble=0,
+    ).fit(X, y)
+    W = np.c_[module.weight.detach().double(), module.bias.detach().double()]
+    rows, onehot, v = np.c_[X, np.ones(len(X))], np.eye(3)[y], 0
+    for _ in range(3):
+        p = np.exp(rows @ W.T)
+        p /= p.sum(axis=1, keepdims=True)
+        v = momentum * v + (p - onehot).T @ rows / len(X) + decay * W
+        W = W - lr * v
+    logits = rows @ W.T
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(clf.predict_proba(X), expected, atol=1e-6)
+
+
+def rates(clf):
+    return np.array(clf.history_[:, "event_lr"])
+
+
+def test_cosine_schedule_ends_near_a_fiftieth(quick, blobs):
+    """lr_t = lr / 50 + (lr - lr / 50) (1 + cos(pi t / T)) / 2 in epoch t = 0 ... T - 1."""
+    clf = quick(lr=0.2, max_epochs=6, meta=False).fit(*blobs)
+    t = np.arange(6)
+    expected = 0.2 / 50 + (0.2 - 0.2 / 50) * (1 + np.cos(math.pi * t / 6)) / 2
+    np.testing.assert_allclose(rates(clf), expected)
+
+
+@pytest.mark.parametrize("schedule", [partial(StepLR, step_size=2, gamma=0.1), None])
+def test_schedule_from_a_function_of_the_optimizer(quick, blobs, schedule):
+    schedule = schedule or (lambda optimizer: StepLR(optimizer, 2, 0.1))
+    clf = quick(lr=0.2, lr_schedule=schedule, max_epochs=5, meta=False).fit(*blobs)
+    np.testing.assert_allclose(rates(clf), [0.2, 0.2, 0.02, 0.02, 0.002])
+
+
+def test_schedule_by_plateau_of_the_training_loss(quick, blobs):
+    """No epoch takes the loss to a millionth: each after the first is a plateau."""
+    schedule = partial(ReduceLROnPlateau, patience=0, factor=0.5, threshold=0.999999)
+    clf = quick(lr=0.2, lr_schedule=schedule, max_epochs=4, meta=False).fit(*blobs)
+    np.testing.assert_allclose(rates(clf), [0.2, 0.2, 0.1, 0.05])
+
+
+def test_constant_schedule(quick, blobs):
+    class Rates(Callback):
+        seen = []
+
+        def on_batch_end(self, net, **kwargs):
+            self.seen.append(net.optimizer_.param_groups[0]["lr"])
+
+    quick(lr=0.2, lr_schedule="constant", callbacks=[Rates()], meta=False).fit(*blobs)
+    assert set(Rates.seen) == {0.2}
+
+
+# --- max_epochs, batch_size ---------------------------------------------------------------------
+
+
+def test_max_epochs(quick, blobs):
+    clf = quick(max_epochs=3).fit(*blobs)
+    assert clf.n_iter_ == len(clf.history_) == 3
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [(40, [40, 40, 41]), (50, [50, 50, 21]), (60, [60, 61]), (121, [121]), (1000, [121])],
+)
+def test_batches_cover_the_rows_and_a_tail_of_one_joins(quick, blobs, batch_size, sizes):
+    class Sizes(Callback):
+        def on_train_begin(self, net, **kwargs):
+            self.rows = []
+
+        def on_batch_begin(self, net, batch=None, **kwargs):
+            self.rows.append(batch.rows)
+
+    seen = Sizes()
+    quick(batch_size=batch_size, max_epochs=1, callbacks=[seen]).fit(*blobs)
+    assert [len(rows) for rows in seen.rows] == sizes
+    assert sorted(torch.cat(seen.rows).tolist()) == list(range(121))
+
+
+# --- augment, standardize -----------------------------------------------------------------------
+
+
+class Inputs(nn.Module):
+    """A linear network that keeps what it is given in training."""
+
+    seen = []
+
+    def __init__(self, n_inputs, n_classes):
+        super().__init__()
+        self.fc = nn.Linear(n_inputs, n_classes)
+
+    def forward(self, x):
+        if self.training:
+            self.seen.append(x.detach().clone())
+        return self.fc(x.flatten(1))
+
+
+def training_inputs(clf, X, y):
+    """The rows of one epoch as the network sees them."""
+    Inputs.seen.clear()
+    n_inputs = int(np.prod(X.shape[1:]))
+    clf.set_params(module=Inputs, module_params={"n_inputs": n_inputs}, max_epochs=1, meta=False)
+    clf.fit(X, y)
+    return torch.cat(Inputs.seen)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize("layout", ["last", "first"])
+def test_standardised_images_have_mean_0_and_variance_1_in_each_channel(
+    quick, images, dtype, layout
+):
+    X, y = images[0].astype(dtype), images[1]
+    X = X if layout == "last" else np.moveaxis(X, 3, 1)
+    for standardize in (True, "auto"):
+        seen = training_inputs(quick(standardize=standardize, augment=None), X, y)
+        assert seen.shape == (40, 3, 8, 8)
+        assert seen.dtype == torch.float32
+        torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+        torch.testing.assert_close(seen.var((0, 2, 3), correction=0), torch.ones(3))
+
+
+def test_raw_images(quick, images):
+    """uint8 counts from 0 to 1; other types pass as they are."""
+    X, y = images
+    seen = training_inputs(quick(standardize=False, augment=None), X, y)
+    torch.testing.assert_close(seen.mean().item(), X.mean() / 255, rtol=1e-5, atol=0)
+    seen = training_inputs(quick(standardize=False, augment=None), X.astype(float), y)
+    torch.testing.assert_close(seen.mean().item(), X.mean(), rtol=1e-5, atol=0)
+
+
+def test_tables_are_standardised_for_the_default_network_only(quick, blobs):
+    """A module of one's own may hold embeddings of columns, say."""
+    X, y = blobs[0] * 10 + 3, blobs[1]
+    X[:, 5] = 7  # a constant column has scale 1
+    raw = training_inputs(quick(), X, y)
+    np.testing.assert_allclose(np.sort(raw, axis=0), np.sort(X.astype(np.float32), axis=0))
+    scaled = training_inputs(quick(standardize=True), X, y)
+    torch.testing.assert_close(scaled.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    variance = torch.tensor([1.0, 1, 1, 1, 1, 0])
+    torch.testing.assert_close(scaled.var(0, correction=0), variance)
+    default, true, false = (
+        quick(standardize=value).fit(X, y).predict_proba(X) for value in ("auto", True, False)
+    )
+    np.testing.assert_array_equal(default, true)
+    assert not np.array_equal(default, false)
+
+
+def test_augmentation_by_default(quick, blobs, images):
+    """Images are flipped and cropped, tables are left as they are."""
+    models = {
+        value: quick(module_params=None, max_epochs=2, augment=value).fit(*images)
+        for value in ("auto", "flip+crop", "crop", None)
+    }
+    proba = {value: model.predict_proba(images[0]) for value, model in models.items()}
+    np.testing.assert_array_equal(proba["auto"], proba["flip+crop"])
+    assert not np.array_equal(proba["auto"], proba["crop"])
+    assert not np.array_equal(proba["auto"], proba[None])
+    table = [quick(augment=value).fit(*blobs).predict_proba(blobs[0]) for value in ("auto", None)]
+    np.testing.assert_array_equal(*table)
+
+
+def test_augmentation_changes_training_rows_but_not_those_that_are_predicted(quick, images):
+    X, y = images
+    calls = []
+
+    def darken(batch, generator):
+        calls.append(len(batch))
+        return batch.fill_(torch.rand((), generator=generator).item() - 5)  # in place
+
+    before = X.copy()
+    seen = training_inputs(quick(augment=darken), X, y)
+    assert len(seen.unique()) == len(calls) == 2  # batches of 32 and 8
+    assert sum(calls) == len(X)
+    np.testing.assert_array_equal(X, before)
+    clf = quick(augment=darken, module=Inputs, module_params={"n_inputs": 192}, max_epochs=1)
+    proba = clf.fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(proba, clf.predict_proba(X))
+    assert np.ptp(proba[:, 0]) > 0.01  # darkened, all rows would be alike
+
+
+def test_meta_batches_are_augmented_too(quick, images):
+    """As published: 40 + 40 rows in each epoch after the warm-up, 40 in it."""
+    calls = []
+
+    def count(batch, generator):
+        calls.append(len(batch))
+        return batch
+
+    quick(module_params=None, augment=count, max_epochs=3, batch_size=20, meta_batch_size=20).fit(
+        *images
+    )
+    assert calls == [20] * 2 + [20, 20] * 4
+
+
+# --- device, callbacks, verbose -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu"), "auto"])
+def test_device(quick, blobs, device):
+    """ "auto" is the CPU where there is no GPU."""
+    clf = quick(device=device, max_epochs=1).fit(*blobs)
+    expected = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
+    assert {p.device.type for p in clf.net_.module_.parameters()} == {expected}
+
+
+class Events(Callback):
+    """Record the events of a fit."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.events = ["train begin"]
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        self.events.append(f"epoch {len(net.history)}")
+
+    def on_batch_end(self, net, batch=None, training=None, loss=None, y_pred=None, **kwargs):
+        assert training
+        assert loss.ndim == 0
+        assert y_pred.shape == (len(batch[1]), 3)
+        self.events.append("batch")
+
+    def on_grad_computed(self, net, named_parameters=None, **kwargs):
+        assert all(parameter.grad is not None for _, parameter in named_parameters)
+        self.events.append("gradient")
+
+    def on_epoch_end(self, net, **kwargs):
+        self.keys = set(net.history[-1])
+        self.events.append("epoch end")
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self.events.append("train end")
+
+
+def test_callbacks_hear_of_every_event_after_those_of_the_method(quick, blobs):
+    events = Events()
+    given = [("events", events)]
+    clf = quick(callbacks=given, max_epochs=2, batch_size=61).fit(*blobs)
+    batches = ["gradient", "batch"] * 2
+    assert events.events == [
+        "train begin",
+        *["epoch 1", *batches, "epoch end"],
+        *["epoch 2", *batches, "epoch end"],
+        "train end",
+    ]
+    assert events.keys >= {"train_loss", "clid", "meta_loss", "event_lr"}
+    assert given == [("events", events)]
+    assert dict(clf.net_.callbacks_)["events"] is events
+
+
+def test_early_stopping_of_skorch_is_no_interruption(quick, blobs):
+    """It stops by a KeyboardInterrupt, but that is no user's; no loss falls by 1e9."""
+    X, y = blobs
+    stopping = EarlyStopping("train_loss", patience=2, threshold=1e9, threshold_mode="abs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InterruptedFitWarning)
+        clf = quick(callbacks=[stopping], max_epochs=9).fit(X, y)
+    assert clf.n_iter_ == 3
+    assert clf.ensemble_epochs_ in ([2, 3], [3, 2])
+
+
+def test_verbose_shows_progress_on_stderr(quick, blobs, capfd):
+    quick(verbose=1).fit(*blobs)
+    out, err = capfd.readouterr()
+    assert out == ""
+    last = err.split("\r")[-1]
+    assert "CLIDMUClassifier: 100%" in last
+    assert "4/4" in last
+    assert all(f"{key}=" in last for key in ("train_loss", "meta_loss", "clid"))
+
+
+@pytest.mark.parametrize("verbose", [0, False])
+def test_a_fit_is_silent_by_default(quick, blobs, capfd, verbose):
+    quick(verbose=verbose).fit(*blobs)
+    assert capfd.readouterr() == ("", "")

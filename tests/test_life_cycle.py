@@ -1,0 +1,396 @@
+"""One fitted estimator: reproducible, portable, consistent, and the world is as it was."""
+
+import copy
+import io
+import os
+import pickle
+import random
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from skorch.callbacks import EpochScoring
+from torch import nn
+
+METHODS = pytest.mark.parametrize(
+    "method", [{}, {"weighting": "vri"}, {"meta": False}], ids=["wnet", "vri", "no meta"]
+)
+KINDS = pytest.mark.parametrize("kind", ["table", "images"])
+
+
+@pytest.fixture
+def problem(quick, blobs, images):
+    """A factory of (classifier, X, y) with dropout on tables and augmentation on images."""
+
+    def make(kind, **parameters):
+        if kind == "images":
+            return quick(module_params=None, max_epochs=3, **parameters), *images
+        return quick(module_params={"hidden": (16,), "dropout": 0.3}, **parameters), *blobs
+
+    return make
+
+
+def assert_same(first, second, X):
+    """Equal bit for bit in everything that a user asks for."""
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+    np.testing.assert_array_equal(first.predict(X), second.predict(X))
+    np.testing.assert_array_equal(first.features(X), second.features(X))
+    np.testing.assert_array_equal(first.clean_proba_, second.clean_proba_)
+    assert first.history_[:, "train_loss"] == second.history_[:, "train_loss"]
+
+
+# --- reproducible -------------------------------------------------------------------------------
+
+
+@METHODS
+@KINDS
+def test_same_random_state_gives_the_same_model(problem, method, kind):
+    clf, X, y = problem(kind, **method)
+    first = clone(clf).fit(X, y)
+    torch.rand(7)  # global generators have no say
+    np.random.rand(7)  # noqa: NPY002
+    assert_same(first, clone(clf).fit(X, y), X)
+    assert_same(first, clf.fit(X, y).fit(X, y), X)
+
+
+@KINDS
+def test_other_random_state_gives_another_model(problem, kind, global_random_seed):
+    clf, X, y = problem(kind)
+    first, second = (
+        clone(clf).set_params(random_state=global_random_seed + i).fit(X, y) for i in (0, 1)
+    )
+    assert np.abs(first.predict_proba(X) - second.predict_proba(X)).max() > 1e-3
+
+
+def test_random_state_instance_moves_on(quick, blobs):
+    X, y = blobs
+    rng = np.random.RandomState(5)
+    clf = quick(random_state=rng)
+    first, second = (clf.fit(X, y).predict_proba(X) for _ in range(2))
+    expected = quick(random_state=np.random.RandomState(5)).fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(first, expected)
+    assert not np.array_equal(first, second)
+
+
+def test_without_random_state_each_fit_differs(quick, blobs):
+    """Even where a user seeds numpy: `random_state` alone decides."""
+    X, y = blobs
+    probas = []
+    for _ in range(2):
+        np.random.seed(0)  # noqa: NPY002
+        probas.append(quick(random_state=None).fit(X, y).predict_proba(X))
+    assert not np.array_equal(*probas)
+
+
+# --- portable -----------------------------------------------------------------------------------
+
+
+def by_pickle(clf, path):
+    return pickle.loads(pickle.dumps(clf))
+
+
+def by_joblib(clf, path):
+    joblib.dump(clf, path / "clf.joblib")
+    return joblib.load(path / "clf.joblib")
+
+
+def by_memory_map(clf, path):
+    joblib.dump(clf, path / "clf.joblib")
+    return joblib.load(path / "clf.joblib", mmap_mode="r")
+
+
+def by_deepcopy(clf, path):
+    return copy.deepcopy(clf)
+
+
+@METHODS
+@KINDS
+@pytest.mark.parametrize("trip", [by_pickle, by_joblib, by_memory_map, by_deepcopy])
+def test_round_trip(problem, method, kind, trip, tmp_path):
+    clf, X, y = problem(kind, **method)
+    clf.fit(X, y)
+    other = trip(clf, tmp_path)
+    assert_same(clf, other, X)
+    assert_same(clf, other.fit(X, y), X)
+
+
+def largest_logit(net, X, y):
+    assert len(y) == 121
+    return float(net.predict(X).max())
+
+
+def test_pickle_with_module_and_callbacks_of_the_user(quick, blobs):
+    X, y = blobs
+    module = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    callbacks = [EpochScoring(largest_logit, name="largest", on_train=True)]
+    clf = quick(module=module, callbacks=callbacks, random_state=np.random.RandomState(0))
+    clf.fit(X, y)
+    assert len(set(clf.history_[:, "largest"])) == 4  # recorded, and another after each epoch
+    np.testing.assert_array_equal(by_pickle(clf, None).predict_proba(X), clf.predict_proba(X))
+
+
+@METHODS
+def test_pickle_holds_no_training_data(quick, method, global_random_seed):
+    """It grows by 8 bytes a row for each of clean_proba_ and sample_weight_, not by X's 400."""
+    rng = np.random.default_rng(global_random_seed)
+    X = rng.normal(size=(2000, 50))
+    y = (X[:, 0] > 0).astype(int)
+    sizes = []
+    for n in (200, 2000):
+        mask = np.arange(n) % 4 == 0
+        clf = quick(max_epochs=2, **method).fit(X[:n], y[:n], clean_mask=mask)
+        sizes.append(len(pickle.dumps(clf)))
+    assert sizes[1] - sizes[0] < 2 * 8 * 1800 + 2000
+
+
+@METHODS
+def test_clone_of_a_fitted_estimator_is_unfitted_and_equal_in_parameters(quick, blobs, method):
+    clf = quick(**method).fit(*blobs)
+    other = clone(clf)
+    assert other.get_params() == clf.get_params()
+    assert not any(name.endswith("_") for name in vars(other))
+
+
+# --- nothing global is changed ------------------------------------------------------------------
+
+
+def global_state():
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": pickle.dumps(np.random.get_state()),  # noqa: NPY002
+        "python": random.getstate(),
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+        "mkldnn": torch.backends.mkldnn.enabled,
+        "attention": (
+            torch.backends.cuda.flash_sdp_enabled(),
+            torch.backends.cuda.mem_efficient_sdp_enabled(),
+        ),
+        "grad": torch.is_grad_enabled(),
+        "numpy errors": np.geterr(),
+        "environment": dict(os.environ),
+    }
+
+
+class Sequence(nn.Module):
+    """An LSTM and attention, whose forward-mode passes switch backends for a moment."""
+
+    def __init__(self, n_classes):
+        super().__init__()
+        self.lstm = nn.LSTM(1, 8, batch_first=True)
+        self.attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.fc = nn.Linear(8, n_classes)
+
+    def forward(self, x):
+        return self.fc(self.attention(self.lstm(x[..., None])[0]).mean(1))
+
+
+@METHODS
+@pytest.mark.parametrize("random_state", [0, None])
+@pytest.mark.parametrize("kind", ["table", "images", "sequence", "memory map"])
+def test_global_state_is_as_it_was(problem, method, random_state, kind, tmp_path):
+    clf, X, y = problem("images" if kind == "images" else "table", **method)
+    clf.set_params(random_state=random_state)
+    if kind == "sequence":
+        clf.set_params(module=Sequence, module_params=None)
+    if kind == "memory map":
+        np.save(tmp_path / "X.npy", X)
+        X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    before = global_state()
+    clf.fit(X, y).predict(X)
+    clf.features(X)
+    pickle.loads(pickle.dumps(clf))
+    assert global_state() == before
+
+
+def test_global_state_is_as_it_was_after_an_error(quick, blobs):
+    before = global_state()
+    with pytest.raises(ArithmeticError):
+        quick(lr=1e30).fit(*blobs)
+    assert global_state() == before
+
+
+@METHODS
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8 images", "float32 images"])
+def test_the_callers_arrays_are_as_they_were(problem, method, dtype):
+    """float32 is what the network reads: no copy is needed, but one must be made."""
+    dtype, *images = dtype.split()
+    clf, X, y = problem("images" if images else "table", standardize=False, **method)
+    X, mask, weights = X.astype(dtype), np.arange(len(y)) % 3 == 0, np.linspace(1, 2, len(y))
+    given = {"X": X, "y": y, "clean_mask": mask, "sample_weight": weights}
+    before = copy.deepcopy(given)
+    clf.fit(**given).predict(X)
+    for name, array in given.items():
+        np.testing.assert_array_equal(array, before[name])
+        assert array.flags.writeable
+
+
+def test_a_frame_is_as_it_was(quick, blobs):
+    frame, labels = pd.DataFrame(blobs[0], columns=list("abcdef")), pd.Series(blobs[1])
+    frame_before, labels_before = frame.copy(), labels.copy()
+    quick().fit(frame, labels).predict(frame)
+    pd.testing.assert_frame_equal(frame, frame_before)
+    pd.testing.assert_series_equal(labels, labels_before)
+
+
+def test_parameters_are_as_they_were(quick, blobs):
+    parameters = {
+        "module_params": {"hidden": (16,)},
+        "optimizer_params": {"weight_decay": 0.1},
+        "callbacks": [],
+    }
+    before = copy.deepcopy(parameters)
+    clf = quick(**parameters).fit(*blobs)
+    assert parameters == before
+    assert all(clf.get_params()[name] is value for name, value in parameters.items())
+
+
+# --- consistent ---------------------------------------------------------------------------------
+
+
+@METHODS
+@KINDS
+def test_fitted_attributes(problem, method, kind):
+    clf, X, y = problem(kind, **method)
+    clf.fit(X, y)
+    n_classes = len(np.unique(y))
+    assert clf.classes_.tolist() == list(range(n_classes))
+    assert clf.n_features_in_ == np.prod(X.shape[1:])
+    assert clf.image_shape_ == (X.shape[1:] if kind == "images" else None)
+    assert clf.n_iter_ == len(clf.history_) == clf.max_epochs
+    keys = {"train_loss", "clid", "event_lr", "dur"} | ({"meta_loss"} if clf.meta else set())
+    assert keys <= set(clf.history_[-1])  # the first epoch is the warm-up
+    assert hasattr(clf, "sample_weight_") == clf.meta
+    if clf.meta:
+        assert clf.sample_weight_.shape == (len(X),)
+        assert 0 <= clf.sample_weight_.min() < clf.sample_weight_.max() <= 1
+
+
+@METHODS
+def test_training_loss_falls(quick, blobs, method):
+    losses = quick(**method).fit(*blobs).history_[:, "train_loss"]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+@KINDS
+def test_predictions_are_consistent(problem, kind):
+    clf, X, y = problem(kind)
+    labels = np.array(["ant", "bee", "cat"])[y]
+    proba = clf.fit(X, labels).predict_proba(X)
+    assert proba.dtype == np.float64
+    assert proba.shape == (len(X), len(clf.classes_))
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    np.testing.assert_array_equal(clf.predict(X), clf.classes_[proba.argmax(axis=1)])
+    assert clf.score(X, labels) == np.mean(clf.predict(X) == labels)
+
+
+def test_clean_proba_is_the_probability_of_the_given_label(quick, blobs):
+    X, y = blobs
+    mask = np.arange(len(y)) % 4 == 0
+    for clean_mask in (None, mask):
+        clf = quick().fit(X, y, clean_mask=clean_mask)
+        expected = clf.predict_proba(X)[np.arange(len(y)), y]
+        if clean_mask is not None:
+            expected[mask] = 1
+        np.testing.assert_array_equal(clf.clean_proba_, expected)
+
+
+def test_rows_are_predicted_one_by_one_as_together(quick, global_random_seed):
+    """More rows than one pass takes; float32 sums may differ with the size of a batch."""
+    X = np.random.default_rng(global_random_seed).normal(size=(2500, 6))
+    clf = quick(max_epochs=1).fit(X, X[:, 0] > 0)
+    together, rows = clf.predict_proba(X), [0, 1023, 1024, 2048, 2499]
+    one_by_one = np.vstack([clf.predict_proba(X[[i]]) for i in rows])
+    np.testing.assert_allclose(together[rows], one_by_one, atol=1e-6)
+    np.testing.assert_allclose(clf.features(X)[rows], clf.features(X[rows]), atol=1e-5)
+
+
+@pytest.mark.parametrize("n_ensemble", [0, 3])
+def test_features_are_what_the_last_layer_reads(quick, blobs, n_ensemble):
+    """Those of the last epoch without an ensemble, else of its best one."""
+    X, y = blobs
+    clf = quick(n_ensemble=n_ensemble).fit(X, y)
+    state = clf.net_.module_.state_dict()
+    if n_ensemble:
+        (_, _, state), *_ = dict(clf.net_.callbacks_)["ensemble"].members_
+    features = clf.features(X)
+    assert features.shape == (len(X), 16)
+    assert features.min() == 0  # after ReLU
+    logits = features @ state["fc.weight"].double().numpy().T + state["fc.bias"].double().numpy()
+    if n_ensemble == 0:
+        proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(proba, clf.predict_proba(X), atol=1e-6)
+    best = quick(n_ensemble=1).fit(X, y)
+    if n_ensemble == 3:
+        np.testing.assert_array_equal(best.features(X), features)
+        np.testing.assert_array_equal(best.predict(X), logits.argmax(axis=1))
+
+
+def test_features_of_a_module_without_timms_methods(quick, blobs):
+    X, y = blobs
+    module = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 3))
+    clf = quick(module=module, n_ensemble=0).fit(X, y)
+    with torch.no_grad():
+        expected = clf.net_.module_[:2](torch.from_numpy(X).float())
+    np.testing.assert_allclose(clf.features(X), expected, atol=1e-6)
+
+
+# --- parallel -----------------------------------------------------------------------------------
+
+
+def threads_after_fit(clf, X, y):
+    clf.fit(X, y)
+    return torch.get_num_threads()
+
+
+def test_two_workers_score_as_one_and_share_the_cores(quick, blobs, monkeypatch):
+    """Without a limit from outside, loky's workers take an even share of the cores each."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    X, y = blobs
+    clf, folds = quick(), StratifiedKFold(2)
+    with joblib.parallel_backend("loky"):
+        threads = Parallel(n_jobs=2)(delayed(threads_after_fit)(clf, X, y) for _ in range(2))
+        scores = [cross_val_score(clf, X, y, cv=folds, n_jobs=n_jobs) for n_jobs in (1, 2)]
+    assert max(threads) <= max(joblib.cpu_count() // 2, 1)
+    np.testing.assert_array_equal(*scores)
+
+
+# --- GPU ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@METHODS
+@KINDS
+def test_gpu_is_the_same_code_path(problem, method, kind):
+    """Attributes and predictions are numpy arrays, and close to those of the CPU."""
+    clf, X, y = problem(kind, **method)
+    on_gpu, on_cpu = (clone(clf).set_params(device=d).fit(X, y) for d in ("cuda", "cpu"))
+    assert clone(clf).fit(X, y).net_.device.startswith("cuda")  # "auto"
+    assert {p.device.type for p in on_gpu.net_.module_.parameters()} == {"cuda"}
+    assert all(type(a) is np.ndarray for a in (on_gpu.clean_proba_, on_gpu.predict_proba(X)))
+    assert abs(on_gpu.score(X, y) - on_cpu.score(X, y)) < 0.15  # other draws of the dropout
+    np.testing.assert_allclose(
+        by_pickle(on_gpu, None).predict_proba(X), on_gpu.predict_proba(X), atol=1e-6
+    )
+
+
+@pytest.mark.gpu
+def test_gpu_pickle_is_read_where_there_is_no_gpu(quick, blobs, monkeypatch):
+    X, y = blobs
+    clf = quick(device="cuda").fit(X, y)
+    buffer = io.BytesIO(pickle.dumps(clf))
+    proba = clf.predict_proba(X)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.warns(UserWarning, match="CUDA"):
+        on_cpu = pickle.load(buffer)
+    np.testing.assert_allclose(on_cpu.predict_proba(X), proba, atol=1e-5)
