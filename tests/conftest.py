@@ -35,12 +35,12 @@ def blobs(global_random_seed):
 
 @pytest.fixture
 def images(global_random_seed):
-    """Fresh arrays (X, y): 40 images (8, 8, 3) of uint8, the left or the right half is bright."""
+    """Fresh arrays (X, y): 40 images (8, 8, 3) of uint8, the upper or the lower half is bright."""
     rng = np.random.default_rng(global_random_seed)
     y = rng.permutation(np.arange(40) % 2)
     X = rng.integers(0, 128, size=(40, 8, 8, 3), dtype=np.uint8)
-    X[y == 0, :, :4] += 100
-    X[y == 1, :, 4:] += 100
+    X[y == 0, :4] += 100
+    X[y == 1, 4:] += 100
     return X, y
 
 

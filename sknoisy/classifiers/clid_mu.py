@@ -43,8 +43,8 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
     normalize : {"auto", "class", "batch"} or float in [0, 1], default="auto"
         How far each given class keeps its share of a batch's weight, an exponent: 0 or "batch" is
         the published normalisation over the batch, 1 or "class" keeps each class's share. "auto":
-        0.5 for classes of at least their even share of the rows, less in proportion for rarer
-        ones. Without effect on "vri".
+        0.75 for classes of at least their even share of the rows, and for rarer ones times the
+        square of the part of it that they have. Without effect on "vri".
     temperature : float, default=0.5
         Temperature of CLID's feature graph.
     n_meta : "auto" or int, default="auto"
@@ -55,7 +55,7 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         What judges a virtual step. The two others read the labels of the trusted rows, which are
         the meta set then: pass ``clean_mask`` to ``fit``.
     meta_lr : "auto" or float, default="auto"
-        Step size of the weighting network; 0 freezes it at its start. "auto": with "sgd" 0.1, or
+        Step size of the weighting network; 0 freezes it at its start. "auto": with "sgd" 0.2, or
         0.05 for fewer than 800 rows; with "adam" 3e-4.
     meta_optimizer : {"auto", "sgd", "adam"}, default="auto"
         "auto": "sgd" for "wnet", "adam" for "vri", as published.
@@ -305,7 +305,7 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         name = self.meta_optimizer
         if name == "auto":
             name = "sgd" if self.weighting == "wnet" else "adam"
-        by_default = 3e-4 if name == "adam" else 0.1 if len(data) >= 800 else 0.05
+        by_default = 3e-4 if name == "adam" else 0.2 if len(data) >= 800 else 0.05
         self.meta_lr_ = by_default if self.meta_lr == "auto" else float(self.meta_lr)
         return MetaUpdate(
             self._meta_model(data),
@@ -367,10 +367,10 @@ def class_exponents(normalize: str | float, counts: np.ndarray) -> np.ndarray:
     >>> import numpy as np
     >>> from sknoisy.classifiers.clid_mu import class_exponents
     >>> class_exponents("auto", np.array([100, 80, 20])).round(2).tolist()
-    [0.5, 0.5, 0.15]
+    [0.75, 0.75, 0.07]
     """
     if normalize == "auto":
         even = counts.mean()
-        return 0.5 * np.minimum(counts / even, 1.0)
+        return 0.75 * np.minimum(counts / even, 1.0) ** 2
     named = {"batch": 0.0, "class": 1.0}
     return np.full(len(counts), named.get(normalize, normalize), dtype=float)  # type: ignore[arg-type]

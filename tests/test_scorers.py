@@ -1,0 +1,128 @@
+"""The scorers for model selection on noisy labels, with scikit-learn's own tools."""
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
+
+from sknoisy.metrics import clid, clid_scorer, trusted_accuracy, trusted_accuracy_score
+
+FOLDS = StratifiedKFold(2)
+
+
+@pytest.fixture
+def noisy_blobs(blobs, global_random_seed):
+    """String labels of which a fifth are wrong, and the true ones."""
+    X, y = blobs
+    wrong = np.random.default_rng(global_random_seed).random(len(y)) < 0.2
+    names = np.array(["ant", "bee", "cat"])
+    return X, names[np.where(wrong, (y + 1) % 3, y)], names[y]
+
+
+@pytest.fixture
+def mask(blobs):
+    """Forty trusted rows, some of each class in each half."""
+    return np.arange(len(blobs[1])) % 3 == 0
+
+
+# --- CLID ---------------------------------------------------------------------------------------
+
+
+def test_clid_scorer_reads_features_and_predictions_but_no_labels(quick, noisy_blobs):
+    X, y, _ = noisy_blobs
+    clf = quick().fit(X, y)
+    expected = -clid(clf.features(X), clf.predict_proba(X))
+    assert (
+        clid_scorer(clf, X) == clid_scorer(clf, X, y) == clid_scorer(clf, X, y[::-1]) == expected
+    )
+
+
+def test_clid_scorer_takes_X_for_the_features_of_other_classifiers(noisy_blobs):
+    X, y, _ = noisy_blobs
+    model = LogisticRegression().fit(X, y)
+    assert clid_scorer(model, X) == -clid(X, model.predict_proba(X))
+
+
+def test_grid_search_by_clid_with_two_workers(quick, noisy_blobs):
+    """Every score of the search is that of a fit by hand; string labels come back."""
+    X, y, y_true = noisy_blobs
+    grid = {"temperature": [0.2, 0.5], "lr": [1e-4, 0.05]}
+    search = GridSearchCV(quick(), grid, scoring=clid_scorer, cv=FOLDS, n_jobs=2).fit(X, y)
+    for i, params in enumerate(search.cv_results_["params"]):
+        for fold, (train, test) in enumerate(FOLDS.split(X, y)):
+            clf = quick(**params).fit(X[train], y[train])
+            expected = -clid(clf.features(X[test]), clf.predict_proba(X[test]))
+            assert search.cv_results_[f"split{fold}_test_score"][i] == pytest.approx(expected)
+    assert search.best_params_["lr"] == 0.05  # the other one has learned nothing
+    assert set(search.predict(X)) <= {"ant", "bee", "cat"}
+    assert search.best_estimator_.score(X, y_true) > 0.6
+
+
+# --- trusted rows -------------------------------------------------------------------------------
+
+
+def test_trusted_accuracy_score_counts_trusted_rows_only():
+    y_true, y_pred = list("aabb"), list("abab")
+    assert trusted_accuracy_score(y_true, y_pred, clean_mask=[True, False, True, True]) == 2 / 3
+    with pytest.raises(ValueError, match=r"boolean.*\(4,\).*int64"):
+        trusted_accuracy_score(y_true, y_pred, clean_mask=[1, 0, 1, 1])
+    with pytest.raises(ValueError, match=r"one entry per row, \(4,\).*shape \(2,\)"):
+        trusted_accuracy_score(y_true, y_pred, clean_mask=[True, False])
+    with pytest.raises(ValueError, match=r"True nowhere.*stratify"):
+        trusted_accuracy_score(y_true, y_pred, clean_mask=[False] * 4)
+
+
+def trusted_by_hand(clf, X, y, mask, fit_mask):
+    """Score on the trusted rows of each fold; the mask may go to fit as well."""
+    scores = []
+    for train, test in FOLDS.split(X, y):
+        fit_params = {"clean_mask": mask[train]} if fit_mask else {}
+        model = clone(clf).fit(X[train], y[train], **fit_params)
+        trusted = test[mask[test]]
+        scores.append(np.mean(model.predict(X[trusted]) == y[trusted]))
+    return scores
+
+
+@pytest.mark.parametrize("fit_mask", [True, False])
+def test_mask_is_routed_and_sliced(quick, noisy_blobs, mask, fit_mask):
+    X, y, y_true = noisy_blobs
+    y = np.where(mask, y_true, y)
+    clf = quick(meta_objective="cross_entropy" if fit_mask else "clid")
+    expected = trusted_by_hand(clf, X, y, mask, fit_mask)
+    with config_context(enable_metadata_routing=True):
+        clf.set_fit_request(clean_mask=fit_mask)
+        results = cross_validate(
+            clf,
+            X,
+            y,
+            cv=FOLDS,
+            scoring=trusted_accuracy,
+            params={"clean_mask": mask},
+            return_estimator=True,
+        )
+    np.testing.assert_array_equal(results["test_score"], expected)
+    for estimator, (train, _) in zip(results["estimator"], FOLDS.split(X, y), strict=True):
+        np.testing.assert_array_equal(estimator.clean_proba_ == 1, mask[train] & fit_mask)
+
+
+def test_grid_search_by_trusted_accuracy(quick, noisy_blobs, mask):
+    X, y, y_true = noisy_blobs
+    y = np.where(mask, y_true, y)
+    grid = {"lr": [1e-4, 0.05]}
+    with config_context(enable_metadata_routing=True):
+        clf = quick().set_fit_request(clean_mask=True)
+        search = GridSearchCV(clf, grid, scoring=trusted_accuracy, cv=FOLDS, n_jobs=2)
+        search.fit(X, y, clean_mask=mask)
+    assert search.best_params_ == {"lr": 0.05}
+    expected = np.mean(trusted_by_hand(quick(), X, y, mask, fit_mask=True))
+    assert search.best_score_ == pytest.approx(expected)
+    np.testing.assert_array_equal(search.best_estimator_.clean_proba_ == 1, mask)
+
+
+def test_scorer_without_its_mask(quick, noisy_blobs):
+    X, y, _ = noisy_blobs
+    clf = quick(max_epochs=1).fit(X, y)
+    with pytest.raises(TypeError, match="clean_mask"):
+        trusted_accuracy(clf, X, y)
