@@ -21,7 +21,7 @@ from sknoisy.metrics import clid_scorer
 from sknoisy.noise import pairflip
 
 GRID = {"temperature": [0.2, 0.5, 1.0], "lr": [0.02, 0.05, 0.1]}
-NAMES = np.array("zero one two three four five six seven eight nine".split())
+NAMES = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
 
 
 def search(seed: int, n_jobs: int) -> dict[str, float]:

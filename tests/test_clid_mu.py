@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from sknoisy import CLIDMUClassifier
-from sknoisy.classifiers.clid_mu import class_exponents
+from sknoisy.classifiers.clid_mu import class_balance, class_exponents
 from sknoisy.datasets import load_noisy_digits
 from sknoisy.exceptions import CollapseWarning
 from sknoisy.meta import VRI, CLIDObjective, CrossEntropyObjective, MAEObjective, WNet
@@ -113,7 +113,9 @@ def test_trusted_rows_keep_their_weight_and_are_believed(digits):
 def test_auto_values_are_resolved_and_kept(digits):
     X, y, *_ = digits
     wnet, vri = small().fit(X, y), small(weighting="vri").fit(X, y)
-    assert (wnet.meta_lr_, vri.meta_lr_) == (0.05, 3e-4)  # fewer than 800 rows
+    counts = np.unique(y, return_counts=True)[1]
+    assert wnet.meta_lr_ == 0.05 * class_balance(counts)  # fewer than 800 rows
+    assert vri.meta_lr_ == 3e-4
     assert isinstance(callback(wnet, "meta").meta_model_, WNet)
     assert isinstance(callback(vri, "meta").meta_model_, VRI)
     assert wnet.exponent_.shape == (10,)
@@ -177,7 +179,14 @@ def test_exponents_fall_with_the_size_of_a_class():
     np.testing.assert_array_equal(class_exponents("class", counts), np.ones(4))
     np.testing.assert_array_equal(class_exponents(0.3, counts), np.full(4, 0.3))
     auto = class_exponents("auto", counts)
-    assert auto[0] < auto[1] == auto[3]
+    assert auto[0] < auto[1] == auto[3] == 0.75 * class_balance(counts)
+
+
+def test_class_balance_falls_from_one_to_zero():
+    assert class_balance(np.array([30, 30, 30])) == pytest.approx(1)
+    values = [class_balance(np.array([n, 1000])) for n in (900, 300, 30, 1)]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] < 1e-6
 
 
 def test_it_beats_cross_entropy_and_finds_the_wrong_labels():

@@ -28,7 +28,8 @@ class CollapseGuard(Callback):
 
     - the mutual information between row and prediction, H(mean p) - mean H(p), is 0 for a constant
       prediction, however unequal the classes are;
-    - a class whose mean probability was at least half its even share has lost nearly all of it.
+    - a class that was predicted for at least half its even share of the rows has lost nearly all
+      of them. Counting predictions passes over rare classes that noise alone made look frequent.
 
     If either falls below ``tolerance`` times its reference, the network and the meta model return
     to the last good epoch, both optimisers start afresh, the meta model's at a tenth of its rate,
@@ -78,12 +79,12 @@ class CollapseGuard(Callback):
             self._index = torch.as_tensor(rows, device=net.device)
         if len(net.history) < self.n_reference_epochs:
             return
-        information, mass = self._predictions(net, dataset_train, self._index)
+        information, share = self._predictions(net, dataset_train, self._index)
         trouble = None
         if self._reference is None:
-            self._reference = information, mass
+            self._reference = information, share
         else:
-            trouble = self._trouble(information, mass, *self._reference)
+            trouble = self._trouble(information, share, *self._reference)
         if trouble is None:
             self._keep(net)
         else:
@@ -95,25 +96,26 @@ class CollapseGuard(Callback):
         self._good = ({}, None)
 
     def _predictions(self, net, dataset, index: Tensor) -> tuple[float, Tensor]:
-        """Mutual information of row and prediction, and mean probability of each class."""
+        """Mutual information of row and prediction, and the share of rows of each class."""
         batches = evaluate(net, dataset, index, batch_size=4096)
         proba = torch.cat([logits for _, logits, _ in batches]).double().softmax(dim=1)
         mean = proba.mean(dim=0)
         information = _entropy(mean) - _entropy(proba).mean()
-        return information.item(), mean.cpu()
+        share = torch.bincount(proba.argmax(dim=1), minlength=len(mean)) / len(proba)
+        return information.item(), share.cpu()
 
     def _trouble(
         self,
         information: float,
-        mass: Tensor,
+        share: Tensor,
         reference_information: float,
-        reference_mass: Tensor,
+        reference_share: Tensor,
     ) -> str | None:
         if not information > self.tolerance * reference_information - _ROUNDING:
             return "the predictions became nearly constant"
-        lost = (reference_mass >= 0.5 / len(mass)) & (mass < self.tolerance * reference_mass)
+        lost = (reference_share >= 0.5 / len(share)) & (share < self.tolerance * reference_share)
         if lost.any():
-            return f"nearly no probability is left for {int(lost.sum())} of {len(mass)} classes"
+            return f"{int(lost.sum())} of {len(share)} classes are hardly predicted any more"
         return None
 
     def _keep(self, net) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
@@ -43,8 +44,8 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
     normalize : {"auto", "class", "batch"} or float in [0, 1], default="auto"
         How far each given class keeps its share of a batch's weight, an exponent: 0 or "batch" is
         the published normalisation over the batch, 1 or "class" keeps each class's share. "auto":
-        0.75 for classes of at least their even share of the rows, and for rarer ones times the
-        square of the part of it that they have. Without effect on "vri".
+        0.75 where the given classes are equally frequent, less the less they are so, and less for
+        the rarer ones. Without effect on "vri".
     temperature : float, default=0.5
         Temperature of CLID's feature graph.
     n_meta : "auto" or int, default="auto"
@@ -56,7 +57,8 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         the meta set then: pass ``clean_mask`` to ``fit``.
     meta_lr : "auto" or float, default="auto"
         Step size of the weighting network; 0 freezes it at its start. "auto": with "sgd" 0.2, or
-        0.05 for fewer than 800 rows; with "adam" 3e-4.
+        0.05 for fewer than 800 rows, times the balance of the given classes in [0, 1]; with
+        "adam" 3e-4.
     meta_optimizer : {"auto", "sgd", "adam"}, default="auto"
         "auto": "sgd" for "wnet", "adam" for "vri", as published.
     meta_batch_size : int, default=100
@@ -305,7 +307,9 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         name = self.meta_optimizer
         if name == "auto":
             name = "sgd" if self.weighting == "wnet" else "adam"
-        by_default = 3e-4 if name == "adam" else 0.2 if len(data) >= 800 else 0.05
+        by_default = 3e-4
+        if name == "sgd":
+            by_default = (0.2 if len(data) >= 800 else 0.05) * class_balance(self._counts(data))
         self.meta_lr_ = by_default if self.meta_lr == "auto" else float(self.meta_lr)
         return MetaUpdate(
             self._meta_model(data),
@@ -323,9 +327,11 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
     def _meta_model(self, data: TrainingData):
         if self.weighting == "vri":
             return partial(VRI, kl_weight=self.kl_weight, kl_mode=self.kl_mode)
-        counts = torch.bincount(data.targets, minlength=len(self.classes_)).cpu().numpy()
-        self.exponent_ = class_exponents(self.normalize, counts)
+        self.exponent_ = class_exponents(self.normalize, self._counts(data))
         return WNet(exponent=torch.as_tensor(self.exponent_))
+
+    def _counts(self, data: TrainingData) -> np.ndarray:
+        return torch.bincount(data.targets, minlength=len(self.classes_)).cpu().numpy()
 
     def _member_states(self) -> list[dict[str, Tensor]]:
         ensemble = dict(self.net_.callbacks_).get("ensemble")
@@ -348,6 +354,32 @@ def _trusted_rows(data: TrainingData) -> np.ndarray:
     return data.trusted.nonzero()[:, 0].cpu().numpy()
 
 
+def class_balance(counts: np.ndarray) -> float:
+    """Balance of the given classes: 1 for equal ones, near 0 where one has nearly all rows.
+
+    It is the fourth power of the entropy of their shares over that of equal shares. Where classes
+    are unequal, most rows that carry a rare class's label are wrong ones out of a frequent class;
+    keeping the class's share would keep them.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_classes,)
+        Rows of each given class, all positive.
+
+    Returns
+    -------
+    balance : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknoisy.classifiers.clid_mu import class_balance
+    >>> round(class_balance(np.array([50, 50])), 2), round(class_balance(np.array([90, 10])), 2)
+    (1.0, 0.05)
+    """
+    return float((entropy(counts) / np.log(len(counts))) ** 4)
+
+
 def class_exponents(normalize: str | float, counts: np.ndarray) -> np.ndarray:
     """Exponent of each class in the normalisation of the weights.
 
@@ -366,11 +398,12 @@ def class_exponents(normalize: str | float, counts: np.ndarray) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> from sknoisy.classifiers.clid_mu import class_exponents
-    >>> class_exponents("auto", np.array([100, 80, 20])).round(2).tolist()
-    [0.75, 0.75, 0.07]
+    >>> class_exponents("auto", np.array([100, 100, 100])).round(2).tolist()
+    [0.75, 0.75, 0.75]
+    >>> class_exponents("auto", np.array([200, 80, 20])).round(2).tolist()
+    [0.25, 0.2, 0.05]
     """
     if normalize == "auto":
-        even = counts.mean()
-        return 0.75 * np.minimum(counts / even, 1.0) ** 2
+        return 0.75 * class_balance(counts) * np.minimum(counts / counts.mean(), 1.0)
     named = {"batch": 0.0, "class": 1.0}
     return np.full(len(counts), named.get(normalize, normalize), dtype=float)  # type: ignore[arg-type]
