@@ -200,7 +200,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         shape, n_classes = tuple(first.shape[1:]), len(self.classes_)
         settings = mlp_settings(len(data), shape[0], n_classes)
         module = build_module(self.module, self.module_params, shape, n_classes, settings)
-        module = module.to(data.device)
+        module = module.to(data.device, torch.float32)  # as the rows are
         check_logits(module, first, n_classes)
         weight_decay = settings.weight_decay if self.module is None else 5e-4
         defaults = optimizer_settings(self.optimizer, weight_decay)

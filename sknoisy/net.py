@@ -30,6 +30,10 @@ class DeviceNet(NeuralNet):
         Draws the order of the rows.
     """
 
+    # Skorch maps the tensors of these to the CPU where a pickle is read without CUDA; callbacks
+    # hold some, too: the meta model, the scheduler's optimiser.
+    cuda_dependent_attributes_ = ["callbacks", "_listeners"]
+
     def __init__(self, module, criterion, *, order: torch.Generator | None = None, **kwargs):
         super().__init__(module, criterion, train_split=None, **kwargs)
         self.order = order

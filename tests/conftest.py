@@ -63,3 +63,15 @@ def quick(global_random_seed):
         return CLIDMUClassifier(**{**settings, **parameters})
 
     return make
+
+
+@pytest.fixture
+def problem(quick, blobs, images):
+    """A factory of (classifier, X, y) with dropout on tables and augmentation on images."""
+
+    def make(kind, **parameters):
+        if kind == "images":
+            return quick(module_params=None, max_epochs=3, **parameters), *images
+        return quick(module_params={"hidden": (16,), "dropout": 0.3}, **parameters), *blobs
+
+    return make

@@ -1,6 +1,5 @@
 """Bad input gets a clear answer: what was wrong, with the value, and the cure."""
 
-import pickle
 import re
 
 import numpy as np
@@ -14,7 +13,6 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sknoisy import CLIDMUClassifier
-from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError
 
 
 def words(*parts):
@@ -292,65 +290,6 @@ def test_image_augmentation_of_a_table(quick, blobs):
         quick(augment="crop").fit(*blobs)
 
 
-# --- a loss that is not finite ------------------------------------------------------------------
-
-
-class LearningRate(Callback):
-    """Set another learning rate from an epoch on."""
-
-    def __init__(self, epoch, lr):
-        self.epoch, self.lr = epoch, lr
-
-    def on_epoch_begin(self, net, **kwargs):
-        if len(net.history) >= self.epoch:
-            net.optimizer_.param_groups[0]["lr"] = self.lr
-
-
-class States(Callback):
-    """Copies of the network's state after each epoch."""
-
-    def on_train_begin(self, net, **kwargs):
-        self.states = []
-
-    def on_epoch_end(self, net, **kwargs):
-        self.states.append({k: v.clone() for k, v in net.module_.state_dict().items()})
-
-
-@pytest.mark.parametrize(
-    ("method", "batch"), [({}, 1), ({"weighting": "vri"}, 1), ({"meta": False}, 2)]
-)
-def test_loss_that_is_not_finite(quick, blobs, method, batch):
-    """A step of 1e30 makes the logits overflow: the virtual step before batch 1, or its own."""
-    states = States()
-    clf = quick(lr_schedule="constant", callbacks=[LearningRate(3, 1e30), states], **method)
-    message = rf"became (nan|inf) in epoch 3, batch {batch}, at learning rate 1e\+30\. Lower lr"
-    with pytest.raises(NonFiniteLossError, match=message) as caught:
-        clf.fit(*blobs)
-    kept = caught.value.last_finite_state
-    assert kept.keys() == states.states[1].keys()
-    for name, tensor in states.states[1].items():
-        torch.testing.assert_close(kept[name], tensor, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"meta": False}])
-def test_last_step_that_ruins_the_network(quick, blobs, method):
-    """One batch, one epoch: no loss ever sees the network after its step."""
-    clf = quick(lr=1e30, max_epochs=1, batch_size=200, **method)
-    message = words("logits became NaN or infinite in epoch 1, batch 1", "1e+30", "Lower lr")
-    with pytest.raises(NonFiniteLossError, match=message) as caught:
-        clf.fit(*blobs)
-    assert all(tensor.abs().max() < 10 for tensor in caught.value.last_finite_state.values())
-
-
-def test_a_fit_that_failed_leaves_no_half_fitted_estimator(quick, blobs):
-    X, y = blobs
-    clf = quick(max_epochs=1).fit(X, y)
-    with pytest.raises(NonFiniteLossError):
-        clf.set_params(lr=1e30, max_epochs=3).fit(X, y)
-    with pytest.raises(NotFittedError, match="not fitted yet"):
-        clf.predict(X)
-
-
 # --- predict ------------------------------------------------------------------------------------
 
 
@@ -377,89 +316,3 @@ def test_predict_on_rows_of_another_shape(quick, fitted, given, message):
     clf.fit(np.random.default_rng(0).normal(size=fitted), np.arange(9) % 2)
     with pytest.raises(ValueError, match=message):
         clf.predict(np.zeros(given))
-
-
-# --- Ctrl-C -------------------------------------------------------------------------------------
-
-
-class CtrlC(Callback):
-    """Interrupt an epoch (from 1) at an event."""
-
-    def __init__(self, epoch, event):
-        self.epoch, self.event = epoch, event
-
-    def _press(self, event, net):
-        if len(net.history) == self.epoch and event == self.event:
-            raise KeyboardInterrupt
-
-    def on_epoch_begin(self, net, **kwargs):
-        self._press("epoch begin", net)
-
-    def on_batch_begin(self, net, **kwargs):
-        self._press("batch begin", net)
-
-    def on_grad_computed(self, net, **kwargs):
-        self._press("gradient", net)
-
-    def on_epoch_end(self, net, **kwargs):
-        self._press("epoch end", net)
-
-
-@pytest.mark.parametrize("event", ["epoch begin", "batch begin", "gradient", "epoch end"])
-@pytest.mark.parametrize("epoch", [1, 3])
-@pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"meta": False}])
-def test_interrupted_fit_leaves_a_usable_estimator(quick, blobs, method, epoch, event):
-    X, y = blobs
-    clf = quick(callbacks=[CtrlC(epoch, event)], **method)
-    done = epoch if event == "epoch end" else epoch - 1
-    with pytest.warns(InterruptedFitWarning, match=f"after {done} of 4 epochs") as caught:
-        clf.fit(X, y)
-    assert caught[0].filename == __file__  # the user's line
-    assert clf.n_iter_ == len(clf.history_[:, "train_loss"] if done else []) == done
-    np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
-    if done == 3:
-        assert clf.ensemble_epochs_ in ([2, 3], [3, 2])
-        assert clf.score(X, y) > 0.6  # chance is a third
-    else:  # the first epoch is the warm-up, which is not chosen: the last state serves
-        assert clf.ensemble_epochs_ == [done]
-
-
-class InterruptedForward(nn.Module):
-    """A network that interrupts its own n-th forward pass, counted over all copies."""
-
-    calls_left = 0
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
-
-    def forward(self, x):
-        InterruptedForward.calls_left -= 1
-        if InterruptedForward.calls_left == 0:
-            raise KeyboardInterrupt
-        return self.layers(x)
-
-
-@pytest.mark.parametrize("call", range(10, 20))
-def test_interruption_within_any_pass_of_a_meta_step(quick, blobs, call):
-    """Own, meta and forward-mode pass of several steps: no mode or parameter stays swapped."""
-    X, y = blobs
-    InterruptedForward.calls_left = call
-    with pytest.warns(InterruptedFitWarning):
-        clf = quick(module=InterruptedForward).fit(X, y)
-    trained = clf.net_.optimizer_.param_groups[0]["params"]
-    assert [*map(id, clf.net_.module_.parameters())] == [*map(id, trained)]
-    again = [quick(module=InterruptedForward).fit(X, y).predict_proba(X) for _ in range(2)]
-    np.testing.assert_array_equal(*again)
-    np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
-
-
-def test_interrupted_fit_can_be_pickled_and_fitted_again(quick, blobs):
-    X, y = blobs
-    clf = quick(callbacks=[CtrlC(2, "gradient")])
-    with pytest.warns(InterruptedFitWarning):
-        clf.fit(X, y)
-    copied = pickle.loads(pickle.dumps(clf))
-    np.testing.assert_array_equal(copied.predict_proba(X), clf.predict_proba(X))
-    clf.set_params(callbacks=None).fit(X, y)
-    np.testing.assert_array_equal(clf.predict_proba(X), quick().fit(X, y).predict_proba(X))

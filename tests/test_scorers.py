@@ -46,8 +46,8 @@ def test_clid_scorer_takes_X_for_the_features_of_other_classifiers(noisy_blobs):
 
 
 def test_grid_search_by_clid_with_two_workers(quick, noisy_blobs):
-    """Every score of the search is that of a fit by hand; string labels come back."""
-    X, y, y_true = noisy_blobs
+    """Scores and the chosen model are those of fits by hand; string labels come back."""
+    X, y, _ = noisy_blobs
     grid = {"temperature": [0.2, 0.5], "lr": [0.02, 0.05]}
     search = GridSearchCV(quick(), grid, scoring=clid_scorer, cv=FOLDS, n_jobs=2).fit(X, y)
     for i, params in enumerate(search.cv_results_["params"]):
@@ -55,9 +55,10 @@ def test_grid_search_by_clid_with_two_workers(quick, noisy_blobs):
             clf = quick(**params).fit(X[train], y[train])
             expected = -clid(clf.features(X[test]), clf.predict_proba(X[test]))
             assert search.cv_results_[f"split{fold}_test_score"][i] == pytest.approx(expected)
-    assert search.best_score_ == search.cv_results_["mean_test_score"].max()
-    assert set(search.predict(X)) <= {"ant", "bee", "cat"}
-    assert search.best_estimator_.score(X, y_true) > 0.6
+    best = search.cv_results_["params"][search.cv_results_["mean_test_score"].argmax()]
+    clf = quick(**best).fit(X, y)
+    np.testing.assert_array_equal(search.predict_proba(X), clf.predict_proba(X))
+    assert search.predict(X).tolist() == clf.classes_[clf.predict_proba(X).argmax(1)].tolist()
 
 
 # --- trusted rows -------------------------------------------------------------------------------

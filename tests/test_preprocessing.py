@@ -1,0 +1,118 @@
+"""What the network sees of X: augmentation and standardisation."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+
+class Inputs(nn.Module):
+    """A linear network that keeps what it is given in training."""
+
+    seen = []
+
+    def __init__(self, n_inputs, n_classes):
+        super().__init__()
+        self.fc = nn.Linear(n_inputs, n_classes)
+
+    def forward(self, x):
+        if self.training:
+            self.seen.append(x.detach().clone())
+        return self.fc(x.flatten(1))
+
+
+def training_inputs(clf, X, y):
+    """The rows of one epoch as the network sees them."""
+    Inputs.seen.clear()
+    n_inputs = int(np.prod(X.shape[1:]))
+    clf.set_params(module=Inputs, module_params={"n_inputs": n_inputs}, max_epochs=1, meta=False)
+    clf.fit(X, y)
+    return torch.cat(Inputs.seen)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize("layout", ["last", "first"])
+def test_standardised_images_have_mean_0_and_variance_1_in_each_channel(
+    quick, images, dtype, layout
+):
+    X, y = images[0].astype(dtype), images[1]
+    X = X if layout == "last" else np.moveaxis(X, 3, 1)
+    for standardize in (True, "auto"):
+        seen = training_inputs(quick(standardize=standardize, augment=None), X, y)
+        assert seen.shape == (40, 3, 8, 8)
+        assert seen.dtype == torch.float32
+        torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+        torch.testing.assert_close(seen.var((0, 2, 3), correction=0), torch.ones(3))
+
+
+def test_raw_images(quick, images):
+    """uint8 counts from 0 to 1; other types pass as they are."""
+    X, y = images
+    seen = training_inputs(quick(standardize=False, augment=None), X, y)
+    torch.testing.assert_close(seen.mean().item(), X.mean() / 255, rtol=1e-5, atol=0)
+    seen = training_inputs(quick(standardize=False, augment=None), X.astype(float), y)
+    torch.testing.assert_close(seen.mean().item(), X.mean(), rtol=1e-5, atol=0)
+
+
+def test_tables_are_standardised_for_the_default_network_only(quick, blobs):
+    """A module of one's own may hold embeddings of columns, say."""
+    X, y = blobs[0] * 10 + 3, blobs[1]
+    X[:, 5] = 7  # a constant column has scale 1
+    raw = training_inputs(quick(), X, y)
+    np.testing.assert_allclose(np.sort(raw, axis=0), np.sort(X.astype(np.float32), axis=0))
+    scaled = training_inputs(quick(standardize=True), X, y)
+    torch.testing.assert_close(scaled.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    variance = torch.tensor([1.0, 1, 1, 1, 1, 0])
+    torch.testing.assert_close(scaled.var(0, correction=0), variance)
+    default, true, false = (
+        quick(standardize=value).fit(X, y).predict_proba(X) for value in ("auto", True, False)
+    )
+    np.testing.assert_array_equal(default, true)
+    assert not np.array_equal(default, false)
+
+
+def test_augmentation_by_default(quick, blobs, images):
+    """Images are flipped and cropped, tables are left as they are."""
+    models = {
+        value: quick(module_params=None, max_epochs=2, augment=value).fit(*images)
+        for value in ("auto", "flip+crop", "crop", None)
+    }
+    proba = {value: model.predict_proba(images[0]) for value, model in models.items()}
+    np.testing.assert_array_equal(proba["auto"], proba["flip+crop"])
+    assert not np.array_equal(proba["auto"], proba["crop"])
+    assert not np.array_equal(proba["auto"], proba[None])
+    table = [quick(augment=value).fit(*blobs).predict_proba(blobs[0]) for value in ("auto", None)]
+    np.testing.assert_array_equal(*table)
+
+
+def test_augmentation_changes_training_rows_but_not_those_that_are_predicted(quick, images):
+    X, y = images
+    calls = []
+
+    def darken(batch, generator):
+        calls.append(len(batch))
+        return batch.fill_(torch.rand((), generator=generator).item() - 5)  # in place
+
+    before = X.copy()
+    seen = training_inputs(quick(augment=darken), X, y)
+    assert len(seen.unique()) == len(calls) == 2  # batches of 32 and 8
+    assert sum(calls) == len(X)
+    np.testing.assert_array_equal(X, before)
+    clf = quick(augment=darken, module=Inputs, module_params={"n_inputs": 192}, max_epochs=1)
+    proba = clf.fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(proba, clf.predict_proba(X))
+    assert np.ptp(proba[:, 0]) > 0.01  # darkened, all rows would be alike
+
+
+def test_meta_batches_are_augmented_too(quick, images):
+    """As published: 40 + 40 rows in each epoch after the warm-up, 40 in it."""
+    calls = []
+
+    def count(batch, generator):
+        calls.append(len(batch))
+        return batch
+
+    quick(module_params=None, augment=count, max_epochs=3, batch_size=20, meta_batch_size=20).fit(
+        *images
+    )
+    assert calls == [20] * 2 + [20, 20] * 4
