@@ -109,16 +109,18 @@ class CtrlC(Callback):
 @pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"meta": False}])
 def test_interrupted_fit_leaves_a_usable_estimator(quick, blobs, method, epoch, event):
     X, y = blobs
-    clf = quick(callbacks=[CtrlC(epoch, event)], **method)
+    clf = quick(lr_schedule="constant", callbacks=[CtrlC(epoch, event)], **method)
     done = epoch if event == "epoch end" else epoch - 1
     with pytest.warns(InterruptedFitWarning, match=f"after {done} of 4 epochs") as caught:
         clf.fit(X, y)
-    assert caught[0].filename == __file__  # the user's line
+    lines = [w.filename for w in caught if w.category is InterruptedFitWarning]
+    assert lines == [__file__]  # the user's line
     assert clf.n_iter_ == len(clf.history_[:, "train_loss"] if done else []) == done
     np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
     if done == 3:
         assert clf.ensemble_epochs_ in ([2, 3], [3, 2])
-        assert clf.score(X, y) > 0.6  # chance is a third
+        shorter = quick(max_epochs=3, lr_schedule="constant", **method).fit(X, y)
+        np.testing.assert_array_equal(clf.predict_proba(X), shorter.predict_proba(X))
     else:  # the first epoch is the warm-up, which is not chosen: the last state serves
         assert clf.ensemble_epochs_ == [done]
 

@@ -323,6 +323,7 @@ def test_an_ordinary_fit_warns_of_nothing(quick, blobs, images, method, kind):
     for array in (X, y, mask):
         array.setflags(write=False)
     with no_warnings():
-        clf = quick(module_params=params, **method).fit(X, y, clean_mask=mask)
+        clf = quick(module_params=params, n_warmup_epochs=3, **method)
+        clf.fit(X, y, clean_mask=mask)
         clf.predict(X)
         clf.features(X)
