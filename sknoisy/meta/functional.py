@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ._primals import Primals, RecordPrimals, ReusePrimals
+from ._primals import DualPass, Primals, RecordPrimals
 
 __all__ = ["RandomState", "StatelessModule"]
 
@@ -139,8 +139,7 @@ class StatelessModule:
             dual = dict(self.parameters)
             for name, tangent in direction.items():
                 dual[name] = forward_ad.make_dual(self.parameters[name].detach(), tangent)
-            if primals is not None:
-                stack.enter_context(ReusePrimals(primals))
+            stack.enter_context(DualPass(primals))
             _, logits = self(dual, x)
             primal, tangent = forward_ad.unpack_dual(logits)
             return torch.zeros_like(primal) if tangent is None else tangent
