@@ -15,7 +15,7 @@ class NonFiniteLossError(ArithmeticError):
     """The training loss became NaN or infinite.
 
     The message names epoch, batch and learning rate. ``last_finite_state`` is the state dict of
-    the network at the end of the last epoch before it, on the CPU.
+    the network at the end of the last epoch before it, or at its start, on the CPU.
     """
 
     def __init__(self, message: str, last_finite_state: dict | None = None):

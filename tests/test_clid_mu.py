@@ -142,6 +142,13 @@ def test_without_meta_and_ensemble_it_is_plain_training(digits):
     np.testing.assert_array_equal(clf.predict_proba(X), warm.predict_proba(X))
 
 
+def test_a_refit_without_meta_forgets_the_weights(digits):
+    X, y, *_ = digits
+    clf = small().fit(X, y)
+    assert hasattr(clf, "sample_weight_")
+    assert not hasattr(clf.set_params(meta=False).fit(X, y), "sample_weight_")
+
+
 def test_ensemble_takes_the_epochs_of_lowest_clid(digits):
     X, y, *_ = digits
     clf = small(max_epochs=8, n_ensemble=3).fit(X, y)

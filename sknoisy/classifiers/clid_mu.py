@@ -343,6 +343,8 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
 
     def _finish(self, data: TrainingData) -> None:
         if not self.meta:
+            for name in ("sample_weight_", "n_recoveries_", "meta_lr_", "exponent_"):
+                self.__dict__.pop(name, None)  # of an earlier fit
             return
         callbacks = dict(self.net_.callbacks_)
         self.n_recoveries_ = callbacks["guard"].n_recoveries_

@@ -118,6 +118,6 @@ class InputScaling:
         if self.mean_ is None or self.scale_ is None:
             return images
         shape = (1, -1, 1, 1)
-        mean = torch.as_tensor(self.mean_, dtype=torch.float32, device=images.device)
-        scale = torch.as_tensor(self.scale_, dtype=torch.float32, device=images.device)
+        mean = torch.tensor(self.mean_, dtype=torch.float32, device=images.device)
+        scale = torch.tensor(self.scale_, dtype=torch.float32, device=images.device)
         return (images - mean.view(shape)) / scale.view(shape)

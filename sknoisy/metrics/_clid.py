@@ -78,7 +78,8 @@ def clid_scorer(estimator, X, y=None) -> float:
 
     Cross-validation scores a model on noisy labels, which favours models that learn the noise
     where it has structure; this scorer compares the model's predictions with the geometry of its
-    features instead. Pass it as ``scoring=clid_scorer``.
+    features instead. Pass it as ``scoring=clid_scorer``. It compares models that have been trained
+    to some extent: a network that has hardly moved from its start may have a low CLID too.
 
     Parameters
     ----------
