@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from sknoisy import CLIDMUClassifier
-from sknoisy.classifiers.clid_mu import class_balance, class_exponents
+from sknoisy.classifiers._class_balance import class_balance, class_exponents
 from sknoisy.datasets import load_noisy_digits
 from sknoisy.exceptions import CollapseWarning
 from sknoisy.meta import VRI, CLIDObjective, CrossEntropyObjective, MAEObjective, WNet

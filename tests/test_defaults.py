@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sknoisy import CLIDMUClassifier
-from sknoisy.classifiers.clid_mu import class_balance
+from sknoisy.classifiers._class_balance import class_balance
 from sknoisy.datasets import make_noisy_classification
 from sknoisy.networks import mlp_settings
 

@@ -129,11 +129,6 @@ class StatelessModule:
             # Fused attention and mkldnn's LSTM have no forward-mode derivative.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self._has_lstm and x.device.type == "cpu":
-                # torch warns of TF32 on Intel GPUs whenever these flags are set.
-                stack.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings(
-                    "ignore", message="TF32 acceleration", category=UserWarning
-                )
                 stack.enter_context(_without_mkldnn())
             stack.enter_context(forward_ad.dual_level())
             dual = dict(self.parameters)
