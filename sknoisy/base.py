@@ -156,7 +156,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         rng = _random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
-        self.__dict__.pop("_states", None)  # should training fail, this is not fitted any more
+        self._forget()
         self.classes_ = classes
         data = self._training_data(X, encoded, weights, trusted, device, seed)
         self._check_method(data, trusted)
@@ -164,6 +164,13 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             self._fit_networks(data, rng)
             self._after_fit(data)
         return self
+
+    def _forget(self) -> None:
+        """Drop what an earlier fit learned: should this one fail, the estimator is not fitted."""
+        of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
+        learned = [name for name in vars(self) if name.endswith("_") and name not in of_X]
+        for name in [*learned, "_states"]:
+            self.__dict__.pop(name, None)
 
     def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
         is_image = X.ndim == 4

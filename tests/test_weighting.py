@@ -218,10 +218,23 @@ def test_constant_wnet_is_plain_cross_entropy(exponent):
     assert_close(torch.autograd.grad(guided, logits), torch.autograd.grad(plain, logits))
 
 
-def test_wnet_multiplies_by_the_users_weights_after_normalisation():
-    sample_weight = torch.linspace(0, 2, 9, dtype=torch.float64)
-    model = wnet()
-    assert_close(model(batch(sample_weight=sample_weight)), model(batch()) * sample_weight)
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_wnet_counts_a_row_as_often_as_the_user_says(exponent):
+    """Weights 0, 1, 2 are absent, single and repeated rows, up to the mean weight of the batch."""
+    counts = torch.arange(9) % 3
+    outputs, model = batch(sample_weight=counts.double()), wnet(exponent)
+    index = torch.repeat_interleave(torch.arange(9), counts)
+    repeated = batch()._replace(
+        logits=outputs.logits[index],
+        features=outputs.features[index],
+        targets=outputs.targets[index],
+    )
+    expected = torch.zeros(9, dtype=torch.float64).index_add(0, index, model(repeated).double())
+    assert_close(model(outputs).double(), expected * counts.double().mean(), check_dtype=False)
+
+
+def test_a_batch_without_the_users_weight_has_none():
+    assert not wnet(0.5)(batch(sample_weight=torch.zeros(9, dtype=torch.float64))).any()
 
 
 def test_wnet_believes_trusted_rows():

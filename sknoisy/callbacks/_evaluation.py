@@ -24,10 +24,17 @@ def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Te
 
 
 def draw_rows(n_rows: int, rows, random_state: np.random.RandomState) -> np.ndarray:
-    """Sorted indices: those given, or that many drawn at random without replacement."""
+    """Indices as given, or the rows of a mask, or that many drawn without replacement."""
     if isinstance(rows, (int, np.integer)):
         return np.sort(random_state.choice(n_rows, min(int(rows), n_rows), replace=False))
-    return np.asarray(rows, dtype=np.int64)
+    index = np.asarray(rows)
+    if index.dtype == bool:
+        if index.shape != (n_rows,):
+            raise ValueError(f"A mask of rows has one entry per row, {n_rows}; got {index.shape}.")
+        index = index.nonzero()[0]
+    if not len(index):
+        raise ValueError("rows is empty; pass at least one row of the training set.")
+    return index.astype(np.int64)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import NamedTuple
 
 import torch
 from sklearn.utils import check_random_state
@@ -16,7 +17,24 @@ from .meta_update import MetaUpdate
 
 __all__ = ["CollapseGuard"]
 
+_LOST_PROBABILITY = 0.25
 _ROUNDING = 1e-12  # constant predictions have an information of not quite 0
+
+
+class _Predictions(NamedTuple):
+    """What a network says of the watched rows.
+
+    Attributes
+    ----------
+    information : float
+        Mutual information of row and prediction.
+    share, probability : Tensor of shape (n_classes,)
+        Share of the rows that each class is predicted for, and its mean probability.
+    """
+
+    information: float
+    share: Tensor
+    probability: Tensor
 
 
 class CollapseGuard(Callback):
@@ -28,8 +46,10 @@ class CollapseGuard(Callback):
 
     - the mutual information between row and prediction, H(mean p) - mean H(p), is 0 for a constant
       prediction, however unequal the classes are;
-    - a class that was predicted for at least half its even share of the rows has lost nearly all
-      of them. Counting predictions passes over rare classes that noise alone made look frequent.
+    - a class that was predicted for at least half its even share of the rows, and whose rows carry
+      half an even share of the user's weight, has lost nearly all of them and most of its mean
+      probability. Counting predictions passes over rare classes that noise alone made look
+      frequent; the probability stays where a poorly trained network is only undecided.
 
     If either falls below ``tolerance`` times its reference, the network and the meta model return
     to the last good epoch, both optimisers start afresh, the meta model's at a tenth of its rate,
@@ -68,7 +88,7 @@ class CollapseGuard(Callback):
         """Forget the reference."""
         self.n_recoveries_ = 0
         self._index: Tensor | None = None
-        self._reference: tuple[float, Tensor] | None = None
+        self._reference: _Predictions | None = None
         self._good: tuple[dict, dict | None] = ({}, None)
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
@@ -79,12 +99,14 @@ class CollapseGuard(Callback):
             self._index = torch.as_tensor(rows, device=net.device)
         if len(net.history) < self.n_reference_epochs:
             return
-        information, share = self._predictions(net, dataset_train, self._index)
+        now = self._predictions(net, dataset_train, self._index)
         trouble = None
         if self._reference is None:
-            self._reference = information, share
+            n_classes = len(now.share)
+            wanted = _weight_by_class(dataset_train, n_classes) >= 0.5 / n_classes
+            self._reference = now._replace(share=torch.where(wanted, now.share, 0.0))
         else:
-            trouble = self._trouble(information, share, *self._reference)
+            trouble = self._trouble(now, self._reference)
         if trouble is None:
             self._keep(net)
         else:
@@ -95,27 +117,24 @@ class CollapseGuard(Callback):
         self._index = self._reference = None
         self._good = ({}, None)
 
-    def _predictions(self, net, dataset, index: Tensor) -> tuple[float, Tensor]:
-        """Mutual information of row and prediction, and the share of rows of each class."""
+    def _predictions(self, net, dataset, index: Tensor) -> _Predictions:
         batches = evaluate(net, dataset, index, batch_size=4096)
         proba = torch.cat([logits for _, logits, _ in batches]).double().softmax(dim=1)
         mean = proba.mean(dim=0)
         information = _entropy(mean) - _entropy(proba).mean()
         share = torch.bincount(proba.argmax(dim=1), minlength=len(mean)) / len(proba)
-        return information.item(), share.cpu()
+        return _Predictions(information.item(), share.cpu(), mean.cpu())
 
-    def _trouble(
-        self,
-        information: float,
-        share: Tensor,
-        reference_information: float,
-        reference_share: Tensor,
-    ) -> str | None:
-        if not information > self.tolerance * reference_information - _ROUNDING:
+    def _trouble(self, now: _Predictions, reference: _Predictions) -> str | None:
+        if not now.information > self.tolerance * reference.information - _ROUNDING:
             return "the predictions became nearly constant"
-        lost = (reference_share >= 0.5 / len(share)) & (share < self.tolerance * reference_share)
+        lost = (
+            (reference.share >= 0.5 / len(now.share))
+            & (now.share < self.tolerance * reference.share)
+            & (now.probability < _LOST_PROBABILITY * reference.probability)
+        )
         if lost.any():
-            return f"{int(lost.sum())} of {len(share)} classes are hardly predicted any more"
+            return f"{int(lost.sum())} of {len(lost)} classes are hardly predicted any more"
         return None
 
     def _keep(self, net) -> None:
@@ -134,6 +153,7 @@ class CollapseGuard(Callback):
         cure = "lower lr"
         if meta is not None and meta_state is not None:
             meta.meta_model_.load_state_dict(meta_state)
+        if meta is not None and meta.meta_optimizer_ is not None:
             rate = meta.meta_optimizer_.param_groups[0]["lr"] / 10
             meta.reset_optimizer(rate)
             cure = f"meta_lr continues at {rate:g}; pass a lower meta_lr"
@@ -143,6 +163,14 @@ class CollapseGuard(Callback):
             CollapseWarning,
             stacklevel=2,
         )
+
+
+def _weight_by_class(dataset, n_classes: int) -> Tensor:
+    """Share of each given class in the user's weight; ones where the data set has none."""
+    if getattr(dataset, "sample_weight", None) is None:
+        return torch.ones(n_classes)
+    weights = torch.bincount(dataset.targets, dataset.sample_weight, minlength=n_classes).cpu()
+    return weights / weights.sum()
 
 
 def _entropy(proba: Tensor) -> Tensor:

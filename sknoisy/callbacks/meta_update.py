@@ -68,6 +68,8 @@ class MetaUpdate(Callback):
         The trained meta model.
     meta_rows_ : ndarray of shape (n_meta,)
         Rows of the meta set.
+    n_skipped_batches_ : int
+        Batches of which no row had any weight; the network made no step on them.
 
     Examples
     --------
@@ -141,6 +143,8 @@ class MetaUpdate(Callback):
         self.meta_model_ = self._build_meta_model(features.shape[1], logits.shape[1]).to(features)
         self.reset_optimizer(self.meta_lr)
         self._step = 0
+        self._guidance: Tensor | None = None
+        self.n_skipped_batches_ = 0
         self._after: RandomState | None = None
 
     def _build_meta_model(self, n_features: int, n_classes: int) -> MetaModel:
@@ -152,9 +156,10 @@ class MetaUpdate(Callback):
 
     def reset_optimizer(self, meta_lr: float) -> None:
         """Start a fresh meta optimiser at the given step size."""
-        parameters = self.meta_optimizer_params or {}
-        self.meta_optimizer_ = self.meta_optimizer(
-            self.meta_model_.parameters(), lr=meta_lr, **parameters
+        parameters = list(self.meta_model_.parameters())
+        settings = self.meta_optimizer_params or {}
+        self.meta_optimizer_ = (
+            self.meta_optimizer(parameters, lr=meta_lr, **settings) if parameters else None
         )
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
@@ -165,8 +170,9 @@ class MetaUpdate(Callback):
         problem = self._problem(net, batch)
         before = RandomState(problem.x.device)
         if self._step % self.meta_every == 0:
+            self.meta_model_.begin_batch(len(problem.targets))
             step = self._gradient(problem)
-            self._update(step.gradients)
+            self.meta_model_.learn(step.gradients, self.meta_optimizer_)
             self._meta_losses.append(step.meta_loss)
             outputs, logits = step.outputs, step.logits
         else:
@@ -175,6 +181,7 @@ class MetaUpdate(Callback):
         with torch.no_grad():
             guidance = self.meta_model_(outputs)
         net.criterion_.guide(self.meta_model_, guidance)
+        self._guidance = guidance
         if logits is not None:
             net.share_logits(logits)
         else:  # the net's own forward pass draws the dropout masks of the virtual step
@@ -188,16 +195,21 @@ class MetaUpdate(Callback):
             outputs = forward_batch(problem, shared=False)[0]
         return outputs, None
 
-    def _update(self, gradients: tuple[Tensor, ...]) -> None:
-        parameters = (p for p in self.meta_model_.parameters() if p.requires_grad)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.meta_optimizer_.step()
+    def on_grad_computed(self, net, named_parameters=None, batch=None, **kwargs):
+        """Pass over a batch of which no row has any weight."""
+        if self._guidance is not None and not self._guidance.any():
+            self.n_skipped_batches_ += 1
+            for parameter in net.module_.parameters():
+                parameter.grad = None  # no momentum and no weight decay either
 
-    def on_batch_end(self, net, batch=None, training=False, **kwargs):
-        """Release the criterion."""
+    def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
+        """Show the batch to the meta model and release the criterion."""
         if not training:
             return
+        targets = to_tensor(batch[1], net.device)
+        rows = getattr(batch, "rows", None)
+        self.meta_model_.observe(y_pred.detach(), targets, rows, self._guidance)
+        self._guidance = None
         net.criterion_.release()
         if self._after is not None:
             self._after.restore()
@@ -211,7 +223,7 @@ class MetaUpdate(Callback):
         for part in parts:
             features, logits, y = next(evaluate(net, dataset, part, _WEIGH_ROWS))
             flags = None if trusted is None else trusted[part]
-            outputs = BatchOutputs(logits, features, y, trusted=flags)
+            outputs = BatchOutputs(logits, features, y, trusted=flags, rows=part)
             with torch.no_grad():
                 weights.append(self.meta_model_.sample_weight(outputs).double().cpu())
         return torch.cat(weights).numpy()
@@ -224,7 +236,14 @@ class MetaUpdate(Callback):
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Forget the data: a fitted net is pickled without them."""
         net.criterion_.release()  # an interruption may have come between batch begin and end
-        for name in ("_dataset", "_meta_batches", "_network", "_after", "_meta_losses"):
+        for name in (
+            "_dataset",
+            "_meta_batches",
+            "_network",
+            "_guidance",
+            "_after",
+            "_meta_losses",
+        ):
             setattr(self, name, None)
         self.__dict__.pop("meta_optimizer_", None)  # absent if no epoch began
 
@@ -242,4 +261,5 @@ class MetaUpdate(Callback):
             lr=net.optimizer_.param_groups[0]["lr"],
             sample_weight=getattr(batch, "sample_weight", None),
             trusted=getattr(batch, "trusted", None),
+            rows=getattr(batch, "rows", None),
         )

@@ -271,19 +271,16 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         n_meta = min(1000 if self.n_meta == "auto" else int(self.n_meta), len(data))
         unlabelled = random_state.choice(len(data), n_meta, replace=False)
-        seeds = random_state.randint(np.iinfo(np.int32).max, size=3)
+        seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
         warmup = self.n_warmup_epochs
         self.n_warmup_epochs_ = 5 if warmup == "auto" else int(warmup)
         callbacks: list[Any] = []
         if self.meta:
             trusted = self.meta_objective != "clid"
             rows = _trusted_rows(data) if trusted else unlabelled
-            guard = CollapseGuard(
-                max(self.n_warmup_epochs_, 1), rows=unlabelled, random_state=int(seeds[0])
-            )
             callbacks += [
-                ("meta", self._meta_update(data, rows, int(seeds[1]))),
-                ("guard", guard),
+                ("meta", self._meta_update(data, rows, int(seeds[0]))),
+                ("guard", CollapseGuard(max(self.n_warmup_epochs_, 1), rows=unlabelled)),
             ]
         if self.n_ensemble:
             # The guard stands before: a collapsed network has a low CLID.
@@ -291,7 +288,7 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
                 unlabelled,
                 temperature=self.temperature,
                 batch_size=self.meta_batch_size,
-                random_state=int(seeds[2]),
+                random_state=int(seeds[1]),
             )
             n_skip = min(self.n_warmup_epochs_, self.max_epochs - 1)
             ensemble = CheckpointEnsemble(self.ensemble_by, self.n_ensemble, n_skip_epochs=n_skip)
@@ -343,8 +340,6 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
 
     def _finish(self, data: TrainingData) -> None:
         if not self.meta:
-            for name in ("sample_weight_", "n_recoveries_", "meta_lr_", "exponent_"):
-                self.__dict__.pop(name, None)  # of an earlier fit
             return
         callbacks = dict(self.net_.callbacks_)
         self.n_recoveries_ = callbacks["guard"].n_recoveries_

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
 
@@ -125,6 +126,7 @@ class StatelessModule:
     def _forward_mode_tangent(
         self, direction: Parameters, x: Tensor, primals: Primals | None
     ) -> Tensor:
+        _load_decompositions()
         with contextlib.ExitStack() as stack:
             # Fused attention and mkldnn's LSTM have no forward-mode derivative.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
@@ -155,6 +157,14 @@ class StatelessModule:
             with random_state.replay():
                 logits.append(self(moved, x)[1])
         return (logits[0] - logits[1]) / (2 * step)
+
+
+@functools.cache
+def _load_decompositions() -> None:
+    """Let torch load its forward-mode rules, which warns of torch's own ``torch.jit.script``."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
 
 
 @contextlib.contextmanager

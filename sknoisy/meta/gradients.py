@@ -40,7 +40,7 @@ class MetaProblem(NamedTuple):
         The meta batch.
     lr : float
         Step size alpha of the virtual step, plain gradient descent.
-    sample_weight, trusted : Tensor of shape (n,) or None
+    sample_weight, trusted, rows : Tensor of shape (n,) or None
         See :class:`BatchOutputs`.
     """
 
@@ -54,6 +54,7 @@ class MetaProblem(NamedTuple):
     lr: float
     sample_weight: Tensor | None = None
     trusted: Tensor | None = None
+    rows: Tensor | None = None
 
 
 class MetaStep(NamedTuple):
@@ -62,8 +63,7 @@ class MetaStep(NamedTuple):
     Attributes
     ----------
     gradients : tuple of Tensor
-        Gradient of the meta loss with respect to those of ``meta_model.parameters()`` that require
-        one, in their order.
+        Gradient of the meta loss with respect to ``meta_model.meta_parameters()``.
     meta_loss : Tensor
         Meta objective at the virtual parameters, detached scalar.
     outputs : BatchOutputs
@@ -125,8 +125,10 @@ class ForwardGradient:
     def _virtual_parameters(
         self, problem: MetaProblem, logits: Tensor, guidance: Tensor
     ) -> dict[str, Tensor]:
-        loss = problem.meta_model.training_loss(logits, problem.targets, guidance.detach())
         parameters = problem.network.parameters
+        if problem.meta_model.identity_step:
+            return parameters
+        loss = problem.meta_model.training_loss(logits, problem.targets, guidance.detach())
         steps = torch.autograd.grad(
             loss, list(parameters.values()), retain_graph=self.share_forward, allow_unused=True
         )
@@ -195,6 +197,7 @@ def forward_batch(
         problem.targets,
         problem.sample_weight,
         problem.trusted,
+        problem.rows,
     )
     return outputs, logits, primals
 
@@ -227,7 +230,7 @@ def _gradients(
     penalty = problem.meta_model.penalty(outputs)
     if penalty is not None:
         meta_loss = meta_loss + penalty
-    theta = [p for p in problem.meta_model.parameters() if p.requires_grad]
+    theta = problem.meta_model.meta_parameters()
     found = torch.autograd.grad(meta_loss, theta, retain_graph=retain_graph, allow_unused=True)
     return tuple(
         torch.zeros_like(p) if g is None else g for p, g in zip(theta, found, strict=True)

@@ -7,6 +7,7 @@ forward-mode pass through the network serves every meta model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,8 @@ class BatchOutputs(NamedTuple):
         The user's weights, of mean 1 over the training set.
     trusted : Tensor of shape (n,) or None
         True where the user vouches for the label.
+    rows : Tensor of shape (n,) or None
+        Where the rows stand in the training set, int64.
     """
 
     logits: Tensor
@@ -40,14 +43,23 @@ class BatchOutputs(NamedTuple):
     targets: Tensor
     sample_weight: Tensor | None = None
     trusted: Tensor | None = None
+    rows: Tensor | None = None
 
 
 class MetaModel(nn.Module):
     """Base of the meta models: guidance in, training loss out.
 
     Subclasses implement :meth:`forward` (guidance, differentiable in the meta parameters) and
-    :meth:`training_loss` (differentiable in logits and guidance).
+    :meth:`training_loss` (differentiable in logits and guidance). One whose parameters live for a
+    single batch makes them in :meth:`begin_batch` and steps in :meth:`learn`.
+
+    Attributes
+    ----------
+    identity_step : bool
+        The guidance before an update is nought, so that the virtual step is the identity.
     """
+
+    identity_step = False
 
     def forward(self, batch: BatchOutputs) -> Tensor:
         """Guidance of every row, with the graph to the meta parameters."""
@@ -56,6 +68,25 @@ class MetaModel(nn.Module):
     def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
         """Scalar training loss of a batch under the guidance."""
         raise NotImplementedError
+
+    def meta_parameters(self) -> list[Tensor]:
+        """What the meta gradient is taken with respect to."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def begin_batch(self, n_rows: int) -> None:
+        """Prepare for the update on a batch of ``n_rows`` rows."""
+
+    def learn(self, gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer | None) -> None:
+        """Update the meta parameters: one step of the optimiser."""
+        assert optimizer is not None
+        for parameter, gradient in zip(self.meta_parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+    def observe(
+        self, logits: Tensor, targets: Tensor, rows: Tensor | None, guidance: Tensor | None
+    ) -> None:
+        """Note what was trained on: a batch and its guidance, None in the warm-up."""
 
     def penalty(self, batch: BatchOutputs) -> Tensor | None:
         """A term of the meta loss that depends on the meta parameters directly, or None."""
@@ -71,7 +102,12 @@ def per_sample_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets, reduction="none")
 
 
-def balance_weights(weights: Tensor, targets: Tensor, exponent: Tensor | None) -> Tensor:
+def balance_weights(
+    weights: Tensor,
+    targets: Tensor,
+    exponent: Tensor | None,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
     r"""Share a batch's weight out among its rows and given classes.
 
     .. math:: w_i = v_i \bar v_{c(i)}^{-e_{c(i)}} / \sum_k v_k \bar v_{c(k)}^{-e_{c(k)}}
@@ -81,6 +117,9 @@ def balance_weights(weights: Tensor, targets: Tensor, exponent: Tensor | None) -
     lets each given class keep its share of the batch, whatever the weighting network says of the
     class as a whole. A class's mean counts as no less than a thousandth of the largest weight.
 
+    A row with the user's weight s counts as s such rows, in the means and in the sum; the batch
+    as a whole counts as much as its mean s.
+
     Parameters
     ----------
     weights : Tensor of shape (n,)
@@ -89,18 +128,23 @@ def balance_weights(weights: Tensor, targets: Tensor, exponent: Tensor | None) -
         Encoded given labels.
     exponent : Tensor of shape (n_classes,) or None
         Exponents e in [0, 1]; None stands for zeros.
+    sample_weight : Tensor of shape (n,) or None, default=None
+        The user's weights; None stands for ones.
 
     Returns
     -------
     balanced : Tensor of shape (n,)
-        Of sum 1, or all 0 where all weights are 0. The sums are part of the gradient.
+        Of sum 1, or the mean of sample_weight, or all 0 where all weights are 0. The sums are
+        part of the gradient.
     """
+    rows = torch.ones_like(weights) if sample_weight is None else sample_weight
+    weights = weights * rows
     largest = weights.amax()
     weights = weights / torch.where(largest > 0, largest, 1.0)  # no underflow in the sums
     if exponent is not None:
         zeros = weights.new_zeros(len(exponent))
-        rows = zeros.index_add(0, targets, torch.ones_like(weights))
-        mean = zeros.index_add(0, targets, weights) / rows.clamp(min=1)
+        n_rows = zeros.index_add(0, targets, rows)
+        mean = zeros.index_add(0, targets, weights) / torch.where(n_rows > 0, n_rows, 1.0)
         weights = weights * (mean.clamp(min=_LEAST_MEAN) ** -exponent)[targets]
     total = weights.sum()
-    return weights / torch.where(total > 0, total, 1.0)
+    return weights * (rows.mean() / torch.where(total > 0, total, 1.0))

@@ -59,8 +59,7 @@ class WNet(MetaModel):
         exponent = self.exponent
         if exponent is not None:
             exponent = exponent.to(weights).expand(batch.logits.shape[1])
-        weights = balance_weights(weights, batch.targets, exponent)
-        return weights if batch.sample_weight is None else weights * batch.sample_weight
+        return balance_weights(weights, batch.targets, exponent, batch.sample_weight)
 
     def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
         """Weighted sum of the per-sample cross-entropies."""
