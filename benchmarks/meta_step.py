@@ -4,8 +4,8 @@
     python benchmarks/meta_step.py --model preact18 --device cuda
 
 A plain step is forward, backward and SGD with momentum on one batch. A meta step is the meta
-gradient of WNet under CLID on a batch and a meta batch, the step of WNet, and the actual step
-under the new weights.
+gradient on a batch and a meta batch, the step of the meta model, and the actual step under the new
+weights: of WNet under CLID, or as VARIANTS has it.
 
 The variants take turns in one process, so that a busy machine slows all of them alike. Memory is
 the peak above the idle process (imports, network and batches), each in a process of its own: the
@@ -15,12 +15,14 @@ resident set on a CPU, torch's allocator on CUDA.
 from __future__ import annotations
 
 import argparse
+import copy
 import multiprocessing
 import resource
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +33,13 @@ from tqdm import tqdm
 
 from sknoisy.meta import (
     CLIDObjective,
+    CrossEntropyObjective,
     ForwardGradient,
+    L2RWeights,
+    LayerSampledGradient,
+    MetaModel,
     MetaProblem,
+    MetaStep,
     ReverseGradient,
     StatelessModule,
     WNet,
@@ -40,63 +47,82 @@ from sknoisy.meta import (
 from sknoisy.networks import PreActResNet, WithFeatures
 
 DEPTHS = {"preact32": 32, "preact18": 18}
-VARIANTS: dict[str, ForwardGradient | ReverseGradient | None] = {
-    "plain step": None,
-    "ForwardGradient, forward pass shared": ForwardGradient(),
-    "ForwardGradient, not shared": ForwardGradient(share_forward=False),
-    "ReverseGradient (double backward)": ReverseGradient(),
+
+
+class Variant(NamedTuple):
+    """A gradient strategy, the meta model it trains, and by which objective."""
+
+    gradient: Callable[[MetaProblem], MetaStep]
+    meta_model: type[MetaModel] = WNet
+    objective: Callable[..., torch.Tensor] = CLIDObjective()
+
+
+PLAIN = "plain step"
+CROSS_ENTROPY = CrossEntropyObjective()
+VARIANTS = {
+    "ForwardGradient, forward pass shared": Variant(ForwardGradient()),
+    "ForwardGradient, not shared": Variant(ForwardGradient(share_forward=False)),
+    "LayerSampledGradient, K = 4": Variant(LayerSampledGradient(), WNet, CROSS_ENTROPY),
+    "L2R": Variant(ForwardGradient(), L2RWeights, CROSS_ENTROPY),
+    "ReverseGradient (double backward)": Variant(ReverseGradient()),
 }
 LR = 0.05
 
 
-def make_step(variant: str, args: argparse.Namespace) -> Callable[[], None]:
+def make_step(name: str, args: argparse.Namespace) -> Callable[[], None]:
     """A training step of its own network on fixed random images."""
     torch.manual_seed(0)
     network = PreActResNet(3, 10, depth=DEPTHS[args.model]).to(args.device)
     optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=0.9, weight_decay=5e-4)
     images = torch.randn(args.batch_size + args.meta_batch_size, 3, 32, 32, device=args.device)
     x, meta_x = images[: args.batch_size], images[args.batch_size :]
-    y = torch.randint(10, (args.batch_size,), device=args.device)
+    targets = torch.randint(10, (len(images),), device=args.device)
+    y, meta_y = targets[: args.batch_size], targets[args.batch_size :]
 
     def descend(loss: torch.Tensor) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-    gradient = VARIANTS[variant]
-    if gradient is None:
+    if name == PLAIN:
         return lambda: descend(F.cross_entropy(network(x), y))
-    meta_loss = make_meta_loss(gradient, network, x, y, meta_x)
+    meta_loss = make_meta_loss(VARIANTS[name], network, x, y, meta_x, meta_y)
     return lambda: descend(meta_loss())
 
 
 def make_meta_loss(
-    gradient: Callable, network: nn.Module, x: torch.Tensor, y: torch.Tensor, meta_x: torch.Tensor
+    variant: Variant,
+    network: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    meta_x: torch.Tensor,
+    meta_y: torch.Tensor,
 ) -> Callable[[], torch.Tensor]:
-    """Meta step of WNet; returns the loss of the actual step."""
-    wnet = WNet().to(x.device)
-    meta_optimizer = torch.optim.SGD(wnet.parameters(), lr=0.1)
+    """Step of the meta model; returns the loss of the actual step."""
+    gradient = copy.deepcopy(variant.gradient)
+    model = variant.meta_model().to(x.device)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.SGD(parameters, lr=0.1) if parameters else None
     stateless = StatelessModule(WithFeatures(network))
-    problem = MetaProblem(stateless, wnet, CLIDObjective(), x, y, meta_x, None, lr=LR)
+    problem = MetaProblem(stateless, model, variant.objective, x, y, meta_x, meta_y, lr=LR)
 
     def meta_loss() -> torch.Tensor:
+        model.begin_batch(len(y))
         step = gradient(problem)
-        for parameter, slope in zip(wnet.parameters(), step.gradients, strict=True):
-            parameter.grad = slope
-        meta_optimizer.step()
+        model.learn(step.gradients, optimizer)
         with torch.no_grad():
-            weights = wnet(step.outputs)
+            weights = model(step.outputs)
         logits = network(x) if step.logits is None else step.logits
-        return wnet.training_loss(logits, y, weights)
+        return model.training_loss(logits, y, weights)
 
     return meta_loss
 
 
-def peak_memory(variant: str, args: argparse.Namespace) -> float:
+def peak_memory(name: str, args: argparse.Namespace) -> float:
     """MB above the idle process at the peak of three steps."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    step = make_step(variant, args)
+    step = make_step(name, args)
     idle = _memory(args.device)
     for _ in range(3):
         step()
@@ -118,15 +144,15 @@ def measure_memory(args: argparse.Namespace) -> list[float]:
     """
     context = multiprocessing.get_context("spawn")
     peaks = []
-    for variant in tqdm(VARIANTS, desc="memory"):
+    for name in tqdm([PLAIN, *VARIANTS], desc="memory"):
         with ProcessPoolExecutor(1, mp_context=context) as pool:
-            peaks.append(pool.submit(peak_memory, variant, args).result())
+            peaks.append(pool.submit(peak_memory, name, args).result())
     return peaks
 
 
 def measure_time(args: argparse.Namespace) -> np.ndarray:
     """Seconds of each step, shape (n_variants, n_repetitions)."""
-    steps = [make_step(variant, args) for variant in VARIANTS]
+    steps = [make_step(name, args) for name in (PLAIN, *VARIANTS)]
     seconds = np.empty((len(steps), args.warmup + args.repetitions))
     for repetition in tqdm(range(seconds.shape[1]), desc="time"):
         for i, step in enumerate(steps):
@@ -155,8 +181,8 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     medians = np.median(measure_time(args), axis=1)
     lines = [
-        [variant, f"{1000 * median:.1f}", f"{median / medians[0]:.2f}", f"{peak:.0f}"]
-        for variant, median, peak in zip(VARIANTS, medians, memory, strict=True)
+        [name, f"{1000 * median:.1f}", f"{median / medians[0]:.2f}", f"{peak:.0f}"]
+        for name, median, peak in zip((PLAIN, *VARIANTS), medians, memory, strict=True)
     ]
     print(f"{machine()}, {torch.get_num_threads()} torch threads")
     title = f"{args.model}, {args.device}, batches {args.batch_size} + {args.meta_batch_size}, "

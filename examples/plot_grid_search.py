@@ -60,7 +60,7 @@ print(f"accuracy on clean test labels: {clean_accuracy(search, X_test):.3f}")
 clean = search.cv_results_["mean_test_clean"]
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
 for ax, (score, label) in zip(
-    axes, {"clid": "minus CLID", "noisy": "accuracy on noisy labels"}.items(), strict=True
+    axes, {"clid": "minus relative CLID", "noisy": "accuracy on noisy labels"}.items(), strict=True
 ):
     values = search.cv_results_[f"mean_test_{score}"]
     best = values.argmax()

@@ -1,6 +1,22 @@
 """scikit-learn-compatible estimators for learning with noisy labels."""
 
-from .classifiers import CLIDMUClassifier
+from .classifiers import (
+    CLIDMUClassifier,
+    FaMUSClassifier,
+    L2RClassifier,
+    MetaWeightNetClassifier,
+    MLCClassifier,
+    MSLCClassifier,
+    TransitionMLCClassifier,
+)
 
-__all__ = ["CLIDMUClassifier"]
+__all__ = [
+    "CLIDMUClassifier",
+    "FaMUSClassifier",
+    "L2RClassifier",
+    "MLCClassifier",
+    "MSLCClassifier",
+    "MetaWeightNetClassifier",
+    "TransitionMLCClassifier",
+]
 __version__ = "0.1.0.dev0"

@@ -67,8 +67,24 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def optimizer_class(optimizer: str | Callable) -> Any:
-    """The torch optimiser behind a name."""
-    return _OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    """The torch optimiser behind a name.
+
+    Raises
+    ------
+    ValueError
+        If its step needs a closure, as that of :class:`torch.optim.LBFGS`.
+    """
+    if isinstance(optimizer, str):
+        return _OPTIMIZERS[optimizer]
+    made = optimizer.func if isinstance(optimizer, partial) else optimizer
+    if inspect.isclass(made) and issubclass(made, torch.optim.Optimizer):
+        closure = inspect.signature(made.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            raise ValueError(
+                f"optimizer={made.__name__} computes the loss several times a step, by a closure; "
+                "one batch has one loss here. Pass one like torch.optim.SGD or Adam."
+            )
+    return optimizer
 
 
 def optimizer_settings(optimizer: str | Callable, weight_decay: float) -> dict[str, float]:
@@ -111,7 +127,7 @@ def build_module(
         None: an MLP for tables, the small PreAct ResNet for images. An instance is deep-copied.
     module_params : dict or None
         Arguments of the class or factory. ``n_features``, ``in_channels`` and ``n_classes`` are
-        filled in where its signature names them.
+        filled in where its signature names them and no ``partial`` has bound them.
     shape : tuple of int
         (d,) or (C, H, W).
     n_classes : int
@@ -122,6 +138,13 @@ def build_module(
     Returns
     -------
     module : nn.Module
+
+    Raises
+    ------
+    ValueError
+        If there are `module_params` for an instance.
+    TypeError
+        If the class or factory gives no module.
     """
     params = dict(module_params or {})
     if isinstance(module, nn.Module):
@@ -139,7 +162,8 @@ def build_module(
         else:
             params = {"depth": "small", **params}
     known = {"n_features": shape[0], "in_channels": shape[0], "n_classes": n_classes}
-    named = inspect.signature(module).parameters
+    bound = module.keywords if isinstance(module, partial) else {}
+    named = inspect.signature(module).parameters.keys() - bound.keys()
     built = module(**{**{k: v for k, v in known.items() if k in named}, **params})
     if not isinstance(built, nn.Module):
         raise TypeError(
@@ -150,7 +174,15 @@ def build_module(
 
 @torch.no_grad()
 def check_logits(module: nn.Module, x: torch.Tensor, n_classes: int) -> None:
-    """Check on a few rows, in eval mode, that a module returns logits of the right shape."""
+    """Check on a few rows, in eval mode, that a module returns logits of the right shape.
+
+    Raises
+    ------
+    TypeError
+        If it returns no tensor.
+    ValueError
+        If the shape is another, or each row sums to 1 as probabilities do, or their logarithms.
+    """
     module.eval()
     logits = module(x)
     name = type(module).__name__
@@ -164,3 +196,18 @@ def check_logits(module: nn.Module, x: torch.Tensor, n_classes: int) -> None:
             f"{name} returned shape {tuple(logits.shape)} for {len(x)} rows and {n_classes} "
             f"classes: it must return logits of shape ({len(x)}, {n_classes})."
         )
+    layer = None
+    if _are_probabilities(logits):
+        layer = "Softmax"
+    elif _are_probabilities(logits.exp()) and not torch.equal(logits[0], logits[-1]):
+        layer = "LogSoftmax"  # equal rows may be a bias of log priors under zero weights
+    if layer is not None:
+        raise ValueError(
+            f"{name} returned {'probabilities' if layer == 'Softmax' else 'log-probabilities'}, "
+            f"not logits. Take away the last {layer}: the loss and predict_proba apply it."
+        )
+
+
+def _are_probabilities(rows: torch.Tensor) -> bool:
+    ones = torch.ones_like(rows[:, 0])
+    return bool((rows >= 0).all()) and torch.allclose(rows.sum(dim=1), ones, rtol=0, atol=1e-4)

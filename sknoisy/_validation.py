@@ -27,7 +27,7 @@ def check_X(estimator, X, *, reset: bool):
     estimator : estimator
         Its ``n_features_in_``, ``feature_names_in_`` and ``image_shape_`` are set or compared.
     X : array-like or sparse matrix of shape (n, d), or images (n, H, W, C) or (n, C, H, W)
-        Input. Memory maps are read once, in blocks, and never copied.
+        Input, sequences of rows included. Memory maps are read in blocks and never copied.
     reset : bool
         True in ``fit``.
 
@@ -35,7 +35,15 @@ def check_X(estimator, X, *, reset: bool):
     -------
     X : ndarray or CSR matrix
         Of a numeric dtype; images of uint8 stay uint8.
+
+    Raises
+    ------
+    ValueError
+        If X has another number of dimensions, is empty, holds NaN or infinity, or is of another
+        shape than in ``fit``.
     """
+    if not hasattr(X, "shape") and (isinstance(X, (list, tuple)) or hasattr(X, "__array__")):
+        X = np.asarray(X)
     shape = getattr(X, "shape", None)
     if shape is not None and len(shape) == 4:
         return _check_images(estimator, X, reset=reset)
@@ -107,6 +115,13 @@ def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]
     -------
     classes : ndarray of shape (n_classes,)
     encoded : ndarray of int64 of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If y is None, of another length than X, of one class, continuous, or lacks labels.
+    TypeError
+        If labels are of several types, or of one that is not taken.
     """
     if y is None:
         raise ValueError(
@@ -115,16 +130,18 @@ def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]
     if hasattr(y, "to_numpy"):  # else pandas' nullable integers would become floats
         y = y.to_numpy()
     y = column_or_1d(y, warn=True)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("Input y contains NaN or infinity: every row needs a label.")
-    if y.dtype == object:
-        _check_objects(y)
-    check_classification_targets(y)
     if len(y) != n_samples:
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: {[n_samples, len(y)]}. "
             "Pass one label for each row of X."
         )
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("Input y contains NaN or infinity: every row needs a label.")
+    if y.dtype == object:
+        y = _from_objects(y)
+    if y.dtype.kind not in "biufUO":
+        raise TypeError(_unknown_type(y))
+    check_classification_targets(y)
     classes, encoded = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
@@ -134,12 +151,26 @@ def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]
     return classes, encoded.astype(np.int64)
 
 
-def _check_objects(y: np.ndarray) -> None:
+def _from_objects(y: np.ndarray) -> np.ndarray:
+    """Labels of their own dtype, if they are numbers or booleans; strings stay objects."""
     if any(label is None or is_scalar_nan(label) or is_pandas_na(label) for label in y):
         raise ValueError("Input y contains None or NaN: every row needs a label.")
     if len({isinstance(label, str) for label in y}) > 1:
         types = sorted({type(label).__name__ for label in y})
         raise TypeError(f"y mixes labels of the types {types}: convert them to one type.")
+    if isinstance(y[0], str):
+        return y
+    typed = np.array(y.tolist())
+    if typed.ndim != 1 or typed.dtype == object:
+        raise TypeError(_unknown_type(y))
+    return typed
+
+
+def _unknown_type(y: np.ndarray) -> str:
+    return (
+        f"y holds labels of the type {type(y[0]).__name__}, such as {y[0]!r}: convert them to "
+        "integers, strings or booleans."
+    )
 
 
 def check_sample_weight(sample_weight, X) -> np.ndarray | None:

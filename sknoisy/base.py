@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
@@ -15,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.func import functional_call
+from tqdm.auto import tqdm
 
 from ._construction import (
     build_module,
@@ -27,6 +29,7 @@ from ._construction import (
 )
 from ._validation import check_clean_mask, check_sample_weight, check_X, encode_labels
 from .callbacks import EpochProgress, PerSampleCrossEntropy
+from .callbacks._evaluation import rows_per_pass
 from .callbacks.checkpoint_ensemble import cpu_state
 from .data import (
     InputScaling,
@@ -37,11 +40,13 @@ from .data import (
 )
 from .exceptions import InterruptedFitWarning
 from .net import DeviceNet
-from .networks import WithFeatures, mlp_settings
+from .networks import MLPSettings, WithFeatures, mlp_settings
 
 __all__ = ["BaseNoisyLabelClassifier"]
 
-_PREDICT_ROWS = 1024  # rows per forward pass outside training
+
+# Torch's random state and its forward mode belong to the process: fits in threads take turns.
+_ONE_FIT = threading.RLock()
 
 
 class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
@@ -116,6 +121,10 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         """State dicts whose logits are summed for prediction, the best first."""
         return [cpu_state(self.net_.module_)]
 
+    def _weight_decay(self, settings: MLPSettings) -> float:
+        """Of an optimiser whose parameters do not say."""
+        return settings.weight_decay if self.module is None else 5e-4
+
     # --- fit --------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -160,7 +169,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         data = self._training_data(X, encoded, weights, trusted, device, seed)
         self._check_method(data, trusted)
-        with seeded(seed, device):
+        with _ONE_FIT, seeded(seed, device):
             self._fit_networks(data, rng)
             self._after_fit(data)
         return self
@@ -189,18 +198,32 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         """Build and train the net; a method that trains two overrides this."""
-        self.net_ = self._build_net(data, rng)
+        extra = [*(self.callbacks or []), *self._progress()]
+        self.net_ = self._build_net(data, rng, extra)
         self.net_.fit(data)
+        self._warn_of_interruption()
+
+    def _progress(self) -> list:
+        return [EpochProgress(type(self).__name__)] if self.verbose else []
+
+    def _say(self, message: str) -> None:
+        """Tell the user, at ``verbose >= 1``, what was decided."""
+        if self.verbose:
+            tqdm.write(f"{type(self).__name__}: {message}")
+
+    def _warn_of_interruption(self) -> None:
         if self.net_.interrupted_:
             done = _n_finished_epochs(self.net_)
             warnings.warn(
                 f"fit was interrupted after {done} of {self.max_epochs} epochs; the estimator is "
                 "fitted with what was learned so far.",
                 InterruptedFitWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
-    def _build_net(self, data: TrainingData, rng: np.random.RandomState) -> DeviceNet:
+    def _build_net(
+        self, data: TrainingData, rng: np.random.RandomState, extra_callbacks: list
+    ) -> DeviceNet:
         # Drawn before the callbacks' seeds: methods that differ in callbacks share the order.
         order = torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
         first = data.take(torch.arange(min(2, len(data)), device=data.device))[0]
@@ -209,8 +232,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         module = build_module(self.module, self.module_params, shape, n_classes, settings)
         module = module.to(data.device, torch.float32)  # as the rows are
         check_logits(module, first, n_classes)
-        weight_decay = settings.weight_decay if self.module is None else 5e-4
-        defaults = optimizer_settings(self.optimizer, weight_decay)
+        defaults = optimizer_settings(self.optimizer, self._weight_decay(settings))
         params: dict[str, Any] = {**defaults, **(self.optimizer_params or {})}
         return DeviceNet(
             module,
@@ -220,20 +242,15 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             device=str(data.device),
-            callbacks=self._all_callbacks(data, rng),
+            callbacks=[
+                *build_scheduler(self.lr_schedule, self.lr, self.max_epochs),
+                *self._callbacks(data, rng),
+                *extra_callbacks,
+            ],
             order=order,
             verbose=0,
             **{f"optimizer__{name}": value for name, value in params.items()},
         )
-
-    def _all_callbacks(self, data: TrainingData, rng: np.random.RandomState) -> list:
-        progress = [EpochProgress(type(self).__name__)] if self.verbose else []
-        return [
-            *build_scheduler(self.lr_schedule, self.lr, self.max_epochs),
-            *self._callbacks(data, rng),
-            *(self.callbacks or []),
-            *progress,
-        ]
 
     def _after_fit(self, data: TrainingData) -> None:
         self.net_.module_.eval()
@@ -262,6 +279,13 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         -------
         proba : ndarray of float64 of shape (n_samples, n_classes)
             Columns in the order of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If X is not of the kind that was fitted, or so extreme that the network gives NaN.
         """
         return self._proba(self._rows(X)).numpy()
 
@@ -277,6 +301,13 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         -------
         labels : ndarray of shape (n_samples,)
             In the type of the labels that were fitted.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If X is not of the kind that was fitted, or so extreme that the network gives NaN.
         """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
@@ -292,6 +323,13 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         features : ndarray of float64 of shape (n_samples, d)
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If X is not of the kind that was fitted, or so extreme that the network gives NaN.
         """
         rows = self._rows(X)
         network = WithFeatures(self.net_.module_)
@@ -301,6 +339,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     def _rows(self, X):
         check_is_fitted(self)
         X = check_X(self, X, reset=False)
+        self._scaling.check_unit(X)
         return make_rows(X, self._scaling, torch.device(self.net_.device), in_memory=False)
 
     def _proba(self, rows) -> Tensor:
@@ -314,14 +353,22 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     def _outputs(self, module: nn.Module, state: dict[str, Tensor], rows) -> Iterator[Any]:
         """What a module gives for all rows at another state, without touching its own."""
         device = torch.device(self.net_.device)
-        state = {name: tensor.to(device) for name, tensor in state.items()}
+        # Of a submodule of two names one: functional_call would put back its own replacement.
+        own = {
+            f"{prefix}.{name}".removeprefix(".")
+            for prefix, part in module.named_modules()
+            for name in (*part._parameters, *part._buffers)
+        }
+        state = {name: tensor.to(device) for name, tensor in state.items() if name in own}
         with torch.no_grad():
-            for index in torch.arange(len(rows), device=device).split(_PREDICT_ROWS):
-                output = functional_call(module, state, (rows.take(index),))
+            for index in torch.arange(len(rows), device=device).split(rows_per_pass(self.net_)):
+                X = rows.take(index)
+                output = functional_call(module, state, (X,), tie_weights=False)
+                # Float64 on the CPU: some devices have none.
                 if isinstance(output, Tensor):
-                    yield output.double().cpu()
+                    yield _finite(output.cpu().double(), int(index[0]))
                 else:
-                    yield tuple(part.double().cpu() for part in output)
+                    yield tuple(_finite(part.cpu().double(), int(index[0])) for part in output)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_states")
@@ -335,6 +382,16 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 def _random_state(random_state) -> np.random.RandomState:
     """None is fresh entropy, not numpy's global generator, which a fit would move."""
     return np.random.RandomState() if random_state is None else check_random_state(random_state)
+
+
+def _finite(output: Tensor, first_row: int) -> Tensor:
+    bad = ~output.isfinite().all(dim=1)
+    if bad.any():
+        raise ValueError(
+            f"The network's output for row {first_row + int(bad.nonzero()[0])} of X is NaN or "
+            "infinite: its values are too large for float32, or too far from those of fit."
+        )
+    return output
 
 
 def _n_finished_epochs(net: DeviceNet) -> int:

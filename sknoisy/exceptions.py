@@ -1,21 +1,91 @@
 """Warnings and errors of sknoisy."""
 
-__all__ = ["CollapseWarning", "InterruptedFitWarning", "NonFiniteLossError"]
+__all__ = ["CollapseWarning", "InterruptedFitWarning", "MixtureWarning", "NonFiniteLossError"]
 
 
 class CollapseWarning(UserWarning):
-    """The network began to predict the same for every row, or lost a class, and was set back."""
+    """The network began to predict the same for every row, or lost a class, and was set back.
+
+    Examples
+    --------
+    To stop a search at the first collapse, make an error of it:
+
+    >>> import warnings
+    >>> from sknoisy import CLIDMUClassifier
+    >>> from sknoisy.exceptions import CollapseWarning
+    >>> from sklearn.datasets import load_iris
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", CollapseWarning)
+    ...     clf = CLIDMUClassifier(max_epochs=8, random_state=0).fit(*load_iris(return_X_y=True))
+    >>> clf.n_recoveries_
+    0
+    """
 
 
 class InterruptedFitWarning(UserWarning):
-    """Training was stopped by the user; the estimator is fitted with what was learned so far."""
+    """Training was stopped by the user; the estimator is fitted with what was learned so far.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from skorch.callbacks import Callback
+    >>> from sknoisy import CLIDMUClassifier
+    >>> from sklearn.datasets import load_iris
+    >>> class PressCtrlC(Callback):
+    ...     def on_epoch_begin(self, net, **kwargs):
+    ...         if len(net.history) == 3:
+    ...             raise KeyboardInterrupt
+    >>> clf = CLIDMUClassifier(callbacks=[PressCtrlC()], n_warmup_epochs=1, random_state=0)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     clf = clf.fit(*load_iris(return_X_y=True))
+    >>> caught[-1].category.__name__, clf.n_iter_
+    ('InterruptedFitWarning', 2)
+    """
+
+
+class MixtureWarning(UserWarning):
+    """A mixture of per-sample losses said nothing; rows were split by the rank of their losses.
+
+    Examples
+    --------
+    To stop where the losses do not tell right labels from wrong ones, make an error of it:
+
+    >>> import warnings
+    >>> from sknoisy.exceptions import MixtureWarning
+    >>> from sknoisy.mixture import split_by_loss
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", MixtureWarning)
+    ...     try:
+    ...         split_by_loss(losses=[1.0] * 20, targets=[0, 1] * 10)
+    ...     except MixtureWarning:
+    ...         print("no split")
+    no split
+    """
 
 
 class NonFiniteLossError(ArithmeticError):
     """The training loss became NaN or infinite.
 
-    The message names epoch, batch and learning rate. ``last_finite_state`` is the state dict of
-    the network at the end of the last epoch before it, or at its start, on the CPU.
+    Parameters
+    ----------
+    message : str
+        Names epoch, batch and learning rate.
+    last_finite_state : dict of str to Tensor or None, default=None
+        The state dict of the network at the end of the last epoch before it, or at its start, on
+        the CPU.
+
+    Examples
+    --------
+    >>> from sknoisy import CLIDMUClassifier
+    >>> from sknoisy.exceptions import NonFiniteLossError
+    >>> from sklearn.datasets import load_iris
+    >>> try:
+    ...     CLIDMUClassifier(lr=1e30, meta=False).fit(*load_iris(return_X_y=True))
+    ... except NonFiniteLossError as error:
+    ...     state = error.last_finite_state
+    >>> bool(state["fc.weight"].isfinite().all())
+    True
     """
 
     def __init__(self, message: str, last_finite_state: dict | None = None):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer
@@ -11,7 +14,7 @@ from .callbacks.checkpoint_ensemble import cpu_state
 from .data import Batch, Batches, TrainingData
 from .exceptions import NonFiniteLossError
 
-__all__ = ["DeviceNet"]
+__all__ = ["DeviceNet", "fit_in_turn"]
 
 
 class DeviceNet(NeuralNet):
@@ -78,6 +81,11 @@ class DeviceNet(NeuralNet):
 
     def get_dataset(self, X, y=None):
         """Training data come as they are."""
+        if not isinstance(X, TrainingData):
+            raise TypeError(
+                f"{type(self).__name__} reads the classifier's own training data, got "
+                f"{type(X).__name__}. Call predict, predict_proba or features of the classifier."
+            )
         return X
 
     def get_iterator(self, dataset: TrainingData, training: bool = False):
@@ -86,16 +94,20 @@ class DeviceNet(NeuralNet):
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train; note an interruption, which skorch lets pass in silence."""
-        self._shared_logits = None
-        self._finite_state = cpu_state(self.module_)
-        self.interrupted_ = False
+        self.prepare_to_train()
         try:
             return super().fit_loop(X, y, epochs=epochs, **fit_params)
         except KeyboardInterrupt:
-            self.interrupted_ = not self._stopped_early()
+            self.interrupted_ = not self.stopped_early()
             raise
 
-    def _stopped_early(self) -> bool:
+    def prepare_to_train(self) -> None:
+        """Forget how an earlier training ended."""
+        self._shared_logits = None
+        self._finite_state = cpu_state(self.module_)
+        self.interrupted_ = False
+
+    def stopped_early(self) -> bool:
         """Whether it was skorch's EarlyStopping, which stops as a user does."""
         stoppers = (cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping))
         return any(cb.misses_ >= cb.patience for cb in stoppers)
@@ -111,10 +123,13 @@ class DeviceNet(NeuralNet):
             self.notify("on_batch_end", batch=batch, training=training, **step)
             losses.append(step["loss"])
             sizes.append(len(batch[1]))
-        values = torch.stack(losses).double().cpu()
+        values = torch.stack(losses).cpu().double()
         self._check_finite(values, batch)
         weights = torch.tensor(sizes, dtype=torch.float64)
-        self.history.record(prefix + "_loss", (values @ weights / weights.sum()).item())
+        loss = (values @ weights / weights.sum()).item()
+        earlier = (epoch.get(prefix + "_loss", math.inf) for epoch in self.history[:-1])
+        self.history.record(prefix + "_loss_best", loss < min(earlier, default=math.inf))
+        self.history.record(prefix + "_loss", loss)
         self.history.record(prefix + "_batch_count", len(sizes))
 
     def _check_finite(self, losses: Tensor, last: Batch) -> None:
@@ -130,7 +145,7 @@ class DeviceNet(NeuralNet):
         rate = self.optimizer_.param_groups[0]["lr"]
         raise NonFiniteLossError(
             f"{trouble} in epoch {len(self.history)}, batch {batch}, at learning rate {rate:g}. "
-            "Lower lr, or check X for extreme values.",
+            "Lower lr (or meta_lr, if there is a meta update), or check X for extreme values.",
             self._finite_state,
         )
 
@@ -165,3 +180,31 @@ class DeviceNet(NeuralNet):
             )
         self.optimizer_.step()
         return {"loss": loss.detach(), "y_pred": logits.detach()}
+
+
+def fit_in_turn(nets: Sequence[DeviceNet], data: TrainingData, max_epochs: int) -> None:
+    """Train several nets side by side, epoch by epoch; an interruption ends all.
+
+    No net begins to train in an epoch before all have begun it, or ends it before all have
+    trained: what one tells another at the end of an epoch does not depend on their order.
+    """
+    for net in nets:
+        net.initialize()
+        net.notify("on_train_begin", X=data, y=None)
+        net.prepare_to_train()
+    epoch = {"dataset_train": data, "dataset_valid": None}
+    try:
+        for _ in range(max_epochs):
+            for net in nets:
+                net.notify("on_epoch_begin", **epoch)
+            for net in nets:
+                batches = net.get_iterator(data, training=True)
+                net.run_single_epoch(batches, training=True, prefix="train", step_fn=net.train_step)
+            for net in nets:
+                net.notify("on_epoch_end", **epoch)
+    except KeyboardInterrupt:
+        stopped_early = any(net.stopped_early() for net in nets)
+        for net in nets:
+            net.interrupted_ = not stopped_early
+    for net in nets:
+        net.notify("on_train_end", X=data, y=None)

@@ -49,12 +49,13 @@ def quick(global_random_seed):
     """A factory of classifiers that are fitted in a tenth of a second, with any parameters."""
 
     def make(**parameters):
+        max_epochs = parameters.get("max_epochs", 4)
         settings = {
-            "max_epochs": 4,
+            "max_epochs": max_epochs,
             "batch_size": 32,
             "meta_batch_size": 32,
             "n_meta": 64,
-            "n_warmup_epochs": 1,
+            "n_warmup_epochs": min(1, max_epochs - 1),  # one epoch is for the meta update
             "n_ensemble": 2,
             "random_state": global_random_seed,
         }

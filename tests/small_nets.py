@@ -108,6 +108,9 @@ class Spy(ForwardGradient):
         super().__init__()
         self.problems = []
 
+    def __deepcopy__(self, memo):
+        return copy.copy(self)  # the list is the same: the copy's problems are seen here
+
     def __call__(self, problem):
         self.problems.append(problem)
         return super().__call__(problem)

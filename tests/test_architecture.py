@@ -22,8 +22,8 @@ PACKAGE = ROOT / "sknoisy"
 FLOORS = (
     {"exceptions"},
     {"meta", "noise"},
-    {"metrics", "networks", "data", "datasets"},
-    {"callbacks", "representation", "mixture"},
+    {"metrics", "networks", "mixture", "data", "datasets"},
+    {"callbacks", "representation"},
     {"net", "_construction", "_validation"},
     {"base"},
     {"classifiers", "purification", "selection"},
@@ -34,7 +34,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # Parts whose names users import from `sknoisy` itself, or not at all; so are those with a `_`.
 INTERNAL = {"net", "base", "data", "classifiers", "purification", "selection"}
 
-MAX_LINES = 450
+MAX_LINES = 400
 
 
 def module_name(path):
@@ -190,10 +190,8 @@ def test_no_python_file_is_too_long():
 
 def test_no_file_names_a_machine():
     """Absolute paths of somebody's machine and hosts of package registries stay out."""
-    folders = "work|home|root|tmp|Users|farm|opt|mnt"
     pattern = re.compile(
-        rf"(?<![\w.~/*)}}-])/(?:{folders})/\w"  # absolute; not the tail of a longer path
-        r"|\.\./shared\b|[.]library\b"
+        r"(?<![\w.~/*)}-])/(?:home|root|tmp|Users)/\w"  # absolute; not the tail of a longer path
         r"|\bpy(?:pi|thonhosted)\b\.org|\bdownload\b\.pytorch|\bconda\b\.anaconda"
     )
     named = []

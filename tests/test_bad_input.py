@@ -1,6 +1,9 @@
 """Bad input gets a clear answer: what was wrong, with the value, and the cure."""
 
 import re
+from datetime import date
+from enum import Enum
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -73,6 +76,10 @@ def test_X_without_numbers(quick, blobs):
 # --- y ------------------------------------------------------------------------------------------
 
 
+class Insect(Enum):
+    ANT, BEE, CICADA = range(3)
+
+
 @pytest.mark.parametrize(
     "missing",
     [
@@ -104,8 +111,26 @@ def test_missing_labels(quick, blobs, missing):
             words("types ['int', 'str']", "convert them to one type"),
         ),
         (lambda y: None, ValueError, words("CLIDMUClassifier", "requires y", "None")),
+        (lambda y: [Insect(i) for i in y], TypeError, words("type Insect", "convert them")),
+        (lambda y: [date(2020, 1, 1 + i) for i in y], TypeError, words("type date", "convert")),
+        (lambda y: y.astype("M8[D]"), TypeError, words("type datetime64", "convert them")),
+        (lambda y: y.astype("S"), TypeError, words("type bytes_, such as", "convert them to")),
+        (lambda y: y.astype("S").astype(object), TypeError, words("type bytes", "convert them")),
+        (lambda y: np.array([], dtype=object), ValueError, words("[121, 0]", "one label")),
     ],
-    ids=["length", "one-hot", "continuous", "mixed", "None"],
+    ids=[
+        "length",
+        "one-hot",
+        "continuous",
+        "mixed",
+        "None",
+        "enum",
+        "date",
+        "datetime64",
+        "bytes",
+        "object bytes",
+        "empty",
+    ],
 )
 def test_y_that_is_no_column_of_labels(quick, blobs, bad, error, message):
     X, y = blobs
@@ -265,12 +290,28 @@ class Returns(nn.Module):
         (Returns(lambda z: z, 6, 5), ValueError, words("(2, 5)", "3 classes", "(2, 3)")),
         (Returns(lambda z: z[:, None]), ValueError, words("(2, 1, 3)", "3 classes", "(2, 3)")),
         (Returns(lambda z: z.mean()), ValueError, words("()", "3 classes", "(2, 3)")),
+        (
+            nn.Sequential(nn.Linear(6, 3), nn.Softmax(dim=1)),
+            ValueError,
+            words("returned probabilities, not logits", "Take away the last Softmax:"),
+        ),
+        (
+            nn.Sequential(nn.Linear(6, 3), nn.LogSoftmax(dim=1)),
+            ValueError,
+            words("returned log-probabilities, not logits", "Take away the last LogSoftmax:"),
+        ),
     ],
-    ids=["tuple", "dict", "None", "classes", "3-D", "scalar"],
+    ids=["tuple", "dict", "None", "classes", "3-D", "scalar", "softmax", "log-softmax"],
 )
 def test_module_that_returns_no_logits(quick, blobs, module, error, message):
     with pytest.raises(error, match=message):
         quick(module=module).fit(*blobs)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, partial(torch.optim.LBFGS, max_iter=2)])
+def test_optimizer_that_needs_a_closure(quick, blobs, optimizer):
+    with pytest.raises(ValueError, match=words("optimizer=LBFGS", "closure", "torch.optim.SGD")):
+        quick(optimizer=optimizer).fit(*blobs)
 
 
 def test_factory_that_makes_no_module(quick, blobs):
@@ -316,3 +357,15 @@ def test_predict_on_rows_of_another_shape(quick, fitted, given, message):
     clf.fit(np.random.default_rng(0).normal(size=fitted), np.arange(9) % 2)
     with pytest.raises(ValueError, match=message):
         clf.predict(np.zeros(given))
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "features"])
+@pytest.mark.parametrize("row", [3, 2000])
+def test_rows_beyond_float32_are_named(quick, blobs, method, row):
+    """Row 2000 is in the second pass."""
+    X, y = blobs
+    clf = quick(max_epochs=1, meta=False).fit(X, y)
+    X = np.tile(X, (20, 1))
+    X[row:] *= 1e60
+    with pytest.raises(ValueError, match=words(f"row {row} of X is NaN or infinite", "float32")):
+        getattr(clf, method)(X)

@@ -243,6 +243,41 @@ def test_guard_works_without_a_meta_update():
     assert net.module_[-1].weight.abs().max() > 0.01
 
 
+def test_the_ensemble_passes_over_an_epoch_that_was_thrown_away():
+    guard, ensemble = CollapseGuard(2), CheckpointEnsemble("train_loss", n_members=9)
+    with pytest.warns(CollapseWarning):
+        net = fit_device_net(At(forget, 4), guard, ensemble, max_epochs=6)
+    assert net.history[:, "set_back"] == [False, False, False, True, False, False]
+    assert sorted(epoch for _, epoch, _ in ensemble.members_) == [1, 2, 3, 5, 6]
+
+
+def test_guard_lets_a_class_go_that_the_user_gives_no_weight():
+    data = training_data()
+    data.sample_weight = (data.targets != 1).double()
+    data.sample_weight /= data.sample_weight.mean()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        fit_device_net(At(lose_a_class, 3), CollapseGuard(2), data=data, max_epochs=3)
+    with pytest.warns(CollapseWarning, match="1 of 3 classes"):
+        fit_device_net(At(lose_a_class, 3), CollapseGuard(2), max_epochs=3)
+
+
+def test_guard_lets_an_undecided_network_go_on():
+    """A class that is second everywhere is not predicted, but it is not lost."""
+
+    @torch.no_grad()
+    def put_a_class_second(net):
+        net.module_[-1].weight *= 0.02
+        net.module_[-1].bias.copy_(torch.tensor([-0.2, 0.0, 0.0]))
+
+    guard = CollapseGuard(2, tolerance=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        net = fit_device_net(At(put_a_class_second, 3), guard, max_epochs=3, lr=1e-9)
+    X, _ = make_xy()
+    assert (net.module_(torch.from_numpy(X)).argmax(dim=1) != 0).all()
+
+
 @pytest.mark.parametrize(
     ("sabotage", "epoch", "params"),
     [

@@ -49,6 +49,7 @@ def callback(clf, name):
         ("meta", False),
         ("meta_lr", 1.0),
         ("meta_optimizer", "adam"),
+        ("meta_optimizer_params", {"weight_decay": 0.5}),
         ("meta_batch_size", 20),
         ("meta_every", 2),
         ("n_warmup_epochs", 2),
@@ -115,11 +116,32 @@ def test_auto_values_are_resolved_and_kept(digits):
     wnet, vri = small().fit(X, y), small(weighting="vri").fit(X, y)
     counts = np.unique(y, return_counts=True)[1]
     assert wnet.meta_lr_ == 0.05 * class_balance(counts)  # fewer than 800 rows
-    assert vri.meta_lr_ == 3e-4
+    assert vri.meta_lr_ == 1e-5
     assert isinstance(callback(wnet, "meta").meta_model_, WNet)
     assert isinstance(callback(vri, "meta").meta_model_, VRI)
     assert wnet.exponent_.shape == (10,)
     assert len(callback(small(n_meta=40).fit(X, y), "meta").meta_rows_) == 40
+
+
+@pytest.mark.parametrize(("max_epochs", "n_warmup"), [(1, 0), (4, 2), (9, 4), (10, 5), (11, 5)])
+def test_warmup_leaves_half_of_the_epochs(digits, max_epochs, n_warmup):
+    X, y, *_ = digits
+    clf = small(n_warmup_epochs="auto", max_epochs=max_epochs).fit(X[:100], y[:100])
+    assert clf.n_warmup_epochs_ == n_warmup
+
+
+def test_images_have_a_slower_weighting_network(quick, images):
+    X, y = images
+    clf = quick(module_params=None).fit(X, y)
+    assert clf.meta_lr_ == pytest.approx(0.002)  # equal classes
+
+
+def test_rows_without_weight_do_not_count_as_members_of_a_class(digits):
+    X, y, *_ = digits
+    weight = (np.arange(len(y)) < 200).astype(float)
+    clf = small().fit(X, y, sample_weight=weight)
+    counts = np.bincount(y[:200], minlength=10)
+    assert clf.meta_lr_ == pytest.approx(0.05 * class_balance(counts))
 
 
 def test_frozen_weighting_network_stays_at_its_start(digits):
@@ -138,8 +160,10 @@ def test_without_meta_and_ensemble_it_is_plain_training(digits):
     clf = small(meta=False, n_ensemble=0).fit(X, y)
     assert not hasattr(clf, "sample_weight_")
     assert not {"meta", "guard", "clid", "ensemble"} & set(dict(clf.net_.callbacks_))
-    warm = small(n_warmup_epochs=4, n_ensemble=0).fit(X, y)  # all epochs are warm-up
+    with pytest.warns(UserWarning, match="n_warmup_epochs=4 leaves none of the 4 epochs"):
+        warm = small(n_warmup_epochs=4, n_ensemble=0).fit(X, y)
     np.testing.assert_array_equal(clf.predict_proba(X), warm.predict_proba(X))
+    assert not hasattr(warm, "sample_weight_")  # nobody trained the weighting network
 
 
 def test_a_refit_without_meta_forgets_the_weights(digits):
@@ -163,6 +187,13 @@ def test_ensemble_takes_the_epochs_of_lowest_clid(digits):
     )
     expected = logits.mean(dim=0).softmax(dim=1).numpy()
     np.testing.assert_allclose(clf.predict_proba(X), expected, rtol=1e-12)
+
+
+def test_ensemble_by_meta_loss_needs_a_meta_update(digits):
+    X, y, *_ = digits
+    with pytest.raises(ValueError, match=r"ensemble_by=.meta_loss.*meta=False turns off"):
+        small(ensemble_by="meta_loss", meta=False).fit(X, y)
+    small(ensemble_by="meta_loss", meta=False, n_ensemble=0).fit(X, y)
 
 
 def test_ensemble_by_meta_loss(digits):
@@ -206,10 +237,10 @@ def test_it_beats_cross_entropy_and_finds_the_wrong_labels():
 
 
 def test_collapse_is_detected_and_answered(digits):
-    """A meta optimiser that is far too fast drives the network to constant predictions."""
+    """A meta optimiser that is far too fast; with this seed, it finds constant predictions."""
     X, y, X_test, truth = digits
     params = {"meta_optimizer": "adam", "meta_lr": 0.5, "normalize": "batch", "max_epochs": 40}
-    params |= {"n_warmup_epochs": 5, "random_state": 0, "n_ensemble": 0, "batch_size": 50}
+    params |= {"n_warmup_epochs": 5, "random_state": 1, "n_ensemble": 0, "batch_size": 50}
     with pytest.warns(CollapseWarning, match="set back to the last good epoch"):
         clf = CLIDMUClassifier(**params).fit(X, y)
     assert clf.n_recoveries_ >= 1

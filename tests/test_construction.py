@@ -87,6 +87,16 @@ def linear(n_features, n_classes, bias=True):
     return nn.Linear(n_features, n_classes, bias=bias)
 
 
+class FirstColumns(nn.Linear):
+    """A linear network that reads as many columns as it is told."""
+
+    def __init__(self, n_features, n_classes):
+        super().__init__(n_features, n_classes)
+
+    def forward(self, x):
+        return super().forward(x[:, : self.in_features])
+
+
 class TwoLayers(nn.Sequential):
     def __init__(self, n_features, width, n_classes):
         super().__init__(nn.Linear(n_features, width), nn.ReLU(), nn.Linear(width, n_classes))
@@ -98,12 +108,26 @@ class TwoLayers(nn.Sequential):
         (linear, None, 6 * 3 + 3),
         (linear, {"bias": False}, 6 * 3),
         (partial(linear, bias=False), None, 6 * 3),
+        (partial(linear, bias=False), {"bias": True}, 6 * 3 + 3),
+        (partial(FirstColumns, n_features=2), None, 2 * 3 + 3),
+        (partial(FirstColumns, 2), None, 2 * 3 + 3),
         (TwoLayers, {"width": 5}, 6 * 5 + 5 + 5 * 3 + 3),
         (MLP, {"hidden": ()}, 6 * 3 + 3),
         (nn.Linear, {"in_features": 6, "out_features": 3}, 6 * 3 + 3),
         (None, {"hidden": (5,)}, 6 * 5 + 5 + 5 * 3 + 3),
     ],
-    ids=["factory", "argument", "partial", "class", "MLP", "no known names", "default"],
+    ids=[
+        "factory",
+        "argument",
+        "partial",
+        "argument of partial",
+        "bound name",
+        "bound position",
+        "class",
+        "MLP",
+        "no known names",
+        "default",
+    ],
 )
 def test_sizes_are_filled_in_where_the_signature_names_them(
     quick, blobs, module, params, n_parameters
@@ -116,6 +140,16 @@ def test_module_params_come_before_what_would_be_filled_in(quick, blobs):
     """A network for more classes than there are is refused by its logits."""
     with pytest.raises(ValueError, match=r"shape \(2, 4\) for 2 rows and 3 classes"):
         quick(module=linear, module_params={"n_classes": 4}).fit(*blobs)
+
+
+def test_a_network_may_start_at_the_log_of_the_priors(quick, blobs):
+    """Under zero weights these are its logits, although their exponentials sum to 1."""
+    X, y = blobs
+    module = nn.Linear(6, 3)
+    nn.init.zeros_(module.weight)
+    module.bias.data = torch.from_numpy(np.log(np.bincount(y) / len(y)))
+    clf = quick(module=module, max_epochs=1, lr=1e-12, meta=False).fit(X, y)
+    np.testing.assert_allclose(clf.predict_proba(X[:1])[0], np.bincount(y) / len(y), atol=1e-6)
 
 
 def test_an_instance_is_copied_and_its_weights_are_the_start(quick, blobs):

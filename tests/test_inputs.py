@@ -132,6 +132,28 @@ def test_channels_first_or_last_is_the_same_model(quick_cnn, images, dtype):
     assert_same_model(quick_cnn().fit(last, y), last, quick_cnn().fit(first, y), first)
 
 
+class Duck:
+    """An array to those that ask for one, without a shape."""
+
+    def __init__(self, X):
+        self.X = X
+
+    def __array__(self, dtype=None, copy=None):
+        return self.X
+
+
+@pytest.mark.parametrize(
+    ("convert", "dtype"),
+    [(list, "uint8"), (tuple, "uint8"), (np.ndarray.tolist, "int"), (Duck, "uint8")],
+)
+def test_sequences_of_images_are_images(quick_cnn, images, convert, dtype):
+    X, y = images
+    reference = quick_cnn().fit(X.astype(dtype), y)
+    assert_same_model(reference, X, quick_cnn().fit(convert(X), y), convert(X))
+    with pytest.raises(ValueError, match=r"dim 3, of shape \(40, 8, 8\).*X\[..., None\]"):
+        quick_cnn().fit(convert(X[..., 0]), y)
+
+
 @pytest.mark.parametrize("convert", [lambda X: X / 255, lambda X: X.astype("float32"), np.int64])
 def test_images_of_other_scale_and_type_are_standardised_to_the_same(quick_cnn, images, convert):
     X, y = images
@@ -215,8 +237,20 @@ def test_memory_map_stays_on_the_disk(quick, tmp_path, monkeypatch, global_rando
         (np.array([-7, 0, 1000]), "i"),
         (np.array([1.0, 2.0, 5.0]), "f"),
         (np.array([3, 200, 255], dtype=np.uint8), "u"),
+        (np.array([-7, 0, 1000], dtype=object), "i"),
+        (np.array([1.0, 2.0, 5.0], dtype=object), "f"),
+        (np.array([*np.arange(3, dtype=np.int32)], dtype=object), "i"),
     ],
-    ids=["str", "object", "int with gaps", "float", "uint8"],
+    ids=[
+        "str",
+        "object",
+        "int with gaps",
+        "float",
+        "uint8",
+        "object of int",
+        "object of float",
+        "object of int32",
+    ],
 )
 def test_labels_of_any_type_come_back_in_their_type(quick, blobs, labels, kind):
     X, y = blobs
@@ -228,9 +262,10 @@ def test_labels_of_any_type_come_back_in_their_type(quick, blobs, labels, kind):
     assert_same_model(plain, X, clf, X)
 
 
-def test_boolean_labels(quick, blobs):
+@pytest.mark.parametrize("dtype", [bool, object])
+def test_boolean_labels(quick, blobs, dtype):
     X, y = blobs
-    clf = quick().fit(X, y == 0)
+    clf = quick().fit(X, (y == 0).astype(dtype))
     assert clf.predict(X).dtype == bool
     assert_same_model(quick().fit(X, (y == 0).astype(int)), X, clf, X)
 
@@ -290,7 +325,7 @@ def test_only_ratios_of_weights_count(quick, blobs, method, global_random_seed):
     assert not np.array_equal(quick(**method).fit(X, y).predict_proba(X), clf.predict_proba(X))
 
 
-@pytest.mark.parametrize("method", [{"weighting": "vri"}, {"meta": False}], ids=["vri", "no meta"])
+@METHODS
 def test_labels_of_rows_without_weight_do_not_matter(quick, blobs, method):
     """Their gradient is exactly zero."""
     X, y = blobs

@@ -249,6 +249,28 @@ def test_features_of_a_module_without_timms_methods(quick, blobs):
     np.testing.assert_allclose(clf.features(X), expected, atol=1e-6)
 
 
+def test_devices_without_float64_can_predict(quick, blobs, monkeypatch):
+    """MPS has none: what is made float64 was moved to the CPU before."""
+    X, y = blobs
+    clf = quick().fit(X, y)
+    expected = clf.predict_proba(X), clf.features(X)
+    on_cpu = []
+    cpu, double = torch.Tensor.cpu, torch.Tensor.double
+
+    def move(tensor):
+        on_cpu.append(cpu(tensor).clone())
+        return on_cpu[-1]
+
+    def convert(tensor):
+        assert any(tensor is moved for moved in on_cpu)
+        return double(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", move)
+    monkeypatch.setattr(torch.Tensor, "double", convert)
+    np.testing.assert_array_equal(clf.predict_proba(X), expected[0])
+    np.testing.assert_array_equal(clf.features(X), expected[1])
+
+
 # --- parallel -----------------------------------------------------------------------------------
 
 

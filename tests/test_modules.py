@@ -1,5 +1,8 @@
 """Any module that returns logits works, whatever its layers."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +149,97 @@ def test_module_learns(quick, name, weighting, global_random_seed):
     np.testing.assert_allclose(
         clf.predict_proba(X_test[:3]), clf.predict_proba(X_test)[:3], atol=1e-5
     )
+
+
+class TiedWeights(nn.Module):
+    """Two layers of one weight matrix, the biases of their own."""
+
+    def __init__(self, n_features, n_classes):
+        super().__init__()
+        self.first, self.second = nn.Linear(n_features, 8), nn.Linear(n_features, 8)
+        self.second.weight = self.first.weight
+        self.fc = nn.Linear(8, n_classes)
+
+    def forward(self, x):
+        return self.fc(self.second(self.first(x).relu()).relu())
+
+    def is_tied(self):
+        return self.first.weight is self.second.weight
+
+
+class TwoNames(nn.Module):
+    """One block, batch norm's buffers included, under two names."""
+
+    def __init__(self, n_features, n_classes):
+        super().__init__()
+        self.block = nn.Sequential(nn.Linear(n_features, 8), nn.BatchNorm1d(8), nn.ReLU())
+        self.again = self.block
+        self.fc = nn.Linear(8, n_classes)
+
+    def forward(self, x):
+        return self.fc(self.again(self.block(x)))
+
+    def is_tied(self):
+        return self.block is self.again
+
+
+class OneName(TwoNames):
+    def __init__(self, n_features, n_classes):
+        super().__init__(n_features, n_classes)
+        del self.again
+
+    def forward(self, x):
+        return self.fc(self.block(self.block(x)))
+
+
+@METHODS
+def test_a_second_name_makes_no_difference(quick, weighting):
+    X, y = table(100, np.random.default_rng(0))
+    one, two = (quick(module=m, weighting=weighting).fit(X, y) for m in (OneName, TwoNames))
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+
+
+@METHODS
+@pytest.mark.parametrize("module", [TiedWeights, TwoNames])
+def test_tied_weights(quick, module, weighting):
+    """The members' logits are those of networks that load their states."""
+    X, y = table(240, np.random.default_rng(0))
+    clf = quick(module=module, weighting=weighting, n_ensemble=2, lr=0.1).fit(X, y)
+    assert clf.score(X, y) > 0.8
+    assert len(clf._states) == 2
+    logits, network = [], copy.deepcopy(clf.net_.module_)
+    for state in clf._states:
+        network.load_state_dict(state)
+        with torch.no_grad():
+            logits.append(network(torch.from_numpy(X).float()).double())
+    expected = torch.stack(logits).mean(0).softmax(1).numpy()
+    own = [(id(p), p.clone()) for p in clf.net_.module_.parameters()]
+    for twin in (clf, pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf)):
+        np.testing.assert_allclose(twin.predict_proba(X), expected, atol=1e-6)
+        np.testing.assert_array_equal(twin.features(X), clf.features(X))
+        assert twin.net_.module_.is_tied()
+    for (identity, value), p in zip(own, clf.net_.module_.parameters(), strict=True):
+        assert id(p) == identity
+        assert torch.equal(p, value)
+
+
+def test_a_network_of_timm(quick):
+    """Any of them fits as it is, and its features are those that timm says."""
+    timm = pytest.importorskip("timm", reason="timm needs torchvision, which is not installed")
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(48) % 2)
+    X = rng.integers(0, 156, size=(48, 32, 32, 3), dtype=np.uint8)
+    X[y == 0, :16] += 100
+    X[y == 1, 16:] += 100
+    network = timm.create_model("test_resnet.r160_in1k", pretrained=False, num_classes=2)
+    clf = quick(module=network, optimizer="adam", lr=0.01, max_epochs=8, batch_size=16)
+    clf.set_params(augment=None, n_ensemble=0).fit(X, y)
+    assert clf.score(X, y) > 0.9
+    fitted = clf.net_.module_.eval()
+    with torch.no_grad():
+        rows = clf._scaling.apply(clf._scaling.to_tensor(X))
+        expected = fitted.forward_head(fitted.forward_features(rows), pre_logits=True)
+    np.testing.assert_allclose(clf.features(X), expected, atol=1e-5)
 
 
 class SmallestBatch(nn.BatchNorm1d):

@@ -116,3 +116,54 @@ def test_meta_batches_are_augmented_too(quick, images):
         *images
     )
     assert calls == [20] * 2 + [20, 20] * 4
+
+
+# --- the unit of images -------------------------------------------------------------------------
+
+PIXELS = ["uint8", "int16", "int64", "float32", "float64"]
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("fitted", PIXELS)
+def test_pixels_of_any_dtype_are_in_the_unit_of_fit(quick, images, fitted, standardize):
+    X, y = images
+    clf = quick(module_params=None, max_epochs=1, meta=False, standardize=standardize)
+    expected = clf.fit(X.astype(fitted), y).predict_proba(X.astype(fitted))
+    for given in PIXELS:
+        np.testing.assert_array_equal(clf.predict_proba(X.astype(given)), expected)
+    black = np.zeros_like(X)
+    np.testing.assert_array_equal(clf.predict_proba(black), clf.predict_proba(black.astype(float)))
+
+
+@pytest.mark.parametrize(
+    ("fitted", "given", "message"),
+    [
+        (np.uint8, lambda X: X / 255, "float64 from 0 to 0.* uint8 from 0 to 255"),
+        (np.uint8, lambda X: X - 128.0, "float64 from -128 to .* uint8 from 0 to 255"),
+        (np.uint8, lambda X: X * 2.0, "float64 from 0 to 4.* uint8 from 0 to 255"),
+        (np.uint8, lambda X: X * np.int16(16), "int16 from 0 to .* uint8 from 0 to 255"),
+        (lambda X: X / 255, np.uint8, "uint8 from 0 to 2.* float64 from 0 to 0"),
+        (lambda X: X / 255, np.int64, "int64 from 0 to 2.* float64 from 0 to 0"),
+        (lambda X: X - 128.0, np.uint8, "uint8 from 0 to 2.* float64 from -128 to"),
+        (lambda X: X * np.int16(16), np.uint8, "uint8 from 0 to 2.* int16 from 0 to 3"),
+        (np.int64, lambda X: np.float32(X / 255), "float32 from 0 to 0.* int64 from 0 to 2"),
+    ],
+)
+def test_numbers_that_may_mean_another_unit_are_refused(quick, images, fitted, given, message):
+    X, y = images
+    X[0] = 0
+    clf = quick(module_params=None, max_epochs=1, meta=False).fit(fitted(X), y)
+    for method in (clf.predict, clf.predict_proba, clf.features):
+        with pytest.raises(ValueError, match=f"images of {message}.*Convert X to"):
+            method(given(X))
+
+
+def test_numbers_of_the_fitted_kind_pass_whatever_their_range(quick, images):
+    """A batch may be darker or brighter than all that was fitted."""
+    X, y = images
+    clf = quick(module_params=None, max_epochs=1, meta=False).fit(X / 255, y)
+    for factor in (-3, 0.001, 300):
+        given = X / 255 * factor
+        np.testing.assert_allclose(
+            clf.predict_proba(given.astype("float32")), clf.predict_proba(given), atol=1e-5
+        )

@@ -1,5 +1,7 @@
 """The scorers for model selection on noisy labels, with scikit-learn's own tools."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn import config_context
@@ -30,19 +32,91 @@ def mask(blobs):
 # --- CLID ---------------------------------------------------------------------------------------
 
 
+class Fitted:
+    """What a fitted network says of the rows, given as arrays."""
+
+    def __init__(self, features, proba):
+        self._features, self._proba = features, proba
+
+    def features(self, X):
+        return self._features[X]
+
+    def predict_proba(self, X):
+        return self._proba[X]
+
+
+def relative_clid(features, proba, temperature=0.03):
+    """CLID over its value for predictions that say the same of each row."""
+    of_equal_rows = clid(features, np.full_like(proba, 1 / proba.shape[1]), temperature)
+    return clid(features, proba, temperature) / of_equal_rows
+
+
 def test_clid_scorer_reads_features_and_predictions_but_no_labels(quick, noisy_blobs):
     X, y, _ = noisy_blobs
     clf = quick().fit(X, y)
-    expected = -clid(clf.features(X), clf.predict_proba(X))
-    assert (
-        clid_scorer(clf, X) == clid_scorer(clf, X, y) == clid_scorer(clf, X, y[::-1]) == expected
-    )
+    score = clid_scorer(clf, X)
+    assert score == clid_scorer(clf, X, y) == clid_scorer(clf, X, y[::-1])
+    assert score == pytest.approx(-relative_clid(clf.features(X), clf.predict_proba(X)))
 
 
 def test_clid_scorer_takes_X_for_the_features_of_other_classifiers(noisy_blobs):
     X, y, _ = noisy_blobs
     model = LogisticRegression().fit(X, y)
-    assert clid_scorer(model, X) == -clid(X, model.predict_proba(X))
+    assert clid_scorer(model, X) == pytest.approx(-relative_clid(X, model.predict_proba(X)))
+
+
+def test_clid_scorer_does_not_depend_on_the_scale_of_features_nor_on_orders(global_random_seed):
+    rng = np.random.default_rng(global_random_seed)
+    features, proba = rng.normal(size=(30, 8)), rng.dirichlet(np.ones(4), size=30)
+    rotation = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    same = Fitted(features @ rotation * rng.uniform(0.1, 10, size=(30, 1)), proba[:, ::-1])
+    rows = np.arange(30)
+    expected = clid_scorer(Fitted(features, proba), rows)
+    assert clid_scorer(same, rng.permutation(rows)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("temperature", [0.03, 0.5])
+def test_clid_scorer_is_minus_one_for_what_has_learnt_nothing(temperature, global_random_seed):
+    rng = np.random.default_rng(global_random_seed)
+    features, proba = rng.normal(size=(40, 8)), rng.dirichlet(np.ones(4), size=40)
+    score = partial(clid_scorer, X=np.arange(40), temperature=temperature)
+    assert score(Fitted(np.outer(rng.uniform(1, 2, size=40), features[0]), proba)) == (
+        pytest.approx(-1)
+    )
+    assert score(Fitted(features, np.tile(proba[0], (40, 1)))) == pytest.approx(-1)
+
+
+def test_clid_scorer_prefers_right_predictions_to_wide_features():
+    """Why its temperature is low: at 0.5 the network that spreads its classes further wins."""
+    y = np.repeat(np.arange(4), 25)
+    one_hot = np.eye(4)[y]
+    right = Fitted(one_hot + 1, one_hot)  # cosine of two classes: 6 / 7
+    contradicts = np.arange(100) % 5 == 0
+    wide = Fitted(one_hot, np.eye(4)[np.where(contradicts, (y + 1) % 4, y)])  # cosine 0
+    rows = np.arange(100)
+    assert clid_scorer(right, rows) > clid_scorer(wide, rows)
+    at_half = partial(clid_scorer, temperature=0.5)
+    assert at_half(right, rows) < at_half(wide, rows)
+
+
+@pytest.mark.parametrize("hidden", [(16,), (16,) * 8])
+def test_barely_trained_network_loses(quick, noisy_blobs, hidden):
+    """On each fold; eight layers make its features parallel, so that CLID itself prefers it."""
+    X, y, y_true = noisy_blobs
+    trained = quick(max_epochs=20)
+    barely = quick(max_epochs=1, lr=1e-4, n_warmup_epochs=0, module_params={"hidden": hidden})
+    for train, test in FOLDS.split(X, y):
+        models = [clf.fit(X[train], y[train]) for clf in (trained, barely)]
+        good, bad = (clf.score(X[test], y_true[test]) for clf in models)
+        assert good > bad
+        good, bad = (clid_scorer(clf, X[test]) for clf in models)
+        assert good > bad
+        if len(hidden) > 1:
+            good, bad = (
+                clid(clf.features(X[test]), clf.predict_proba(X[test]), temperature=0.03)
+                for clf in models
+            )
+            assert bad < good
 
 
 def test_grid_search_by_clid_with_two_workers(quick, noisy_blobs):
@@ -53,7 +127,7 @@ def test_grid_search_by_clid_with_two_workers(quick, noisy_blobs):
     for i, params in enumerate(search.cv_results_["params"]):
         for fold, (train, test) in enumerate(FOLDS.split(X, y)):
             clf = quick(**params).fit(X[train], y[train])
-            expected = -clid(clf.features(X[test]), clf.predict_proba(X[test]))
+            expected = clid_scorer(clf, X[test])
             assert search.cv_results_[f"split{fold}_test_score"][i] == pytest.approx(expected)
     best = search.cv_results_["params"][search.cv_results_["mean_test_score"].argmax()]
     clf = quick(**best).fit(X, y)

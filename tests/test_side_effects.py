@@ -4,11 +4,14 @@ import copy
 import os
 import pickle
 import random
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from torch import nn
 
 METHODS = pytest.mark.parametrize(
@@ -122,3 +125,15 @@ def test_parameters_are_as_they_were(quick, blobs):
     clf = quick(**parameters).fit(*blobs)
     assert parameters == before
     assert all(clf.get_params()[name] is value for name, value in parameters.items())
+
+
+def test_fits_in_threads_of_one_process_take_turns(problem):
+    """Torch's generator and its forward mode are the process's."""
+    reference, X, y = problem("table")
+    expected = reference.fit(X, y).predict_proba(X)
+    with ThreadPoolExecutor(2) as pool, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fits = [pool.submit(clone(reference).fit, X, y) for _ in range(4)]
+        found = [fit.result().predict_proba(X) for fit in fits]
+    for proba in found:
+        np.testing.assert_array_equal(proba, expected)

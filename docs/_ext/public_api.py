@@ -45,8 +45,7 @@ SECTION = """
 .. currentmodule:: {package}
 
 .. autosummary::
-   :toctree: reference
-   :nosignatures:
+{options}
 
 {names}
 """
@@ -63,12 +62,21 @@ def public_names():
     return exported
 
 
+def _options(package, names):
+    """Pages of their own, unless all names come from elsewhere, with references to pages there."""
+    module = importlib.import_module(package)
+    homes = [getattr(getattr(module, name), "__module__", "sknoisy") for name in names]
+    pages = any(home.split(".")[0] == "sknoisy" for home in homes)
+    return ("   :toctree: reference\n" if pages else "") + "   :nosignatures:"
+
+
 def api_page():
     """Return the page as reStructuredText."""
     sections = [
         SECTION.format(
             package=package,
             underline="=" * len(package),
+            options=_options(package, names),
             names="\n".join(f"   {name}" for name in names),
         )
         for package, names in public_names().items()

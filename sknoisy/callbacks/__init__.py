@@ -3,6 +3,7 @@
 ===============================  ==========================================================
 :class:`MetaUpdate`              trains a meta model beside the network, batch by batch
 :class:`PerSampleCrossEntropy`   the criterion through which its guidance acts
+:class:`PseudoCleanRows`         chooses rows for the meta set by their losses, every epoch
 :class:`CLIDScore`               records CLID after each epoch
 :class:`CheckpointEnsemble`      keeps the states of the best epochs
 :class:`CollapseGuard`           sets a collapsing network back to its last good epoch
@@ -16,6 +17,7 @@ from .collapse_guard import CollapseGuard
 from .criterion import PerSampleCrossEntropy
 from .meta_update import MetaUpdate
 from .progress import EpochProgress
+from .pseudo_clean import PseudoCleanRows
 
 __all__ = [
     "CLIDScore",
@@ -24,4 +26,5 @@ __all__ = [
     "EpochProgress",
     "MetaUpdate",
     "PerSampleCrossEntropy",
+    "PseudoCleanRows",
 ]

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from ..data import TrainingData
 from ..networks import WithFeatures
 
-__all__ = ["draw_rows", "evaluate", "take"]
+__all__ = ["draw_rows", "evaluate", "rows_per_pass", "take"]
 
 
 def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
@@ -35,6 +35,11 @@ def draw_rows(n_rows: int, rows, random_state: np.random.RandomState) -> np.ndar
     if not len(index):
         raise ValueError("rows is empty; pass at least one row of the training set.")
     return index.astype(np.int64)
+
+
+def rows_per_pass(net) -> int:
+    """Rows of a forward pass without gradient: what fits in training leaves room for these."""
+    return 4 * max(net.batch_size, 25)
 
 
 @torch.no_grad()

@@ -18,7 +18,8 @@ class CheckpointEnsemble(Callback):
     ----------
     monitor : str, default="clid"
         Key of the history; the callback that records it stands earlier in the list. Epochs that
-        do not record it, or NaN, are passed over.
+        do not record it, or NaN, are passed over, and so are those that a
+        :class:`~sknoisy.callbacks.CollapseGuard` before it threw away.
     n_members : int, default=5
         How many states to keep.
     n_skip_epochs : int, default=0
@@ -50,6 +51,8 @@ class CheckpointEnsemble(Callback):
         epoch = len(net.history)
         value = net.history[-1].get(self.monitor)
         if epoch <= self.n_skip_epochs or value is None or math.isnan(value):
+            return
+        if net.history[-1].get("set_back"):
             return
         if len(self.members_) == self.n_members and value >= self.members_[-1][0]:
             return

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from ..exceptions import CollapseWarning
-from ._evaluation import draw_rows, evaluate
+from ._evaluation import draw_rows, evaluate, rows_per_pass
 from .meta_update import MetaUpdate
 
 __all__ = ["CollapseGuard"]
@@ -69,7 +69,7 @@ class CollapseGuard(Callback):
     Attributes
     ----------
     n_recoveries_ : int
-        How often the network was set back.
+        How often the network was set back. The history says it of each epoch as ``"set_back"``.
 
     Examples
     --------
@@ -97,6 +97,7 @@ class CollapseGuard(Callback):
             rng = check_random_state(self.random_state)
             rows = draw_rows(len(dataset_train), self.rows, rng)
             self._index = torch.as_tensor(rows, device=net.device)
+        net.history.record("set_back", False)
         if len(net.history) < self.n_reference_epochs:
             return
         now = self._predictions(net, dataset_train, self._index)
@@ -118,12 +119,12 @@ class CollapseGuard(Callback):
         self._good = ({}, None)
 
     def _predictions(self, net, dataset, index: Tensor) -> _Predictions:
-        batches = evaluate(net, dataset, index, batch_size=4096)
-        proba = torch.cat([logits for _, logits, _ in batches]).double().softmax(dim=1)
+        batches = evaluate(net, dataset, index, rows_per_pass(net))
+        proba = torch.cat([logits for _, logits, _ in batches]).cpu().double().softmax(dim=1)
         mean = proba.mean(dim=0)
         information = _entropy(mean) - _entropy(proba).mean()
         share = torch.bincount(proba.argmax(dim=1), minlength=len(mean)) / len(proba)
-        return _Predictions(information.item(), share.cpu(), mean.cpu())
+        return _Predictions(information.item(), share, mean)
 
     def _trouble(self, now: _Predictions, reference: _Predictions) -> str | None:
         if not now.information > self.tolerance * reference.information - _ROUNDING:
@@ -146,6 +147,7 @@ class CollapseGuard(Callback):
 
     def _recover(self, net, trouble: str) -> None:
         self.n_recoveries_ += 1
+        net.history.record("set_back", True)
         state, meta_state = self._good
         net.module_.load_state_dict(state)
         net.optimizer_.state.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,11 +19,10 @@ from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, Meta
 from ..meta.functional import RandomState, StatelessModule
 from ..meta.gradients import forward_batch
 from ..networks import WithFeatures
-from ._evaluation import draw_rows, evaluate, take
+from ._evaluation import draw_rows, evaluate, rows_per_pass, take
+from .pseudo_clean import PseudoCleanRows
 
 __all__ = ["MetaUpdate"]
-
-_WEIGH_ROWS = 1024  # rows per forward pass
 
 
 class MetaUpdate(Callback):
@@ -36,17 +36,18 @@ class MetaUpdate(Callback):
     Parameters
     ----------
     meta_model : MetaModel or callable, default=WNet
-        An instance, which is deep-copied, or a factory called as ``meta_model(n_features,
-        n_classes)`` when training begins; the class :class:`~sknoisy.meta.WNet` stands for
-        ``WNet()``.
+        An instance, which is deep-copied, or a class or factory that is called when training
+        begins; ``n_features`` (of the penultimate layer) and ``n_classes`` are filled in where
+        the signature names them.
     objective : callable or None, default=None
         Meta objective of (features, logits, targets); None: :class:`~sknoisy.meta.CLIDObjective`.
     gradient : callable or None, default=None
         Gradient strategy; None: :class:`~sknoisy.meta.ForwardGradient`. A stock skorch net
         computes its own forward pass, so there the strategy does not share its own.
-    meta_rows : int or array-like of int, default=1000
+    meta_rows : int, array-like of int or PseudoCleanRows, default=1000
         Rows of the training set that form the meta set, or how many to draw. They stay in the
-        training set.
+        training set. A :class:`PseudoCleanRows`, of this net or of another one, is asked anew at
+        the beginning of each epoch.
     meta_lr : float, default=0.1
         Step size of the meta optimiser.
     meta_optimizer : torch optimizer class, default=torch.optim.SGD
@@ -64,10 +65,14 @@ class MetaUpdate(Callback):
 
     Attributes
     ----------
-    meta_model_ : MetaModel
-        The trained meta model.
+    meta_model_ : MetaModel or None
+        The trained meta model; None before the first epoch.
+    gradient_ : callable
+        The gradient strategy.
     meta_rows_ : ndarray of shape (n_meta,)
-        Rows of the meta set.
+        Rows of the meta set, those of the last epoch if they change.
+    n_steps_ : int
+        Batches that the meta model guided.
     n_skipped_batches_ : int
         Batches of which no row had any weight; the network made no step on them.
 
@@ -119,40 +124,55 @@ class MetaUpdate(Callback):
                 f"MetaUpdate cannot guide the criterion {type(net.criterion_).__name__}. Pass "
                 "criterion=sknoisy.callbacks.PerSampleCrossEntropy to the net."
             )
-        self._dataset = None
+        self._dataset: Any = None
+        self.meta_model_: Any = None
+        self.n_steps_ = self.n_skipped_batches_ = 0
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
         """Build the meta model before the first epoch."""
         if self._dataset is None:
             self._dataset = dataset_train
             self._begin(net, dataset_train)
-        self._meta_losses: list[Tensor] = []
+        self._meta_losses: Any = []
+        self._asks_for_rows = isinstance(self.meta_rows, PseudoCleanRows)
 
     def _begin(self, net, dataset) -> None:
         rng = check_random_state(self.random_state)
-        self.meta_rows_ = draw_rows(len(dataset), self.meta_rows, rng)
-        index = torch.as_tensor(self.meta_rows_, device=net.device)
-        generator = torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
-        self._meta_batches = EndlessBatches(index, self.meta_batch_size, generator)
-        self._network = StatelessModule(WithFeatures(net.module_))
+        rows = None
+        if not isinstance(self.meta_rows, PseudoCleanRows):
+            rows = draw_rows(len(dataset), self.meta_rows, rng)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        self._generator: Any = torch.Generator().manual_seed(seed)
+        if rows is not None:
+            self._set_meta_rows(net, rows)
+        self._network: Any = StatelessModule(WithFeatures(net.module_))
         self._objective = self.objective or CLIDObjective()
-        self._gradient = copy.copy(self.gradient or ForwardGradient())
+        self.gradient_: Any = copy.deepcopy(self.gradient or ForwardGradient())
         if not hasattr(net, "share_logits"):
-            self._gradient.share_forward = False
-        features, logits, _ = next(evaluate(net, dataset, index[:2], 2))
+            self.gradient_.share_forward = False
+        first = torch.arange(min(2, len(dataset)), device=net.device)
+        features, logits, _ = next(evaluate(net, dataset, first, 2))
         self.meta_model_ = self._build_meta_model(features.shape[1], logits.shape[1]).to(features)
         self.reset_optimizer(self.meta_lr)
-        self._step = 0
         self._guidance: Tensor | None = None
-        self.n_skipped_batches_ = 0
         self._after: RandomState | None = None
+
+    def _set_meta_rows(self, net, rows: np.ndarray | None) -> None:
+        if rows is None:
+            raise ValueError(
+                f"There are no pseudo-clean rows for epoch {len(net.history)}: n_warmup_epochs of "
+                f"PseudoCleanRows must not exceed that of MetaUpdate, {self.n_warmup_epochs}."
+            )
+        self.meta_rows_ = rows
+        index = torch.as_tensor(rows, device=net.device)
+        self._meta_batches: Any = EndlessBatches(index, self.meta_batch_size, self._generator)
 
     def _build_meta_model(self, n_features: int, n_classes: int) -> MetaModel:
         if isinstance(self.meta_model, MetaModel):
             return copy.deepcopy(self.meta_model)
-        if self.meta_model is WNet:
-            return WNet()
-        return self.meta_model(n_features, n_classes)
+        known = {"n_features": n_features, "n_classes": n_classes}
+        wanted = inspect.signature(self.meta_model).parameters
+        return self.meta_model(**{name: known[name] for name in wanted if name in known})
 
     def reset_optimizer(self, meta_lr: float) -> None:
         """Start a fresh meta optimiser at the given step size."""
@@ -166,18 +186,21 @@ class MetaUpdate(Callback):
         """Update the meta model and hand its guidance to the criterion."""
         if not training or len(net.history) <= self.n_warmup_epochs:
             return
+        if self._asks_for_rows:  # now that every net's epoch has begun
+            self._set_meta_rows(net, self.meta_rows.rows_)
+            self._asks_for_rows = False
         net.module_.train()
         problem = self._problem(net, batch)
         before = RandomState(problem.x.device)
-        if self._step % self.meta_every == 0:
+        if self.n_steps_ % self.meta_every == 0:
             self.meta_model_.begin_batch(len(problem.targets))
-            step = self._gradient(problem)
+            step = self.gradient_(problem)
             self.meta_model_.learn(step.gradients, self.meta_optimizer_)
             self._meta_losses.append(step.meta_loss)
             outputs, logits = step.outputs, step.logits
         else:
             outputs, logits = self._guide_only(problem)
-        self._step += 1
+        self.n_steps_ += 1
         with torch.no_grad():
             guidance = self.meta_model_(outputs)
         net.criterion_.guide(self.meta_model_, guidance)
@@ -189,7 +212,7 @@ class MetaUpdate(Callback):
             before.restore()
 
     def _guide_only(self, problem: MetaProblem) -> tuple[BatchOutputs, Tensor | None]:
-        if self._gradient.share_forward:
+        if self.gradient_.share_forward:
             return forward_batch(problem, shared=True)[:2]
         with torch.no_grad():
             outputs = forward_batch(problem, shared=False)[0]
@@ -197,7 +220,8 @@ class MetaUpdate(Callback):
 
     def on_grad_computed(self, net, named_parameters=None, batch=None, **kwargs):
         """Pass over a batch of which no row has any weight."""
-        if self._guidance is not None and not self._guidance.any():
+        weights = getattr(batch, "sample_weight", None)
+        if any(part is not None and not part.any() for part in (self._guidance, weights)):
             self.n_skipped_batches_ += 1
             for parameter in net.module_.parameters():
                 parameter.grad = None  # no momentum and no weight decay either
@@ -217,34 +241,38 @@ class MetaUpdate(Callback):
 
     def weigh_rows(self, net, dataset) -> np.ndarray:
         """What the meta model says of each row's label, in [0, 1], shape (n_samples,)."""
-        parts = torch.arange(len(dataset), device=net.device).split(_WEIGH_ROWS)
+        return self._ask(net, dataset, self.meta_model_.sample_weight)
+
+    def guide_rows(self, net, dataset) -> np.ndarray:
+        """Guidance of each row, shape (n_samples, ...)."""
+        return self._ask(net, dataset, self.meta_model_)
+
+    def _ask(self, net, dataset, question: Callable[[BatchOutputs], Tensor]) -> np.ndarray:
+        n_rows = rows_per_pass(net)
+        parts = torch.arange(len(dataset), device=net.device).split(n_rows)
         trusted = getattr(dataset, "trusted", None)
-        weights = []
+        answers = []
         for part in parts:
-            features, logits, y = next(evaluate(net, dataset, part, _WEIGH_ROWS))
+            features, logits, y = next(evaluate(net, dataset, part, n_rows))
             flags = None if trusted is None else trusted[part]
             outputs = BatchOutputs(logits, features, y, trusted=flags, rows=part)
             with torch.no_grad():
-                weights.append(self.meta_model_.sample_weight(outputs).double().cpu())
-        return torch.cat(weights).numpy()
+                answers.append(question(outputs).cpu().double())
+        return torch.cat(answers).numpy()
 
     def on_epoch_end(self, net, **kwargs):
         """Record the mean meta loss of the epoch."""
         if self._meta_losses:
             net.history.record("meta_loss", torch.stack(self._meta_losses).mean().item())
+            for name, value in getattr(self.gradient_, "epoch_report", dict)().items():
+                net.history.record(name, value)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Forget the data: a fitted net is pickled without them."""
         net.criterion_.release()  # an interruption may have come between batch begin and end
-        for name in (
-            "_dataset",
-            "_meta_batches",
-            "_network",
-            "_guidance",
-            "_after",
-            "_meta_losses",
-        ):
-            setattr(self, name, None)
+        self._dataset = self._network = None
+        self._meta_batches = self._generator = self._meta_losses = None
+        self._guidance = self._after = None
         self.__dict__.pop("meta_optimizer_", None)  # absent if no epoch began
 
     def _problem(self, net, batch) -> MetaProblem:

@@ -1,5 +1,19 @@
 """Classifiers: one method, one file."""
 
 from .clid_mu import CLIDMUClassifier
+from .famus import FaMUSClassifier
+from .l2r import L2RClassifier
+from .meta_weight_net import MetaWeightNetClassifier
+from .mlc import MLCClassifier
+from .mslc import MSLCClassifier
+from .transition_mlc import TransitionMLCClassifier
 
-__all__ = ["CLIDMUClassifier"]
+__all__ = [
+    "CLIDMUClassifier",
+    "FaMUSClassifier",
+    "L2RClassifier",
+    "MLCClassifier",
+    "MSLCClassifier",
+    "MetaWeightNetClassifier",
+    "TransitionMLCClassifier",
+]

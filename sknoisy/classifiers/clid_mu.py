@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -23,6 +24,7 @@ from ..meta import (
     WNet,
 )
 from ._class_balance import class_balance, class_exponents
+from ._meta_learning import default_warmup, meta_set
 
 __all__ = ["CLIDMUClassifier"]
 
@@ -53,20 +55,24 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
     meta : bool, default=True
         False: plain cross-entropy, no weighting network.
     meta_objective : {"clid", "cross_entropy", "mae"}, default="clid"
-        What judges a virtual step. The two others read the labels of the trusted rows, which are
-        the meta set then: pass ``clean_mask`` to ``fit``.
+        What judges a virtual step. The two others read labels: those of the trusted rows or,
+        without ``clean_mask``, of the rows of small loss, chosen anew after each epoch
+        (:class:`~sknoisy.callbacks.PseudoCleanRows`).
     meta_lr : "auto" or float, default="auto"
         Step size of the weighting network; 0 freezes it at its start. "auto": with "sgd" 0.2, or
-        0.05 for fewer than 800 rows, times the balance of the given classes in [0, 1]; with
-        "adam" 3e-4.
+        0.05 for fewer than 800 rows, or 0.002 for images, times the balance of the given classes
+        in [0, 1]; with "adam" 1e-5.
     meta_optimizer : {"auto", "sgd", "adam"}, default="auto"
         "auto": "sgd" for "wnet", "adam" for "vri", as published.
+    meta_optimizer_params : dict or None, default=None
+        Its further arguments; the released code has ``{"weight_decay": 5e-4}``.
     meta_batch_size : int, default=100
         Rows per meta batch.
     meta_every : int, default=1
         Update the weighting network at every k-th batch.
     n_warmup_epochs : "auto" or int, default="auto"
-        Epochs of plain cross-entropy first, before features can judge. "auto": 5.
+        Epochs of plain cross-entropy first, before features can judge. "auto": 5, at most half of
+        ``max_epochs``.
     n_ensemble : int, default=5
         Epochs with the lowest CLID whose logits are summed for prediction; 0: the last epoch.
     ensemble_by : {"clid", "meta_loss"}, default="clid"
@@ -125,7 +131,8 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         rows.
     sample_weight_ : ndarray of shape (n_samples,)
         What the weighting network says of each row, in [0, 1]: its weight before normalisation,
-        or with "vri" the rectified probability of the given label. Absent if ``meta=False``.
+        or with "vri" the rectified probability of the given label. Absent if ``meta=False``, or
+        if training ended in the warm-up.
     net_ : DeviceNet
         The fitted skorch net, at its last epoch.
     history_ : skorch.history.History
@@ -184,6 +191,7 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         "meta_objective": [StrOptions({"clid", "cross_entropy", "mae"})],
         "meta_lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "meta_optimizer": [StrOptions({"auto", "sgd", "adam"})],
+        "meta_optimizer_params": [dict, None],
         "meta_batch_size": [Interval(Integral, 2, None, closed="left")],
         "meta_every": [Interval(Integral, 1, None, closed="left")],
         "n_warmup_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
@@ -205,6 +213,7 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         meta_objective: str = "clid",
         meta_lr: str | float = "auto",
         meta_optimizer: str = "auto",
+        meta_optimizer_params: dict[str, Any] | None = None,
         meta_batch_size: int = 100,
         meta_every: int = 1,
         n_warmup_epochs: str | int = "auto",
@@ -252,6 +261,7 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         self.meta_objective = meta_objective
         self.meta_lr = meta_lr
         self.meta_optimizer = meta_optimizer
+        self.meta_optimizer_params = meta_optimizer_params
         self.meta_batch_size = meta_batch_size
         self.meta_every = meta_every
         self.n_warmup_epochs = n_warmup_epochs
@@ -262,23 +272,25 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         self.share_forward = share_forward
 
     def _check_method(self, data: TrainingData, clean_mask: np.ndarray | None) -> None:
-        if self.meta_objective != "clid" and clean_mask is None:
+        if self.n_ensemble and self.ensemble_by == "meta_loss" and not self.meta:
             raise ValueError(
-                f"meta_objective={self.meta_objective!r} judges by trusted labels: pass "
-                "clean_mask to fit, or take meta_objective='clid', which reads no labels."
+                "ensemble_by='meta_loss' ranks epochs by the meta update, which meta=False turns "
+                "off: take ensemble_by='clid' or n_ensemble=0."
             )
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         n_meta = min(1000 if self.n_meta == "auto" else int(self.n_meta), len(data))
         unlabelled = random_state.choice(len(data), n_meta, replace=False)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
-        warmup = self.n_warmup_epochs
-        self.n_warmup_epochs_ = 5 if warmup == "auto" else int(warmup)
+        self.n_warmup_epochs_ = self._resolve_warmup()
         callbacks: list[Any] = []
         if self.meta:
-            trusted = self.meta_objective != "clid"
-            rows = _trusted_rows(data) if trusted else unlabelled
+            finders: list[Any] = []
+            rows: Any = unlabelled
+            if self.meta_objective != "clid":
+                finders, rows = meta_set(data, self.n_warmup_epochs_, int(seeds[0]))
             callbacks += [
+                *finders,
                 ("meta", self._meta_update(data, rows, int(seeds[0]))),
                 ("guard", CollapseGuard(max(self.n_warmup_epochs_, 1), rows=unlabelled)),
             ]
@@ -295,6 +307,18 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
             callbacks += [("clid", score), ("ensemble", ensemble)]
         return callbacks
 
+    def _resolve_warmup(self) -> int:
+        n_warmup = default_warmup(self.n_warmup_epochs, self.max_epochs)
+        if self.meta and self.n_warmup_epochs != "auto" and n_warmup >= self.max_epochs:
+            warnings.warn(
+                f"n_warmup_epochs={n_warmup} leaves none of the {self.max_epochs} "
+                "epochs to the meta update, so this is plain cross-entropy. Raise max_epochs, or "
+                "pass meta=False to say so.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return n_warmup
+
     def _meta_update(self, data: TrainingData, rows: np.ndarray, seed: int) -> MetaUpdate:
         objectives: dict[str, Any] = {
             "clid": CLIDObjective(self.temperature),
@@ -304,9 +328,7 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         name = self.meta_optimizer
         if name == "auto":
             name = "sgd" if self.weighting == "wnet" else "adam"
-        by_default = 3e-4
-        if name == "sgd":
-            by_default = (0.2 if len(data) >= 800 else 0.05) * class_balance(self._counts(data))
+        by_default = self._default_meta_lr(data) if name == "sgd" else 1e-5
         self.meta_lr_ = by_default if self.meta_lr == "auto" else float(self.meta_lr)
         return MetaUpdate(
             self._meta_model(data),
@@ -315,11 +337,20 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
             meta_rows=rows,
             meta_lr=self.meta_lr_,
             meta_optimizer=torch.optim.SGD if name == "sgd" else torch.optim.Adam,
+            meta_optimizer_params=self.meta_optimizer_params,
             meta_batch_size=self.meta_batch_size,
             meta_every=self.meta_every,
             n_warmup_epochs=self.n_warmup_epochs_,
             random_state=seed,
         )
+
+    def _default_meta_lr(self, data: TrainingData) -> float:
+        if self.image_shape_ is not None:
+            # Pooled features are all positive and point much the same way: CLID says little.
+            rate = 0.002
+        else:
+            rate = 0.2 if len(data) >= 800 else 0.05
+        return rate * class_balance(self._counts(data))
 
     def _meta_model(self, data: TrainingData):
         if self.weighting == "vri":
@@ -328,7 +359,8 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         return WNet(exponent=torch.as_tensor(self.exponent_))
 
     def _counts(self, data: TrainingData) -> np.ndarray:
-        return torch.bincount(data.targets, minlength=len(self.classes_)).cpu().numpy()
+        counts = torch.bincount(data.targets, data.sample_weight, minlength=len(self.classes_))
+        return counts.cpu().double().numpy()
 
     def _member_states(self) -> list[dict[str, Tensor]]:
         ensemble = dict(self.net_.callbacks_).get("ensemble")
@@ -343,9 +375,5 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
             return
         callbacks = dict(self.net_.callbacks_)
         self.n_recoveries_ = callbacks["guard"].n_recoveries_
-        self.sample_weight_ = callbacks["meta"].weigh_rows(self.net_, data)
-
-
-def _trusted_rows(data: TrainingData) -> np.ndarray:
-    assert data.trusted is not None
-    return data.trusted.nonzero()[:, 0].cpu().numpy()
+        if callbacks["meta"].n_steps_:
+            self.sample_weight_ = callbacks["meta"].weigh_rows(self.net_, data)

@@ -43,18 +43,25 @@ def channel_axis(shape: tuple[int, ...]) -> int:
 class InputScaling:
     """Mean and scale of the columns of a table or of the channels of images.
 
+    The pixel values of fit decide the unit, also for other dtypes in predict: see
+    :meth:`check_unit`.
+
     Parameters
     ----------
     standardize : bool
-        Shift and scale to mean 0 and variance 1. If False, rows pass as they are (uint8 images
-        are still divided by 255).
+        Shift and scale to mean 0 and variance 1. If False, rows pass as they are (images are
+        still divided by 255 if they were fitted as uint8).
 
     Attributes
     ----------
     mean_, scale_ : ndarray of float64 or None
-        Of shape (d,) or (C,); constant columns have scale 1.
+        Of shape (d,) or (C,), in the numbers of X; constant columns have scale 1.
     channel_axis_ : int or None
         1 or 3 for images.
+    dtype_ : dtype or None
+        Of the images that were fitted.
+    range_ : tuple of float or None
+        Least and largest value of the images that were fitted; (0, 255) of uint8.
     """
 
     def __init__(self, standardize: bool = True):
@@ -62,6 +69,8 @@ class InputScaling:
         self.mean_: np.ndarray | None = None
         self.scale_: np.ndarray | None = None
         self.channel_axis_: int | None = None
+        self.dtype_: np.dtype | None = None
+        self.range_: tuple[float, float] | None = None
 
     def fit(self, X) -> InputScaling:
         """Learn mean and scale, a block of rows at a time, in float64.
@@ -75,7 +84,10 @@ class InputScaling:
         -------
         self : InputScaling
         """
-        self.channel_axis_ = channel_axis(X.shape) if X.ndim == 4 else None
+        if X.ndim == 4:
+            self.channel_axis_ = channel_axis(X.shape)
+            self.dtype_ = X.dtype
+            self.range_ = (0.0, 255.0) if X.dtype == np.uint8 else _range(X)
         if not self.standardize:
             return self
         if scipy.sparse.issparse(X):
@@ -90,10 +102,39 @@ class InputScaling:
                     -1, X.shape[self.channel_axis_]
                 )
             scaler.partial_fit(block.astype(np.float64))
-        assert scaler.mean_ is not None
-        unit = 255 if self.channel_axis_ is not None and X.dtype == np.uint8 else 1
-        self.mean_, self.scale_ = scaler.mean_ / unit, scaler.scale_ / unit
+        self.mean_, self.scale_ = scaler.mean_, scaler.scale_
         return self
+
+    def check_unit(self, X) -> None:
+        """Refuse images whose numbers may mean other brightnesses than those that were fitted.
+
+        Images of the fitted dtype, and floats where floats were fitted, are taken as they are.
+        Any other pair of dtypes is taken for the same numbers if that can only mean 0 to 255:
+        those of an integer dtype lie in that range, and those of floats reach beyond 1.5 (or
+        hold zeros only).
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, ...)
+            What is to be predicted; tables pass.
+
+        Raises
+        ------
+        ValueError
+            If the numbers of X cannot be compared with those that were fitted.
+        """
+        if self.dtype_ is None or self.range_ is None or X.dtype == self.dtype_:
+            return
+        if not (_is_integer(X.dtype) or _is_integer(self.dtype_)):
+            return
+        given = _range(X)
+        if _is_pixels(X.dtype, given) and _is_pixels(self.dtype_, self.range_):
+            return
+        raise ValueError(
+            f"X holds images of {X.dtype} from {given[0]:g} to {given[1]:g}, but images of "
+            f"{self.dtype_} from {self.range_[0]:g} to {self.range_[1]:g} were fitted: the "
+            f"numbers may not mean the same. Convert X to {self.dtype_}, in the unit of fit."
+        )
 
     def to_tensor(self, rows: np.ndarray) -> Tensor:
         """Rows as a tensor on the CPU, images as (n, C, H, W); never the caller's memory.
@@ -114,10 +155,24 @@ class InputScaling:
         """Final float32 rows: images are scaled here, on their device; tables already are."""
         if self.channel_axis_ is None:
             return batch
-        images = batch.float() / 255 if batch.dtype == torch.uint8 else batch
+        images = batch.float()
         if self.mean_ is None or self.scale_ is None:
-            return images
+            return images / 255 if self.dtype_ == np.uint8 else images
         shape = (1, -1, 1, 1)
         mean = torch.tensor(self.mean_, dtype=torch.float32, device=images.device)
         scale = torch.tensor(self.scale_, dtype=torch.float32, device=images.device)
         return (images - mean.view(shape)) / scale.view(shape)
+
+
+def _range(images: np.ndarray) -> tuple[float, float]:
+    return float(images.min()), float(images.max())
+
+
+def _is_integer(dtype: np.dtype) -> bool:
+    return dtype.kind in "iu"
+
+
+def _is_pixels(dtype: np.dtype, values: tuple[float, float]) -> bool:
+    """Whether numbers of this range are brightnesses from 0 to 255, not fractions or others."""
+    low, high = values
+    return low >= 0 and high <= 255 and (_is_integer(dtype) or high == 0 or high > 1.5)

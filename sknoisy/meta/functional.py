@@ -93,7 +93,8 @@ class StatelessModule:
         Parameters
         ----------
         direction : dict of str to Tensor
-            v: a tangent for each parameter; those left out count as zero.
+            v: a tangent for each parameter; those left out count as zero. Where they lie below
+            the others in the network, the pass is a plain one, without tangents.
         x : Tensor of shape (n, ...)
             The batch.
         primals : Primals or None, default=None

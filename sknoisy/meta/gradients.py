@@ -10,7 +10,7 @@ Notation: network parameters w, meta parameters theta, guidance :math:`\phi(\the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple
 
 import torch
@@ -113,30 +113,16 @@ class ForwardGradient:
         random_state = RandomState(problem.x.device)
         outputs, logits, primals = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
-        virtual = self._virtual_parameters(problem, logits, guidance)
-        meta_loss, direction = _meta_direction(problem, virtual)
-        del virtual
+        slopes: dict[str, Tensor] = {}
+        if not problem.meta_model.identity_step:
+            slopes = training_slopes(problem, logits, guidance.detach(), self.share_forward)
+        meta_loss, direction = meta_slopes(problem, slopes, problem.network.parameters)
+        del slopes
         with random_state.replay():  # the same dropout masks as in the first pass
             tangent = problem.network.logits_tangent(direction, problem.x, primals)
-        meta_derivative = -problem.lr * _loss_tangent(problem, outputs, tangent, guidance)
-        gradients = _gradients(problem, outputs, meta_derivative)
+        meta_derivative = -problem.lr * loss_tangent(problem, outputs, tangent, guidance)
+        gradients = theta_gradients(problem, outputs, meta_derivative)
         return MetaStep(gradients, meta_loss, outputs, logits if self.share_forward else None)
-
-    def _virtual_parameters(
-        self, problem: MetaProblem, logits: Tensor, guidance: Tensor
-    ) -> dict[str, Tensor]:
-        parameters = problem.network.parameters
-        if problem.meta_model.identity_step:
-            return parameters
-        loss = problem.meta_model.training_loss(logits, problem.targets, guidance.detach())
-        steps = torch.autograd.grad(
-            loss, list(parameters.values()), retain_graph=self.share_forward, allow_unused=True
-        )
-        with torch.no_grad():
-            return {
-                name: (p if step is None else p - problem.lr * step).requires_grad_()
-                for (name, p), step in zip(parameters.items(), steps, strict=True)
-            }
 
 
 class ReverseGradient:
@@ -172,7 +158,7 @@ class ReverseGradient:
             for (name, p), step in zip(parameters.items(), steps, strict=True)
         }
         meta_loss = problem.objective(*network(virtual, problem.meta_x), problem.meta_targets)
-        gradients = _gradients(problem, outputs, meta_loss, retain_graph=self.share_forward)
+        gradients = theta_gradients(problem, outputs, meta_loss, retain_graph=self.share_forward)
         return MetaStep(
             gradients, meta_loss.detach(), outputs, logits if self.share_forward else None
         )
@@ -202,19 +188,53 @@ def forward_batch(
     return outputs, logits, primals
 
 
-def _meta_direction(
-    problem: MetaProblem, virtual: dict[str, Tensor]
+def training_slopes(
+    problem: MetaProblem,
+    logits: Tensor,
+    guidance: Tensor,
+    retain_graph: bool,
+    names: Iterable[str] | None = None,
+) -> dict[str, Tensor]:
+    """Gradient of the training loss at w by the named parameters, by all if None.
+
+    Parameters that the loss does not depend on are left out.
+    """
+    parameters = problem.network.parameters
+    names = list(parameters) if names is None else list(names)
+    loss = problem.meta_model.training_loss(logits, problem.targets, guidance)
+    return _slopes(loss, {name: parameters[name] for name in names}, retain_graph)
+
+
+def meta_slopes(
+    problem: MetaProblem, slopes: dict[str, Tensor], names: Container[str]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Meta loss at the virtual parameters and its gradient v there."""
+    """Meta loss after the virtual step along ``slopes`` and its gradient by the named parameters.
+
+    The pass keeps no graph below the lowest of them.
+    """
+    virtual = {}
+    for name, parameter in problem.network.parameters.items():
+        value = parameter.detach()
+        if name in slopes:
+            value = value - problem.lr * slopes[name]
+        virtual[name] = value.requires_grad_(name in names)
     meta_loss = problem.objective(*problem.network(virtual, problem.meta_x), problem.meta_targets)
-    slopes = torch.autograd.grad(meta_loss, list(virtual.values()), allow_unused=True)
-    direction = {
-        name: slope for name, slope in zip(virtual, slopes, strict=True) if slope is not None
+    leaves = {name: p for name, p in virtual.items() if p.requires_grad}
+    return meta_loss.detach(), _slopes(meta_loss, leaves) if meta_loss.requires_grad else {}
+
+
+def _slopes(
+    loss: Tensor, parameters: dict[str, Tensor], retain_graph: bool = False
+) -> dict[str, Tensor]:
+    found = torch.autograd.grad(
+        loss, list(parameters.values()), retain_graph=retain_graph, allow_unused=True
+    )
+    return {
+        name: slope for name, slope in zip(parameters, found, strict=True) if slope is not None
     }
-    return meta_loss.detach(), direction
 
 
-def _loss_tangent(
+def loss_tangent(
     problem: MetaProblem, outputs: BatchOutputs, tangent: Tensor, guidance: Tensor
 ) -> Tensor:
     """<dL/dz, zdot> at the logits, with the graph to the guidance."""
@@ -224,9 +244,10 @@ def _loss_tangent(
     return (slope * tangent).sum()
 
 
-def _gradients(
+def theta_gradients(
     problem: MetaProblem, outputs: BatchOutputs, meta_loss: Tensor, retain_graph: bool = False
 ) -> tuple[Tensor, ...]:
+    """Gradient of the meta loss and the meta model's penalty by the meta parameters."""
     penalty = problem.meta_model.penalty(outputs)
     if penalty is not None:
         meta_loss = meta_loss + penalty

@@ -8,7 +8,7 @@ forward-mode pass through the network serves every meta model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,9 +76,8 @@ class MetaModel(nn.Module):
     def begin_batch(self, n_rows: int) -> None:
         """Prepare for the update on a batch of ``n_rows`` rows."""
 
-    def learn(self, gradients: Sequence[Tensor], optimizer: torch.optim.Optimizer | None) -> None:
+    def learn(self, gradients: Sequence[Tensor], optimizer: Any = None) -> None:
         """Update the meta parameters: one step of the optimiser."""
-        assert optimizer is not None
         for parameter, gradient in zip(self.meta_parameters(), gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -23,6 +24,9 @@ class WNet(MetaModel):
     exponent : float or Tensor of shape (n_classes,), default=0.0
         How far each given class keeps its share of the batch, see
         :func:`~sknoisy.meta.balance_weights`; 0 is the published normalisation over the batch.
+    loss : callable, default=per_sample_loss
+        Training loss of (logits, targets), one number per row, shape (n,): cross-entropy, or
+        :class:`~sknoisy.meta.LDAMLoss`.
 
     References
     ----------
@@ -38,11 +42,19 @@ class WNet(MetaModel):
     1.0
     """
 
-    def __init__(self, n_hidden: int = 100, exponent: float | Tensor = 0.0):
+    def __init__(
+        self,
+        n_hidden: int = 100,
+        exponent: float | Tensor = 0.0,
+        loss: Callable[[Tensor, Tensor], Tensor] = per_sample_loss,
+    ):
         super().__init__()
+        self.loss = loss
         self.hidden = nn.Linear(1, n_hidden)
         self.output = nn.Linear(n_hidden, 1)
         exponents = torch.as_tensor(exponent, dtype=torch.float32)
+        if not ((exponents >= 0) & (exponents <= 1)).all():
+            raise ValueError(f"exponent must lie in [0, 1], got {exponent!r}.")
         self.exponent: Tensor | None
         self.register_buffer("exponent", exponents if exponents.any() else None)
 
@@ -53,7 +65,7 @@ class WNet(MetaModel):
 
     def forward(self, batch: BatchOutputs) -> Tensor:
         """Normalised weights of the rows of a batch, times the user's sample weights."""
-        weights = self.weigh(per_sample_loss(batch.logits, batch.targets))
+        weights = self.weigh(self.loss(batch.logits, batch.targets))
         if batch.trusted is not None:
             weights = torch.where(batch.trusted, 1.0, weights)
         exponent = self.exponent
@@ -62,12 +74,12 @@ class WNet(MetaModel):
         return balance_weights(weights, batch.targets, exponent, batch.sample_weight)
 
     def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
-        """Weighted sum of the per-sample cross-entropies."""
-        return (guidance * per_sample_loss(logits, targets)).sum()
+        """Weighted sum of the per-sample losses."""
+        return (guidance * self.loss(logits, targets)).sum()
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
         """Weights v before normalisation."""
-        weights = self.weigh(per_sample_loss(batch.logits, batch.targets))
+        weights = self.weigh(self.loss(batch.logits, batch.targets))
         return weights if batch.trusted is None else torch.where(batch.trusted, 1.0, weights)
 
 

@@ -3,7 +3,8 @@
 ======================================  =====================================================
 :func:`clid`                            cross-layer information divergence of features and
                                         predictions
-:data:`clid_scorer`                     the same as a scorer, without labels
+:data:`clid_scorer`                     the same relative to a model that has learnt nothing,
+                                        as a scorer, without labels
 :func:`trusted_accuracy_score`          accuracy on the rows of a clean mask
 :data:`trusted_accuracy`                the same as a scorer with a routed ``clean_mask``
 ======================================  =====================================================

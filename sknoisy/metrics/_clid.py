@@ -73,27 +73,48 @@ def clid(features, proba_or_logits, temperature: float = 0.5) -> float:
     return total / n
 
 
-def clid_scorer(estimator, X, y=None) -> float:
-    """Score a fitted classifier by minus CLID: greater is better, and labels are not read.
+def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
+    r"""Score a fitted classifier by relative CLID: greater is better, and labels are not read.
 
     Cross-validation scores a model on noisy labels, which favours models that learn the noise
     where it has structure; this scorer compares the model's predictions with the geometry of its
-    features instead. Pass it as ``scoring=clid_scorer``. It compares models that have been trained
-    to some extent: a network that has hardly moved from its start may have a low CLID too.
+    features instead. Pass it as ``scoring=clid_scorer``.
+
+    Candidates have features of their own, so :func:`clid` is made comparable in two ways. First,
+    it is divided by CLID of the same features with equal predictions for all rows: a model that
+    has learnt nothing scores -1, be its features parallel or its predictions equal, and 0 is out
+    of reach. CLID itself is log n for parallel features, and a good model may have more. Second,
+    the temperature is far below that of training. Features after a ReLU have cosines from 0 to 1;
+    at 0.5 their feature graph is nearly even, and the model that spreads its classes furthest wins
+    although its predictions contradict its features. At 0.03 the graph holds near neighbours
+    alone. Beyond them the floor in the logarithm bounds the cost, so that spread gains nothing.
+
+    Cross-validation fits its candidates on fewer rows than the model that is kept. Where defaults
+    depend on the number of rows, as those of :func:`~sknoisy.networks.mlp_settings` do at 800,
+    take enough folds to stay on the same side, else it compares other models.
 
     Parameters
     ----------
     estimator : classifier
-        Fitted, with ``predict_proba``; its ``features`` are used if it has them, else X.
+        Fitted, with ``predict_proba``; its ``features`` are used if it has them, else X, whose
+        columns should then be on one scale.
     X : array-like of shape (n, d), or what the estimator takes
-        Rows to score on.
+        Rows to score on, the same number for all candidates.
     y : ignored
         For the signature of scorers.
+    temperature : float, default=0.03
+        Temperature of the feature graph; another one by
+        ``functools.partial(clid_scorer, temperature=0.1)``.
 
     Returns
     -------
     score : float
-        Minus :func:`clid` at temperature 0.5.
+        Minus the ratio.
+
+    Raises
+    ------
+    ValueError
+        As :func:`clid`.
 
     Examples
     --------
@@ -102,9 +123,14 @@ def clid_scorer(estimator, X, y=None) -> float:
     >>> from sklearn.model_selection import cross_val_score
     >>> from sknoisy.metrics import clid_scorer
     >>> X, y = load_digits(return_X_y=True)
-    >>> model = LogisticRegression(max_iter=500)
-    >>> bool((cross_val_score(model, X[:300] / 16, y[:300], scoring=clid_scorer) < 0).all())
-    True
+    >>> trained, nearly_constant = LogisticRegression(max_iter=500), LogisticRegression(C=1e-8)
+    >>> for model in trained, nearly_constant:
+    ...     score = cross_val_score(model, X[:300] / 16, y[:300], scoring=clid_scorer).mean()
+    ...     print(round(float(score), 1))
+    -0.5
+    -1.0
     """
     features = estimator.features(X) if hasattr(estimator, "features") else X
-    return -clid(features, estimator.predict_proba(X))
+    proba = estimator.predict_proba(X)
+    of_equal_rows = clid(features, np.full((len(proba), 2), 0.5), temperature)
+    return -clid(features, proba, temperature) / of_equal_rows

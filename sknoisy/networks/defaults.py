@@ -20,6 +20,15 @@ class MLPSettings(NamedTuple):
         Dropout of the input.
     weight_decay : float
         L2 penalty of the optimiser.
+
+    Examples
+    --------
+    >>> from sknoisy.networks import MLP, mlp_settings
+    >>> settings = mlp_settings(n_rows=1000, n_columns=60, n_classes=10)._replace(hidden=(64,))
+    >>> arguments = settings._asdict()
+    >>> weight_decay = arguments.pop("weight_decay")
+    >>> MLP(60, 10, **arguments).fc.in_features, weight_decay
+    (64, 0.0005)
     """
 
     hidden: tuple[int, ...]

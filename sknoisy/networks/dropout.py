@@ -19,6 +19,11 @@ class Dropout(nn.Module):
     p : float, default=0.5
         Probability with which an entry is zeroed in training.
 
+    Raises
+    ------
+    ValueError
+        If `p` lies outside [0, 1).
+
     Examples
     --------
     >>> import torch

@@ -1,5 +1,7 @@
 """Penultimate features and logits of any module, from one forward pass."""
 
+from collections.abc import Iterator
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,7 +45,8 @@ class WithFeatures(nn.Module):
     Notes
     -----
     A module that overrides ``forward`` but inherits timm's methods, or that carries forward hooks
-    of its own, is not asked: a call of it may do more than these methods.
+    of its own, is not asked: a call of it may do more than these methods. Nor is one whose
+    ``forward_head`` takes no ``pre_logits``.
 
     The linear layer that ran last is not always the one that makes the logits: a convolution may,
     after linear layers in squeeze-and-excitation blocks. Such a module needs timm's methods.
@@ -68,6 +71,20 @@ class WithFeatures(nn.Module):
         self.module = module
         # A name and not the layer, which would be registered as a second submodule.
         self._last_linear: str | None = None
+        self._stops_at_features = _takes_pre_logits(module)
+
+    def named_modules(
+        self,
+        memo: set[nn.Module] | None = None,
+        prefix: str = "",
+        remove_duplicate: bool = True,
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """Name each submodule once, also one that is registered under several names.
+
+        :func:`torch.func.functional_call` replaces a parameter under each name that it finds. In
+        a module of two names it would do so twice, and then put back its own replacement.
+        """
+        return super().named_modules(memo, prefix, remove_duplicate=True)
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         """Compute penultimate features and logits.
@@ -90,7 +107,7 @@ class WithFeatures(nn.Module):
             none, or if features and logits differ in the number of rows.
         """
         features: Tensor | None
-        if _follows_timm(self.module):
+        if self._stops_at_features and _follows_timm(self.module):
             features, logits = self._ask(x)
         elif self._last_linear is None:
             features, logits = self._trace(x)
@@ -189,6 +206,12 @@ def _follows_timm(module: nn.Module) -> bool:
     if features is None or head is None or forward is None:
         return False
     return forward >= min(features, head)
+
+
+def _takes_pre_logits(module: nn.Module) -> bool:
+    """Whether ``forward_head`` can be asked to stop before the last layer."""
+    forward_head = getattr(module, "forward_head", None)
+    return callable(forward_head) and "pre_logits" in signature(forward_head).parameters
 
 
 def _input(args: tuple, kwargs: dict) -> Tensor:

@@ -27,6 +27,11 @@ class MLP(nn.Module):
     input_dropout : float, default=0.0
         Probability with which each entry of the input is zeroed in training.
 
+    Raises
+    ------
+    ValueError
+        If a dropout probability lies outside [0, 1).
+
     Attributes
     ----------
     fc : torch.nn.Linear

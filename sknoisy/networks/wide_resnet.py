@@ -32,7 +32,8 @@ class WideResNet(PreActNetwork):
     Raises
     ------
     ValueError
-        If `depth` is not 6 n + 4 with n >= 1, or `width` is below 1.
+        If `depth` is not 6 n + 4 with n >= 1, `width` is below 1, or `dropout` lies outside
+        [0, 1).
 
     See Also
     --------

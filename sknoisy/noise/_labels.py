@@ -27,6 +27,17 @@ class NoisyLabels(NamedTuple):
         ``transition[i, j]`` is the probability of noisy class ``j`` given clean class ``i``, or,
         for noise that depends on the sample, given sample ``i``. Classes are in sorted order, or
         in that of the argument ``classes``.
+
+    Examples
+    --------
+    >>> from sknoisy.noise import pairflip
+    >>> y, mask, transition = pairflip(["ant", "bee", "cat"], 1.0, random_state=0)
+    >>> y.tolist(), mask.tolist()
+    (['bee', 'cat', 'ant'], [True, True, True])
+    >>> transition
+    array([[0., 1., 0.],
+           [0., 0., 1.],
+           [1., 0., 0.]])
     """
 
     y: NDArray[Any]

@@ -68,6 +68,11 @@ def pairflip_transition(n_classes: int, rate: float) -> Matrix:
     -------
     transition : ndarray of shape (n_classes, n_classes), float64
 
+    Raises
+    ------
+    ValueError
+        If `rate` lies outside [0, 1] or `n_classes` is below 2.
+
     Examples
     --------
     >>> from sknoisy.noise import pairflip_transition
@@ -94,6 +99,12 @@ def class_map_transition(n_classes: int, mapping: Mapping[int, int], rate: float
     Returns
     -------
     transition : ndarray of shape (n_classes, n_classes), float64
+
+    Raises
+    ------
+    ValueError
+        If `rate` lies outside [0, 1], `n_classes` is below 2, or `mapping` holds an index outside
+        0 ... n_classes - 1.
 
     Examples
     --------
@@ -131,6 +142,12 @@ def superclass_transition(
     -------
     transition : ndarray of shape (n_classes, n_classes), float64
 
+    Raises
+    ------
+    ValueError
+        If `rate` lies outside [0, 1], `n_classes` is below 2, `mode` is not known, or groups
+        overlap or hold an index outside 0 ... n_classes - 1.
+
     Examples
     --------
     >>> from sknoisy.noise import superclass_transition
@@ -162,6 +179,12 @@ def random_map_transition(
     Returns
     -------
     transition : ndarray of shape (n_classes, n_classes), float64
+
+    Raises
+    ------
+    ValueError
+        If `rate` lies outside [0, 1], `n_classes` is below 2, or `n_targets` is not from 1 to
+        n_classes - 1.
 
     Examples
     --------

@@ -1,0 +1,142 @@
+"""Rows that the library itself takes for right, chosen anew after each epoch."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch.callbacks import Callback
+from torch import Tensor
+
+from ..exceptions import MixtureWarning
+from ..meta.models import per_sample_loss
+from ..mixture._loss_mixture import split_or_fall_back
+from ._evaluation import evaluate, rows_per_pass
+
+__all__ = ["PseudoCleanRows"]
+
+
+class PseudoCleanRows(Callback):
+    """Choose the pseudo-clean rows by a mixture of the losses, and refresh them every epoch.
+
+    After the last warm-up epoch, and after every epoch from then on, the cross-entropy of the
+    network on every training row is taken in eval mode, without augmentation, and
+    :func:`~sknoisy.mixture.split_by_loss` splits the rows. They can serve as the meta set of a
+    :class:`MetaUpdate` further down in the list of callbacks. Trusted rows of a
+    :class:`~sknoisy.data.TrainingData` are always chosen, rows of sample weight 0 never: they have
+    no part in the mixture either.
+
+    A stock skorch net is shown the items of its data set as they come: one that draws an
+    augmentation in ``__getitem__`` is split by losses of augmented rows.
+
+    Parameters
+    ----------
+    n_warmup_epochs : int, default=5
+        Epochs before the first split; with 0, the first is made before training, by the losses of
+        a network that has learned nothing.
+    threshold : float, default=0.5
+        Rows of a larger posterior are chosen.
+    min_per_class : int, default=10
+        Rows of lowest loss that each given class keeps, up to ``fallback_share`` of its rows.
+    fallback_share : float, default=0.5
+        Share of lowest loss that is chosen from each class where the mixture is of no use. A
+        :class:`~sknoisy.exceptions.MixtureWarning` says so once per training.
+    random_state : int, RandomState or None, default=None
+        Starts the mixtures.
+
+    Attributes
+    ----------
+    rows_ : ndarray of shape (n_pseudo_clean,), int64, or None
+        The chosen rows of the training set, sorted; None before the first split. The history has
+        their number after each epoch as ``"n_pseudo_clean"``.
+    clean_proba_ : ndarray of shape (n_samples,), float64, or None
+        How far each row's label is believed; 1 for trusted rows.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from sknoisy.callbacks import PseudoCleanRows
+    >>> X = np.random.default_rng(0).normal(size=(200, 5)).astype("float32")
+    >>> y = (X[:, 0] > 0).astype("int64")
+    >>> y[:20] = 1 - y[:20]  # wrong labels
+    >>> pseudo_clean = PseudoCleanRows(n_warmup_epochs=10, random_state=0)
+    >>> net = NeuralNetClassifier(
+    ...     torch.nn.Linear(5, 2), criterion=torch.nn.CrossEntropyLoss, max_epochs=20, lr=0.5,
+    ...     train_split=None, verbose=0, callbacks=[pseudo_clean]).fit(X, y)
+    >>> len(pseudo_clean.rows_) == net.history[-1, "n_pseudo_clean"]
+    True
+    """
+
+    def __init__(
+        self,
+        n_warmup_epochs: int = 5,
+        *,
+        threshold: float = 0.5,
+        min_per_class: int = 10,
+        fallback_share: float = 0.5,
+        random_state: Any = None,
+    ):
+        self.n_warmup_epochs = n_warmup_epochs
+        self.threshold = threshold
+        self.min_per_class = min_per_class
+        self.fallback_share = fallback_share
+        self.random_state = random_state
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Forget earlier rows."""
+        self.rows_: NDArray[np.int64] | None = None
+        self.clean_proba_: NDArray[np.float64] | None = None
+        self._has_warned = False
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Split at once where a training has no warm-up, or goes on after it."""
+        if self.rows_ is None and len(net.history) > self.n_warmup_epochs:
+            self._split(net, dataset_train)
+
+    def on_epoch_end(self, net, dataset_train=None, **kwargs):
+        """Split anew."""
+        if len(net.history) < self.n_warmup_epochs:
+            return
+        rows = self._split(net, dataset_train)
+        net.history.record("n_pseudo_clean", len(rows))
+
+    def _split(self, net, dataset) -> NDArray[np.int64]:
+        losses, targets = _losses_of_all_rows(net, dataset)
+        sample_weight = getattr(dataset, "sample_weight", None)
+        trusted = getattr(dataset, "trusted", None)
+        counts = np.ones(len(losses), bool) if sample_weight is None else _mask(sample_weight > 0)
+        (self.clean_proba_, is_clean), trouble = split_or_fall_back(
+            losses,
+            targets,
+            threshold=self.threshold,
+            min_per_class=self.min_per_class,
+            fallback_share=self.fallback_share,
+            candidates=counts,
+            random_state=self.random_state,
+        )
+        if trusted is not None:
+            is_clean |= counts & _mask(trusted)
+            self.clean_proba_[_mask(trusted)] = 1
+        if trouble is not None and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(f"Epoch {len(net.history)}: {trouble}", MixtureWarning, stacklevel=2)
+        self.rows_ = is_clean.nonzero()[0].astype(np.int64)
+        return self.rows_
+
+
+def _losses_of_all_rows(net, dataset) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    index = torch.arange(len(dataset), device=net.device)
+    losses, targets = [], []
+    for _, logits, y in evaluate(net, dataset, index, rows_per_pass(net)):
+        losses.append(per_sample_loss(logits, y))
+        targets.append(y)
+    # To the CPU first: not every device has float64.
+    return torch.cat(losses).cpu().double().numpy(), torch.cat(targets).cpu().numpy()
+
+
+def _mask(flags: Tensor) -> NDArray[np.bool_]:
+    return flags.cpu().numpy()

@@ -1,0 +1,206 @@
+"""Which layers carried the meta gradient, over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["LayerUsageDisplay"]
+
+
+class LayerUsageDisplay:
+    """Heat map of the layers through which the meta gradient went, over the epochs.
+
+    Make it by :meth:`from_estimator` or :meth:`from_usage`, which draw at once; :meth:`plot` draws
+    again. A column is an epoch of the meta update, a row a layer, the bottom one at the bottom;
+    the colour is the share of steps in which it was active.
+
+    Parameters
+    ----------
+    layer_names : sequence of str of length n_layers
+        Layers, from the bottom to the top.
+    layer_usage : array-like of shape (n_epochs, n_layers)
+        Share of the epoch's steps in which each layer was active, in [0, 1].
+    first_epoch : int, default=1
+        Number of the first epoch.
+
+    Attributes
+    ----------
+    layer_names : tuple of str
+        As above.
+    layer_usage : ndarray of shape (n_epochs, n_layers), float64
+        As above.
+    first_epoch : int
+        As above.
+    ax_ : matplotlib Axes
+        What was drawn into.
+    figure_ : matplotlib Figure
+        The figure that holds it.
+    im_ : matplotlib AxesImage
+        The heat map.
+
+    Raises
+    ------
+    ValueError
+        If there is no epoch, a share outside [0, 1], or another number of names than of columns.
+
+    See Also
+    --------
+    sknoisy.FaMUSClassifier : Samples the layers.
+    sknoisy.meta.LayerSampledGradient : The gradient strategy that does so.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("Agg")
+    >>> from sknoisy.inspection import LayerUsageDisplay
+    >>> usage = [[0.5, 0.9, 1.0], [0.1, 0.8, 1.0]]
+    >>> display = LayerUsageDisplay.from_usage(["conv", "fc.weight", "fc.bias"], usage)
+    >>> display.im_.get_array().shape
+    (3, 2)
+    """
+
+    def __init__(
+        self, *, layer_names: Sequence[str], layer_usage: ArrayLike, first_epoch: int = 1
+    ):
+        usage = check_array(layer_usage, dtype=np.float64, input_name="layer_usage")
+        if len(layer_names) != usage.shape[1]:
+            raise ValueError(
+                f"layer_usage has {usage.shape[1]} columns, but there are {len(layer_names)} "
+                "layer_names: one column per layer."
+            )
+        if usage.min() < 0 or usage.max() > 1:
+            raise ValueError(
+                "layer_usage must hold shares in [0, 1], got values from "
+                f"{usage.min():g} to {usage.max():g}."
+            )
+        self.layer_names = tuple(layer_names)
+        self.layer_usage = usage
+        self.first_epoch = first_epoch
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None, **im_kw: Any) -> LayerUsageDisplay:
+        """Draw the layers that a fitted classifier sampled.
+
+        Parameters
+        ----------
+        estimator : classifier
+            Fitted, with ``layer_names_`` and ``layer_usage_``: a
+            :class:`~sknoisy.FaMUSClassifier`, or another method with ``gradient="famus"``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None: a new figure.
+        **im_kw
+            Arguments of :meth:`matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        display : LayerUsageDisplay
+            Epochs are counted as in ``history_``: the first one follows the warm-up.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If the estimator sampled no layers.
+        """
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "layer_usage_"):
+            raise ValueError(
+                f"This {type(estimator).__name__} has no layer_usage_: it samples no layers, or "
+                "its training ended in the warm-up. Take FaMUSClassifier, or a meta-learning "
+                'classifier with gradient="famus".'
+            )
+        return cls.from_usage(
+            estimator.layer_names_,
+            estimator.layer_usage_,
+            first_epoch=estimator.n_warmup_epochs_ + 1,
+            ax=ax,
+            **im_kw,
+        )
+
+    @classmethod
+    def from_usage(
+        cls,
+        layer_names: Sequence[str],
+        layer_usage: ArrayLike,
+        *,
+        first_epoch: int = 1,
+        ax: Any = None,
+        **im_kw: Any,
+    ) -> LayerUsageDisplay:
+        """Draw shares that come from elsewhere, such as the history of a stock skorch net.
+
+        Parameters
+        ----------
+        layer_names, layer_usage, first_epoch
+            As in the class.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None: a new figure.
+        **im_kw
+            Arguments of :meth:`matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        display : LayerUsageDisplay
+
+        Raises
+        ------
+        ValueError
+            As the class.
+        """
+        display = cls(layer_names=layer_names, layer_usage=layer_usage, first_epoch=first_epoch)
+        return display.plot(ax, **im_kw)
+
+    def plot(self, ax: Any = None, **im_kw: Any) -> LayerUsageDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None: a new figure.
+        **im_kw
+            Arguments of :meth:`matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        display : LayerUsageDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                'LayerUsageDisplay draws with matplotlib: pip install "sknoisy[plots]".'
+            ) from error
+        n_epochs, n_layers = self.layer_usage.shape
+        if ax is None:
+            size = (6.4, 1.2 + 0.24 * n_layers)
+            _, ax = plt.subplots(figsize=size, layout="constrained")
+        first, last = self.first_epoch, self.first_epoch + n_epochs - 1
+        settings: dict[str, Any] = {
+            "vmin": 0,
+            "vmax": 1,
+            "aspect": "auto",
+            "interpolation": "nearest",
+            **im_kw,
+            "origin": "lower",  # the first layer at the bottom
+            "extent": (first - 0.5, last + 0.5, -0.5, n_layers - 0.5),
+        }
+        self.im_ = ax.imshow(self.layer_usage.T, **settings)
+        ax.set_yticks(range(n_layers), self.layer_names)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlabel="epoch", ylabel="active layer")
+        ax.figure.colorbar(self.im_, ax=ax, label="share of steps")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -1,0 +1,304 @@
+"""Meta models that correct labels instead of weighting rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .models import BatchOutputs, MetaModel, per_sample_loss
+
+__all__ = ["LabelCorrector", "SoftLabelCorrector", "TransitionCorrector"]
+
+
+class _SoftLabels(MetaModel):
+    """Base of the meta models whose guidance is a soft label per row.
+
+    The user's sample weight, if there is one, is an extra column of the guidance.
+    """
+
+    def forward(self, batch: BatchOutputs) -> Tensor:
+        """Soft labels (n, n_classes), rows on the simplex; the given ones of trusted rows."""
+        labels = self.correct(batch)
+        if batch.trusted is not None:
+            given = _one_hot(batch.targets, labels)
+            labels = torch.where(batch.trusted[:, None], given, labels)
+        if batch.sample_weight is None:
+            return labels
+        return torch.cat([labels, batch.sample_weight[:, None]], dim=1)
+
+    def correct(self, batch: BatchOutputs) -> Tensor:
+        """Soft labels of the rows, whether trusted or not."""
+        raise NotImplementedError
+
+    def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
+        """Mean cross-entropy with the soft labels."""
+        n_classes = logits.shape[1]
+        losses = -(guidance[:, :n_classes] * logits.log_softmax(dim=1)).sum(dim=1)
+        if guidance.shape[1] > n_classes:
+            losses = losses * guidance[:, n_classes]
+        return losses.mean()
+
+    def sample_weight(self, batch: BatchOutputs) -> Tensor:
+        """What the soft label leaves of the given one."""
+        return self(batch).gather(1, batch.targets[:, None])[:, 0]
+
+
+class LabelCorrector(_SoftLabels):
+    """Soft label as a learned function of penultimate features and given label.
+
+    Features and an embedding of the label go through two tanh layers to a softmax.
+
+    Parameters
+    ----------
+    n_features : int
+        Width of the penultimate features.
+    n_classes : int
+        Number of classes.
+    n_embedding : int, default=128
+        Width of the label embedding.
+    n_hidden : int, default=128
+        Width of both hidden layers.
+    skip : bool, default=False
+        Mix the given label in, ``(1 - s) * output + s * given`` with a learned s in (0, 1), as the
+        released code does for Clothing1M. It starts near 0.88: correction is learned, not trust.
+
+    References
+    ----------
+    G. Zheng et al., Meta Label Correction for Noisy Label Learning, AAAI 2021, section 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.meta import BatchOutputs, LabelCorrector
+    >>> batch = BatchOutputs(torch.zeros(4, 2), torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
+    >>> LabelCorrector(n_features=3, n_classes=2)(batch).sum(dim=1)
+    tensor([1., 1., 1., 1.], grad_fn=<SumBackward1>)
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_classes: int,
+        *,
+        n_embedding: int = 128,
+        n_hidden: int = 128,
+        skip: bool = False,
+    ):
+        super().__init__()
+        self.embedding = nn.Embedding(n_classes, n_embedding)
+        self.body = nn.Sequential(
+            nn.Linear(n_features + n_embedding, n_hidden),
+            nn.Tanh(),
+            nn.Linear(n_hidden, n_hidden),
+            nn.Tanh(),
+        )
+        self.output = nn.Linear(n_hidden, n_classes)
+        self.gate = nn.Linear(n_hidden, 1) if skip else None
+        if self.gate is not None:
+            nn.init.constant_(self.gate.bias, 2.0)
+
+    def correct(self, batch: BatchOutputs) -> Tensor:
+        """Softmax of the output, mixed with the given label if there is a skip connection."""
+        hidden = self.body(torch.cat([batch.features, self.embedding(batch.targets)], dim=1))
+        labels = self.output(hidden).softmax(dim=1)
+        if self.gate is None:
+            return labels
+        return torch.lerp(labels, _one_hot(batch.targets, labels), self.gate(hidden).sigmoid())
+
+
+class SoftLabelCorrector(_SoftLabels):
+    r"""Soft label out of the given label, the row's last soft label and the prediction.
+
+    .. math::
+
+        \tilde y_t = a\, y + (1 - a) (b\, \tilde y_{t-1} + (1 - b)\, p_t), \qquad
+        a = A(\mathrm{CE}(p_t, y)), \quad b = B(\mathrm{CE}(p_t, \tilde y_{t-1}))
+
+    with A and B two networks 1 - ReLU(n_hidden) - sigmoid. Each row's soft label is kept from
+    epoch to epoch; in the warm-up it is the prediction, and the given label before any.
+
+    Parameters
+    ----------
+    n_samples : int
+        Rows of the training set.
+    n_classes : int
+        Number of classes.
+    n_hidden : int, default=100
+        Width of the hidden layers of A and B.
+    targets : {"soft", "hard"}, default="soft"
+        "soft": the equation above, as in the paper. "hard": the last soft label and the prediction
+        are replaced by their most probable class in the loss, as in the released code.
+
+    Attributes
+    ----------
+    memory : Tensor of shape (n_samples, n_classes)
+        Soft labels; zeros for rows that were not seen yet.
+
+    References
+    ----------
+    Y. Wu et al., Learning to Purify Noisy Labels via Meta Soft Label Corrector, AAAI 2021.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.meta import BatchOutputs, SoftLabelCorrector
+    >>> rows, y = torch.arange(4), torch.tensor([0, 1, 0, 1])
+    >>> batch = BatchOutputs(torch.zeros(4, 2), torch.zeros(4, 3), y, rows=rows)
+    >>> SoftLabelCorrector(n_samples=4, n_classes=2)(batch).shape
+    torch.Size([4, 2])
+    """
+
+    def __init__(
+        self, n_samples: int, n_classes: int, *, n_hidden: int = 100, targets: str = "soft"
+    ):
+        super().__init__()
+        if targets not in ("soft", "hard"):
+            raise ValueError(f"targets must be 'soft' or 'hard', got {targets!r}.")
+        self.targets = targets
+        self.trust_given = _gate(n_hidden)
+        self.trust_memory = _gate(n_hidden)
+        self.memory: Tensor
+        self.register_buffer("memory", torch.zeros(n_samples, n_classes))
+        self._next: Tensor | None = None
+
+    def correct(self, batch: BatchOutputs) -> Tensor:
+        """Soft labels of this visit; they enter the memory after the actual step."""
+        if batch.rows is None:
+            raise TypeError(
+                "SoftLabelCorrector remembers each row's label, but the batches do not say which "
+                "rows they hold: fit a sknoisy classifier, or batches with an attribute `rows`."
+            )
+        proba = batch.logits.softmax(dim=1)
+        given = _one_hot(batch.targets, proba)
+        last = self.memory[batch.rows]
+        last = torch.where(last.sum(dim=1, keepdim=True) > 0, last, given)
+        log_proba = batch.logits.log_softmax(dim=1)
+        a = self.trust_given(-(given * log_proba).sum(dim=1, keepdim=True))
+        b = self.trust_memory(-(last * log_proba).sum(dim=1, keepdim=True))
+        soft = a * given + (1 - a) * (b * last + (1 - b) * proba)
+        self._next = soft.detach()
+        if self.targets == "soft":
+            return soft
+        last, proba = (_one_hot(p.argmax(dim=1), p) for p in (last, proba))
+        return a * given + (1 - a) * (b * last + (1 - b) * proba)
+
+    def observe(
+        self, logits: Tensor, targets: Tensor, rows: Tensor | None, guidance: Tensor | None
+    ) -> None:
+        """Keep the soft labels of the batch, its predictions in the warm-up."""
+        if rows is None:
+            return
+        kept = logits.softmax(dim=1) if guidance is None else self._next
+        assert kept is not None
+        self.memory[rows] = kept.to(self.memory)
+
+    def sample_weight(self, batch: BatchOutputs) -> Tensor:
+        """Share a of the given label."""
+        share = self.trust_given(per_sample_loss(batch.logits, batch.targets)[:, None])[:, 0]
+        return share if batch.trusted is None else torch.where(batch.trusted, 1.0, share)
+
+
+class TransitionCorrector(MetaModel):
+    r"""A transition matrix on the logits that lives for one batch.
+
+    In every batch :math:`T = I` takes one step along the meta gradient,
+    :math:`T \leftarrow \max(T - \eta \, \partial M / \partial T, 0)`, and its columns are scaled
+    to sum 1, columns of zeros left as they are; the training loss is the cross-entropy of the
+    logits z T. Trusted rows and predictions use the logits z.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of classes.
+    lr : float, default=0.11
+        Step size :math:`\eta`.
+
+    Attributes
+    ----------
+    mean_transition : Tensor of shape (n_classes, n_classes)
+        Mean of T over the batches.
+
+    References
+    ----------
+    Z. Wang et al., Training Noise-Robust Deep Neural Networks via Meta-Learning, CVPR 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.meta import BatchOutputs, TransitionCorrector
+    >>> batch = BatchOutputs(torch.zeros(4, 2), torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
+    >>> corrector = TransitionCorrector(n_classes=2, lr=1.0)
+    >>> corrector.begin_batch(4)
+    >>> corrector.learn([torch.tensor([[0.0, -1.0], [2.0, 0.0]])])
+    >>> corrector(batch)
+    tensor([[1.0000, 0.5000],
+            [0.0000, 0.5000]])
+    """
+
+    def __init__(self, n_classes: int, *, lr: float = 0.11):
+        super().__init__()
+        self.lr = lr
+        self.mean_transition: Tensor
+        self.n_batches: Tensor
+        self.register_buffer("mean_transition", torch.eye(n_classes))
+        self.register_buffer("n_batches", torch.zeros(()))
+        self._transition = torch.eye(n_classes)
+        self._batch: BatchOutputs | None = None
+
+    def meta_parameters(self) -> list[Tensor]:
+        """The matrix of this batch."""
+        return [self._transition]
+
+    def begin_batch(self, n_rows: int) -> None:
+        """Start at the identity."""
+        identity = torch.eye(len(self.mean_transition)).to(self.mean_transition)
+        self._transition = identity.requires_grad_()
+
+    def learn(self, gradients: Sequence[Tensor], optimizer: Any = None) -> None:
+        """One step, the positive part of it, columns of sum 1."""
+        step = (self._transition.detach() - self.lr * gradients[0]).clamp(min=0)
+        total = step.sum(dim=0)
+        self._transition = step / torch.where(total > 0, total, 1.0)
+
+    def forward(self, batch: BatchOutputs) -> Tensor:
+        """The matrix, which is the same for all rows, shape (n_classes, n_classes)."""
+        self._batch = batch  # whose rows are trusted, and what they weigh
+        return self._transition
+
+    def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
+        """Mean cross-entropy of the transformed logits."""
+        assert self._batch is not None
+        transformed = logits @ guidance
+        if self._batch.trusted is not None:
+            transformed = torch.where(self._batch.trusted[:, None], logits, transformed)
+        losses = per_sample_loss(transformed, targets)
+        if self._batch.sample_weight is not None:
+            losses = losses * self._batch.sample_weight
+        return losses.mean()
+
+    def observe(
+        self, logits: Tensor, targets: Tensor, rows: Tensor | None, guidance: Tensor | None
+    ) -> None:
+        """Add the matrix to the mean."""
+        self._batch = None
+        if guidance is not None:
+            self.n_batches += 1
+            self.mean_transition += (guidance.detach() - self.mean_transition) / self.n_batches
+
+    def sample_weight(self, batch: BatchOutputs) -> Tensor:
+        """Probability of the given label by the logits z."""
+        proba = batch.logits.softmax(dim=1).gather(1, batch.targets[:, None])[:, 0]
+        return proba if batch.trusted is None else torch.where(batch.trusted, 1.0, proba)
+
+
+def _one_hot(targets: Tensor, like: Tensor) -> Tensor:
+    return F.one_hot(targets, like.shape[1]).to(like)
+
+
+def _gate(n_hidden: int) -> nn.Sequential:
+    """A number in (0, 1) as a function of a loss."""
+    return nn.Sequential(nn.Linear(1, n_hidden), nn.ReLU(), nn.Linear(n_hidden, 1), nn.Sigmoid())

@@ -1,0 +1,50 @@
+"""Problems and strategies with gates that stand as told, for the tests of LayerSampledGradient."""
+
+from functools import partial
+
+import torch
+from meta_problems import N_CLASSES, N, make_problem, meta_step, seeded
+from torch import nn
+from torch.nn import functional as F
+
+from sknoisy.meta import LayerSampledGradient, MetaModel, StatelessModule
+from sknoisy.networks import PreActResNet, WithFeatures
+
+
+class Exemplars(MetaModel):
+    """Learning to Reweight's: one weight per row, nought before the update."""
+
+    identity_step = True
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(N))
+
+    def forward(self, batch):
+        return self.weights
+
+    def training_loss(self, logits, targets, guidance):
+        return (guidance * F.cross_entropy(logits, targets, reduction="none")).sum()
+
+
+def problem_of(network, **kwargs):
+    """A problem on one of the small networks, or on a residual one with batch norm."""
+    if network != "ResNet":
+        return make_problem(network, **kwargs)
+    build = partial(PreActResNet, 2, N_CLASSES, depth="small")
+    x, meta_x = torch.randn(2, N, 2, 8, 8, generator=torch.Generator().manual_seed(2)).double()
+    module = StatelessModule(WithFeatures(seeded(build, 0)))
+    return make_problem(**kwargs)._replace(network=module, x=x, meta_x=meta_x)
+
+
+def with_gates(problem, is_open=None, **params):
+    """A strategy whose gates stand as told, from the lowest to the last; open where None."""
+    params = {"n_active": 0, "match_weight": 0.0, "sampler_lr": 0.0, **params}
+    strategy = LayerSampledGradient(**params)
+    meta_step(strategy, problem)  # builds the samplers
+    for i, sampler in enumerate(strategy.samplers):
+        nn.init.zeros_(sampler.output.weight)
+        score = 1e3 if is_open is None or is_open[i] else -1e3  # far above any Gumbel noise
+        sampler.output.bias.data[:] = torch.tensor([score, 0.0])
+    strategy.epoch_report()
+    return strategy

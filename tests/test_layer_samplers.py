@@ -1,0 +1,151 @@
+"""FaMUS: what the samplers learn, which layers they gate, and what is reported of them."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from meta_problems import make_problem, meta_gradient, meta_step
+from sampled_layers import problem_of, with_gates
+from torch.nn.utils import parameters_to_vector
+from torch.testing import assert_close
+
+from sknoisy.meta import ForwardGradient, LayerSampledGradient
+
+# The samplers
+
+
+def usage_after(strategy, problem, n_steps, seed=0):
+    """Share of the steps in which each gate is open, after so many steps that do not count."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for _ in range(n_steps):
+            strategy(problem)
+        strategy.epoch_report()
+        for _ in range(100):
+            strategy(problem)
+    return torch.tensor(strategy.epoch_report()["layer_usage"])[: len(strategy.samplers)]
+
+
+def test_a_large_weight_of_the_count_turns_all_gates_on_or_all_off():
+    for n_active, share in ((4, 1.0), (0, 0.0)):
+        strategy = LayerSampledGradient(n_active=n_active, reg_weight=1.0)
+        usage = usage_after(strategy, make_problem("MLP"), 150)
+        assert_close(usage, torch.full((4,), share), rtol=0, atol=0.05)
+
+
+def test_reg_weight_and_sampler_lr_bring_the_number_of_open_gates_to_n_active():
+    def distance(**params):
+        strategy = LayerSampledGradient(n_active=3, **params)
+        return abs(usage_after(strategy, make_problem("MLP"), 50).sum() - 3)
+
+    learned = distance()
+    assert learned < 0.5
+    assert distance(reg_weight=0.0) > learned + 0.3  # fresh gates are open half of the time
+    assert distance(sampler_lr=1e-4) > learned + 0.3
+
+
+def test_samplers_learn_by_momentum():
+    problem = make_problem("MLP")
+    strategy = LayerSampledGradient(sampler_lr=0.2)
+    values, slopes = [], []
+    for seed in range(3):
+        meta_step(strategy, problem, seed)
+        values.append(parameters_to_vector(strategy.samplers.parameters()).detach().clone())
+        slopes.append(torch.cat([p.grad.flatten() for p in strategy.samplers.parameters()]))
+    velocity = 0.9 * slopes[0] + slopes[1]
+    assert slopes[0].any()
+    assert_close(values[1], values[0] - 0.2 * velocity)
+    assert_close(values[2], values[1] - 0.2 * (0.9 * velocity + slopes[2]))
+
+
+def test_temperature_flattens_the_gradient_of_the_gates_and_leaves_the_draws():
+    found = {}
+    for temperature in (1.0, 1000.0):
+        strategy = LayerSampledGradient(temperature=temperature, sampler_lr=0.0)
+        meta_step(strategy, make_problem("MLP"))
+        slopes = torch.cat([p.grad.flatten() for p in strategy.samplers.parameters()])
+        found[temperature] = slopes.norm(), strategy.epoch_report()
+    assert found[1.0][1] == found[1000.0][1]
+    assert 0 < found[1000.0][0] < found[1.0][0] / 100
+
+
+# Layers and their report
+
+
+def test_gated_layers_are_the_top_ones_below_those_always_on():
+    problem = problem_of("ResNet")
+    names = list(problem.network.parameters)
+    for params, n_gated in (({}, 13), ({"n_sampled": 5}, 5), ({"n_always_on": 5}, 13)):
+        strategy = LayerSampledGradient(**params)
+        assert strategy.layer_names == ()
+        meta_step(strategy, problem)
+        n_layers = n_gated + params.get("n_always_on", 2)
+        assert strategy.layer_names == tuple(names[-n_layers:])
+        widths = [sampler.hidden.in_features for sampler in strategy.samplers]
+        gated = [problem.network.parameters[n] for n in names[-n_layers:][:n_gated]]
+        assert widths == [len(p) for p in gated]
+    strategy = LayerSampledGradient()
+    meta_step(strategy, make_problem("MLP"))
+    assert len(strategy.samplers) == 4  # of six tensors
+
+
+def test_a_network_of_one_layer_is_always_on():
+    problem = make_problem("linear")
+    strategy = LayerSampledGradient(match_weight=0.0)
+    assert_close(meta_gradient(strategy, problem), meta_gradient(ForwardGradient(), problem))
+    assert strategy.epoch_report() == {"layer_usage": [1.0, 1.0]}
+
+
+def test_the_report_counts_since_the_last_one():
+    problem = make_problem("MLP")
+    strategy = with_gates(problem, [1, 0, 0, 1])
+    assert strategy.epoch_report() == {"layer_usage": [0.0] * 6}
+    for is_open in ([1, 0, 0, 1], [1, 1, 0, 0], [1, 1, 0, 1], [1, 1, 0, 1]):
+        for sampler, gate in zip(strategy.samplers, is_open, strict=True):
+            sampler.output.bias.data[0] = 1e3 if gate else -1e3
+        meta_step(strategy, problem)
+    assert strategy.epoch_report() == {"layer_usage": [1.0, 0.75, 0.0, 0.75, 1.0, 1.0]}
+    meta_step(strategy, problem)
+    assert strategy.epoch_report() == {"layer_usage": [1.0, 1.0, 0.0, 1.0, 1.0, 1.0]}
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_a_copy_goes_on_as_the_original_does_and_apart_from_it(copy_of):
+    problem = make_problem("MLP")
+    strategy = LayerSampledGradient()
+    meta_step(strategy, problem)
+    twin = copy_of(strategy)
+    found = [torch.cat([meta_gradient(s, problem, i) for i in range(5)]) for s in (strategy, twin)]
+    assert torch.equal(*found)
+    assert strategy.epoch_report() == twin.epoch_report()
+    values = [parameters_to_vector(s.samplers.parameters()) for s in (strategy, twin)]
+    assert torch.equal(*values)
+    meta_step(strategy, problem)
+    assert not torch.equal(
+        *[parameters_to_vector(s.samplers.parameters()) for s in (strategy, twin)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_active": -1}, "n_active must be 0 or more, got -1"),
+        ({"n_sampled": "all"}, "n_sampled must be 'auto' or an int >= 0, got 'all'"),
+        ({"n_sampled": -2}, "n_sampled .* got -2"),
+        ({"n_always_on": -1}, "n_always_on must be 0 or more, got -1"),
+        ({"reg_weight": -0.1}, "reg_weight must be 0 or more, got -0.1"),
+        ({"match_weight": -0.1}, "match_weight must be 0 or more, got -0.1"),
+        ({"sampler_lr": -0.1}, "sampler_lr must be 0 or more, got -0.1"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
+    ],
+)
+def test_parameters_out_of_range(params, message):
+    with pytest.raises(ValueError, match=message):
+        LayerSampledGradient(**params)
+
+
+def test_more_active_layers_than_there_are():
+    meta_step(LayerSampledGradient(n_active=6), make_problem("MLP"))
+    with pytest.raises(ValueError, match=r"n_active=7 .* 4 have a gate .* 6 in all"):
+        meta_step(LayerSampledGradient(n_active=7), make_problem("MLP"))
