@@ -51,7 +51,7 @@ METHODS = {
     "MLC": sknoisy.MLCClassifier,
     "transition MLC": sknoisy.TransitionMLCClassifier,
     "MSLC": sknoisy.MSLCClassifier,
-    "MSLC, hard targets": functools.partial(sknoisy.MSLCClassifier, targets="hard"),
+    "MSLC, soft targets": functools.partial(sknoisy.MSLCClassifier, targets="soft"),
     "FaMUS": sknoisy.FaMUSClassifier,
     "CLID-MU": sknoisy.CLIDMUClassifier,
 }

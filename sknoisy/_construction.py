@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+import multiprocessing
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +26,7 @@ __all__ = [
     "optimizer_settings",
     "resolve_device",
     "seeded",
+    "warn_of_a_shared_gpu",
 ]
 
 _OPTIMIZERS = {
@@ -64,6 +67,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device={device!r} cannot be used: {str(error).splitlines()[0]}. Pass "
             'device="auto", "cpu" or "cuda".'
         ) from error
+
+
+def warn_of_a_shared_gpu(device: torch.device) -> None:
+    """Tell a worker process of ``n_jobs`` that the others train on the same GPU."""
+    is_worker = multiprocessing.parent_process() is not None
+    if is_worker and device.type == "cuda" and torch.cuda.device_count() == 1:
+        warnings.warn(
+            "This fit runs in a worker process on the only GPU: with n_jobs > 1 the workers share "
+            'its memory and slow each other down. Pass n_jobs=1, or device="cpu".',
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def optimizer_class(optimizer: str | Callable) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from ._construction import (
     optimizer_settings,
     resolve_device,
     seeded,
+    warn_of_a_shared_gpu,
 )
 from ._validation import check_clean_mask, check_sample_weight, check_X, encode_labels
 from .callbacks import EpochProgress, PerSampleCrossEntropy
@@ -122,7 +124,6 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return [cpu_state(self.net_.module_)]
 
     def _weight_decay(self, settings: MLPSettings) -> float:
-        """Of an optimiser whose parameters do not say."""
         return settings.weight_decay if self.module is None else 5e-4
 
     # --- fit --------------------------------------------------------------------------------
@@ -162,6 +163,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         device = resolve_device(self.device)
+        warn_of_a_shared_gpu(device)
         rng = _random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
@@ -207,9 +209,8 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return [EpochProgress(type(self).__name__)] if self.verbose else []
 
     def _say(self, message: str) -> None:
-        """Tell the user, at ``verbose >= 1``, what was decided."""
         if self.verbose:
-            tqdm.write(f"{type(self).__name__}: {message}")
+            tqdm.write(f"{type(self).__name__}: {message}", file=sys.stderr)
 
     def _warn_of_interruption(self) -> None:
         if self.net_.interrupted_:
@@ -385,11 +386,11 @@ def _random_state(random_state) -> np.random.RandomState:
 
 
 def _finite(output: Tensor, first_row: int) -> Tensor:
-    bad = ~output.isfinite().all(dim=1)
-    if bad.any():
+    bad = (~output.isfinite().all(dim=1)).nonzero()
+    if len(bad):
         raise ValueError(
-            f"The network's output for row {first_row + int(bad.nonzero()[0])} of X is NaN or "
-            "infinite: its values are too large for float32, or too far from those of fit."
+            f"The network's output for row {first_row + int(bad[0])} of X is not finite: its "
+            "values are too large for float32, or too far from those of fit."
         )
     return output
 

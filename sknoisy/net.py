@@ -176,7 +176,9 @@ class DeviceNet(NeuralNet):
         loss.backward()
         if self._listeners["on_grad_computed"]:
             self.notify(
-                "on_grad_computed", named_parameters=self.get_all_learnable_params(), batch=batch
+                "on_grad_computed",
+                named_parameters=[*self.get_all_learnable_params()],
+                batch=batch,
             )
         self.optimizer_.step()
         return {"loss": loss.detach(), "y_pred": logits.detach()}
@@ -199,7 +201,7 @@ def fit_in_turn(nets: Sequence[DeviceNet], data: TrainingData, max_epochs: int) 
                 net.notify("on_epoch_begin", **epoch)
             for net in nets:
                 batches = net.get_iterator(data, training=True)
-                net.run_single_epoch(batches, training=True, prefix="train", step_fn=net.train_step)
+                net.run_single_epoch(batches, True, prefix="train", step_fn=net.train_step)
             for net in nets:
                 net.notify("on_epoch_end", **epoch)
     except KeyboardInterrupt:

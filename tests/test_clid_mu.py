@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from skorch.callbacks import Callback
 
 from sknoisy import CLIDMUClassifier
 from sknoisy.classifiers._class_balance import class_balance, class_exponents
@@ -228,23 +229,34 @@ def test_class_balance_falls_from_one_to_zero():
 
 
 def test_it_beats_cross_entropy_and_finds_the_wrong_labels():
-    data = load_noisy_digits(rate=0.4, random_state=1)
+    """Six pairs of data and seeds gained from 0.15 to 0.25 in accuracy."""
+    data = load_noisy_digits(noise="pairflip", rate=0.4, random_state=1)
     X, y, truth = data.data[:1000], data.target[:1000], data.target_clean[1000:]
     clf = CLIDMUClassifier(max_epochs=30, random_state=0).fit(X, y)
     plain = CLIDMUClassifier(max_epochs=30, random_state=0, meta=False, n_ensemble=0).fit(X, y)
-    assert clf.score(data.data[1000:], truth) > plain.score(data.data[1000:], truth) + 0.02
-    assert roc_auc_score(~data.noise_mask[:1000], clf.clean_proba_) > 0.95
+    assert clf.score(data.data[1000:], truth) > plain.score(data.data[1000:], truth) + 0.1
+    right = ~data.noise_mask[:1000]
+    assert roc_auc_score(right, clf.clean_proba_) > roc_auc_score(right, plain.clean_proba_) + 0.1
+
+
+class Forget(Callback):
+    """Constant predictions throughout one epoch, as a collapse gives them."""
+
+    def on_batch_end(self, net, **kwargs):
+        if len(net.history) == 10:
+            with torch.no_grad():
+                list(net.module_.parameters())[-2].zero_()
 
 
 def test_collapse_is_detected_and_answered(digits):
-    """A meta optimiser that is far too fast; with this seed, it finds constant predictions."""
     X, y, X_test, truth = digits
-    params = {"meta_optimizer": "adam", "meta_lr": 0.5, "normalize": "batch", "max_epochs": 40}
-    params |= {"n_warmup_epochs": 5, "random_state": 1, "n_ensemble": 0, "batch_size": 50}
-    with pytest.warns(CollapseWarning, match="set back to the last good epoch"):
-        clf = CLIDMUClassifier(**params).fit(X, y)
-    assert clf.n_recoveries_ >= 1
-    assert clf.score(X_test, truth) > 0.5
+    params = {"max_epochs": 20, "n_warmup_epochs": 5, "random_state": 0, "n_ensemble": 0}
+    with pytest.warns(CollapseWarning, match="Epoch 10: .* set back to the last good epoch"):
+        clf = CLIDMUClassifier(**params, callbacks=[Forget()]).fit(X, y)
+    assert clf.n_recoveries_ == 1
+    assert clf.history_[:, "set_back"] == [epoch == 10 for epoch in range(1, 21)]
+    undisturbed = CLIDMUClassifier(**params).fit(X, y)
+    assert clf.score(X_test, truth) > undisturbed.score(X_test, truth) - 0.1
 
 
 def test_a_healthy_fit_warns_of_nothing(digits):
@@ -253,3 +265,14 @@ def test_a_healthy_fit_warns_of_nothing(digits):
         warnings.simplefilter("error")
         clf = small().fit(X, y)
     assert clf.n_recoveries_ == 0
+
+
+@pytest.mark.parametrize("objective", ["cross_entropy", "mae"])
+def test_without_trusted_rows_an_objective_of_labels_takes_those_of_small_loss(digits, objective):
+    X, y, *_ = digits
+    clf = small(meta_objective=objective).fit(X, y)
+    sizes = [epoch["n_pseudo_clean"] for epoch in clf.history_]
+    rows = callback(clf, "meta").meta_rows_
+    assert len(rows) == sizes[-2]  # chosen after the last epoch but one
+    assert 0 < len(rows) < len(y)
+    assert clf.clean_proba_[rows].mean() > clf.clean_proba_.mean()

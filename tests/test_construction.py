@@ -5,6 +5,8 @@ What the network sees of X, `augment` and `standardize`, is in test_preprocessin
 
 import inspect
 import math
+import multiprocessing
+import warnings
 from functools import partial
 
 import numpy as np
@@ -14,6 +16,7 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
+from sknoisy._construction import warn_of_a_shared_gpu
 from sknoisy.base import BaseNoisyLabelClassifier
 from sknoisy.networks import MLP, PreActResNet, mlp_settings
 
@@ -353,9 +356,29 @@ def test_verbose_shows_progress_on_stderr(quick, blobs, capfd):
     assert "CLIDMUClassifier: 100%" in last
     assert "4/4" in last
     assert all(f"{key}=" in last for key in ("train_loss", "meta_loss", "clid"))
+    assert "CLIDMUClassifier: n_warmup_epochs=1, meta set: 64 rows" in err
+    assert "CLIDMUClassifier: meta_lr=0.05 by sgd" in err
 
 
 @pytest.mark.parametrize("verbose", [0, False])
 def test_a_fit_is_silent_by_default(quick, blobs, capfd, verbose):
     quick(verbose=verbose).fit(*blobs)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("device", "n_gpus", "is_worker", "warns"),
+    [
+        ("cuda", 1, True, True),
+        ("cuda", 1, False, False),
+        ("cuda", 2, True, False),
+        ("cpu", 1, True, False),
+    ],
+)
+def test_a_worker_is_told_that_it_shares_the_gpu(monkeypatch, device, n_gpus, is_worker, warns):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: is_worker or None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_a_shared_gpu(torch.device(device))
+    assert [("n_jobs > 1" in str(w.message)) for w in caught] == [True] * warns

@@ -14,9 +14,19 @@ from meta_problems import (
     relative_difference,
 )
 from meta_references import begun, finite_differences, slopes_of_rows
-from small_nets import BATCH, EPOCH_BATCHES, At, Spy, fit_device_net, fit_stock_net, make_module
+from small_nets import (
+    BATCH,
+    EPOCH_BATCHES,
+    At,
+    Spy,
+    fit_device_net,
+    fit_stock_net,
+    make_module,
+    state,
+    training_data,
+    update,
+)
 from small_nets import N as N_ROWS
-from small_nets import state, training_data, update
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from small_family import FAMILY, noisy_blobs, small
 from torch import nn
 
 METHODS = pytest.mark.parametrize(
@@ -137,3 +138,12 @@ def test_fits_in_threads_of_one_process_take_turns(problem):
         found = [fit.result().predict_proba(X) for fit in fits]
     for proba in found:
         np.testing.assert_array_equal(proba, expected)
+
+
+@pytest.mark.parametrize("method", FAMILY)
+def test_the_family_leaves_the_random_state_alone(method):
+    """With pseudo-clean rows, whose mixtures draw, too."""
+    X, y, _ = noisy_blobs()
+    before = global_state()
+    small(method).fit(X, y)
+    assert global_state() == before

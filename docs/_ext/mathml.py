@@ -21,10 +21,13 @@ _ACCENT_WITH_INDEX = re.compile(
     re.DOTALL,
 )
 
+# Of delimiters of a given size docutils knows those with a side alone: \Bigl, but not \Big.
+_BIG_WITHOUT_SIDE = re.compile(r"\\[bB]igg?(?![A-Za-z])")
+
 
 def _render(translator, node, as_block):
     """Return the MathML of `node`, or its escaped source after a warning."""
-    source = node.astext()
+    source = _BIG_WITHOUT_SIDE.sub(r"\g<0>l", node.astext())
     try:
         mathml = tex2mathml(source.translate(unichar2tex.uni2tex_table), as_block=as_block)
         return _ACCENT_WITH_INDEX.sub(r'<msub><mover accent="true">\1\3</mover>\2</msub>', mathml)

@@ -154,6 +154,11 @@ class MetaUpdate(Callback):
         features, logits, _ = next(evaluate(net, dataset, first, 2))
         self.meta_model_ = self._build_meta_model(features.shape[1], logits.shape[1]).to(features)
         self.reset_optimizer(self.meta_lr)
+        if self.meta_every > 1 and self.meta_optimizer_ is None:
+            raise ValueError(
+                f"{type(self.meta_model_).__name__} begins anew with each batch: meta_every must "
+                f"be 1, got {self.meta_every}."
+            )
         self._guidance: Tensor | None = None
         self._after: RandomState | None = None
 
@@ -166,6 +171,17 @@ class MetaUpdate(Callback):
         self.meta_rows_ = rows
         index = torch.as_tensor(rows, device=net.device)
         self._meta_batches: Any = EndlessBatches(index, self.meta_batch_size, self._generator)
+
+    def _pseudo_clean_rows(self, net) -> np.ndarray | None:
+        """Rows of the given callback or, where a clone parted them, of the net's own."""
+        own = (cb for _, cb in net.callbacks_ if isinstance(cb, PseudoCleanRows))
+        for source in (self.meta_rows, *own):
+            if hasattr(source, "rows_"):
+                return source.rows_
+        raise ValueError(
+            "meta_rows is a PseudoCleanRows that no net runs: put it into the list of callbacks, "
+            "before MetaUpdate."
+        )
 
     def _build_meta_model(self, n_features: int, n_classes: int) -> MetaModel:
         if isinstance(self.meta_model, MetaModel):
@@ -187,7 +203,7 @@ class MetaUpdate(Callback):
         if not training or len(net.history) <= self.n_warmup_epochs:
             return
         if self._asks_for_rows:  # now that every net's epoch has begun
-            self._set_meta_rows(net, self.meta_rows.rows_)
+            self._set_meta_rows(net, self._pseudo_clean_rows(net))
             self._asks_for_rows = False
         net.module_.train()
         problem = self._problem(net, batch)
@@ -221,7 +237,10 @@ class MetaUpdate(Callback):
     def on_grad_computed(self, net, named_parameters=None, batch=None, **kwargs):
         """Pass over a batch of which no row has any weight."""
         weights = getattr(batch, "sample_weight", None)
-        if any(part is not None and not part.any() for part in (self._guidance, weights)):
+        guidance = self._guidance
+        if guidance is not None and guidance.ndim > 1:
+            guidance = None  # soft labels and the like are never nought
+        if any(part is not None and not part.any() for part in (guidance, weights)):
             self.n_skipped_batches_ += 1
             for parameter in net.module_.parameters():
                 parameter.grad = None  # no momentum and no weight decay either

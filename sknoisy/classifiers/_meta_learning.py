@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -22,12 +23,12 @@ from ..meta import (
 )
 from ..net import DeviceNet
 
-__all__ = ["FAMILY_CONSTRAINTS", "MetaLearningClassifier", "default_warmup", "meta_set"]
+__all__ = ["FAMILY_CONSTRAINTS", "MetaLearningClassifier", "meta_set", "resolve_warmup"]
 
 FAMILY_CONSTRAINTS: dict[str, list] = {
     "gradient": [StrOptions({"forward", "reverse", "famus"}), callable],
     "meta_lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-    "meta_batch_size": [Interval(Integral, 1, None, closed="left")],
+    "meta_batch_size": [Interval(Integral, 2, None, closed="left")],
     "n_warmup_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
 }
 
@@ -38,17 +39,31 @@ _GRADIENTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def default_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
-    """Epochs of plain training that "auto" stands for: 5, at most half of all."""
-    return min(5, max_epochs // 2) if n_warmup_epochs == "auto" else int(n_warmup_epochs)
+def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
+    """Epochs of plain training; "auto" stands for 5, at most half of all."""
+    if n_warmup_epochs == "auto":
+        return min(5, max_epochs // 2)
+    n_warmup = int(n_warmup_epochs)
+    if n_warmup >= max_epochs:
+        warnings.warn(
+            f"n_warmup_epochs={n_warmup} leaves none of the {max_epochs} epochs to the meta "
+            "update, so this is plain cross-entropy. Raise max_epochs, or lower n_warmup_epochs.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return n_warmup
 
 
 def meta_set(data: TrainingData, n_warmup_epochs: int, seed: int) -> tuple[list, Any]:
     """Callbacks that find the meta set, and the meta set: trusted rows or pseudo-clean ones."""
     if data.trusted is not None:
-        return [], data.trusted.nonzero()[:, 0].cpu().numpy()
-    rows = PseudoCleanRows(n_warmup_epochs, random_state=seed)
-    return [("pseudo_clean", rows)], rows
+        rows = data.trusted
+        if data.sample_weight is not None:  # a row that does not count judges nobody either
+            rows = rows & (data.sample_weight > 0)
+        if rows.any():
+            return [], rows.nonzero()[:, 0].cpu().numpy()
+    finder = PseudoCleanRows(n_warmup_epochs, random_state=seed)
+    return [("pseudo_clean", finder)], finder
 
 
 class MetaLearningClassifier(BaseNoisyLabelClassifier):
@@ -74,20 +89,22 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
 
     def _strategy(self) -> Any:
         """The gradient strategy."""
-        return _GRADIENTS[self.gradient]() if isinstance(self.gradient, str) else self.gradient
+        if isinstance(self.gradient, str):
+            return _GRADIENTS[self.gradient]()
+        return self.gradient() if isinstance(self.gradient, type) else self.gradient
 
     # --- the life cycle ---------------------------------------------------------------------
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
-        self.n_warmup_epochs_ = default_warmup(self.n_warmup_epochs, self.max_epochs)
+        self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs)
         if "meta_lr" in self.get_params(deep=False):
             self.meta_lr_ = (
                 self._default_meta_lr() if self.meta_lr == "auto" else float(self.meta_lr)
             )
         finders, rows = meta_set(data, self.n_warmup_epochs_, int(seeds[0]))
-        if finders:
-            self._say("no trusted rows were passed, rows of small loss are the meta set")
+        judges = "rows of small loss" if finders else f"{len(rows)} trusted rows"
+        self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {judges}")
         update = MetaUpdate(
             self._meta_model(data),
             CrossEntropyObjective(),
@@ -114,7 +131,8 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
         self.sample_weight_ = meta.weigh_rows(self.net_, data)
         usage = [epoch["layer_usage"] for epoch in self.history_ if "layer_usage" in epoch]
         if usage:
-            self.layer_names_ = meta.gradient_.layer_names
+            names = meta.gradient_.layer_names
+            self.layer_names_ = tuple(name.removeprefix("module.") for name in names)
             self.layer_usage_ = np.array(usage)
 
     def _purify(self, data: TrainingData) -> None:

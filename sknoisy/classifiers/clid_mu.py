@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -24,7 +23,7 @@ from ..meta import (
     WNet,
 )
 from ._class_balance import class_balance, class_exponents
-from ._meta_learning import default_warmup, meta_set
+from ._meta_learning import meta_set, resolve_warmup
 
 __all__ = ["CLIDMUClassifier"]
 
@@ -282,13 +281,18 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
         n_meta = min(1000 if self.n_meta == "auto" else int(self.n_meta), len(data))
         unlabelled = random_state.choice(len(data), n_meta, replace=False)
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
-        self.n_warmup_epochs_ = self._resolve_warmup()
+        warmup = self.n_warmup_epochs
+        if not self.meta and warmup != "auto":  # it only says which epochs cannot be chosen
+            warmup = min(int(warmup), self.max_epochs - 1)
+        self.n_warmup_epochs_ = resolve_warmup(warmup, self.max_epochs)
         callbacks: list[Any] = []
         if self.meta:
             finders: list[Any] = []
             rows: Any = unlabelled
             if self.meta_objective != "clid":
                 finders, rows = meta_set(data, self.n_warmup_epochs_, int(seeds[0]))
+            judges = "rows of small loss" if finders else f"{len(rows)} rows"
+            self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {judges}")
             callbacks += [
                 *finders,
                 ("meta", self._meta_update(data, rows, int(seeds[0]))),
@@ -307,18 +311,6 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
             callbacks += [("clid", score), ("ensemble", ensemble)]
         return callbacks
 
-    def _resolve_warmup(self) -> int:
-        n_warmup = default_warmup(self.n_warmup_epochs, self.max_epochs)
-        if self.meta and self.n_warmup_epochs != "auto" and n_warmup >= self.max_epochs:
-            warnings.warn(
-                f"n_warmup_epochs={n_warmup} leaves none of the {self.max_epochs} "
-                "epochs to the meta update, so this is plain cross-entropy. Raise max_epochs, or "
-                "pass meta=False to say so.",
-                UserWarning,
-                stacklevel=2,
-            )
-        return n_warmup
-
     def _meta_update(self, data: TrainingData, rows: np.ndarray, seed: int) -> MetaUpdate:
         objectives: dict[str, Any] = {
             "clid": CLIDObjective(self.temperature),
@@ -330,6 +322,7 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
             name = "sgd" if self.weighting == "wnet" else "adam"
         by_default = self._default_meta_lr(data) if name == "sgd" else 1e-5
         self.meta_lr_ = by_default if self.meta_lr == "auto" else float(self.meta_lr)
+        self._say(f"meta_lr={self.meta_lr_:.3g} by {name}")
         return MetaUpdate(
             self._meta_model(data),
             objectives[self.meta_objective],

@@ -46,8 +46,9 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     loss : {"cross_entropy", "ldam"}, default="cross_entropy"
         Training loss of a row; "ldam" has a wider margin for rarer given classes
         (:class:`~sknoisy.meta.LDAMLoss`).
-    class_weight : {"balanced"} or None, default=None
-        "balanced": each given class counts the same in the training loss.
+    class_weight : dict, {"balanced"} or None, default=None
+        Weights of the given classes in the training loss, by label; a class that a dict leaves
+        out weighs 1. "balanced": each counts the same. They multiply ``sample_weight``.
     meta_lr : "auto" or float, default="auto"
         Step size of the weighting networks, by Adam. "auto": 1e-3.
     meta_batch_size : int, default=100
@@ -157,7 +158,7 @@ class FaMUSClassifier(MetaWeightNetClassifier):
         match_weight: float = 0.1,
         gradient: Any = "famus",
         loss: str = "cross_entropy",
-        class_weight: str | None = None,
+        class_weight: dict | str | None = None,
         meta_lr: str | float = "auto",
         meta_batch_size: int = 100,
         n_warmup_epochs: str | int = "auto",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+from skorch.callbacks import GradientNormClipping
 
 from ..base import BaseNoisyLabelClassifier
 from ..data import TrainingData
@@ -24,10 +29,14 @@ class L2RClassifier(MetaLearningClassifier):
 
     Parameters
     ----------
+    max_grad_norm : float or None, default=2.0
+        The gradient of a batch is scaled down to this norm if it is longer. The few rows that have
+        weight are those of long gradients: without a bound, some fits of small networks without
+        batch norm end in constant predictions. None: no bound, as published.
     gradient : {"forward", "reverse", "famus"} or callable, default="forward"
         Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
         :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
-        their defaults, or an instance.
+        their defaults, or such a class or instance.
     meta_batch_size : int, default=100
         Rows per meta batch.
     n_warmup_epochs : "auto" or int, default="auto"
@@ -43,8 +52,8 @@ class L2RClassifier(MetaLearningClassifier):
     optimizer_params : dict or None, default=None
         Its further arguments. Unless given, ``weight_decay`` is 5e-3 or, for the default MLP, ten
         times what :func:`~sknoisy.networks.mlp_settings` says.
-    lr : float, default=0.02
-        Learning rate of the network. Smaller than elsewhere: few rows have weight in a batch.
+    lr : float, default=0.05
+        Learning rate of the network.
     lr_schedule : {"cosine", "constant"} or callable, default="cosine"
         Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
         and returns a torch scheduler.
@@ -110,7 +119,7 @@ class L2RClassifier(MetaLearningClassifier):
     >>> from sknoisy import L2RClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = L2RClassifier(max_epochs=20, random_state=0)
+    >>> clf = L2RClassifier(max_epochs=40, random_state=0)
     >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
     True
@@ -118,6 +127,7 @@ class L2RClassifier(MetaLearningClassifier):
 
     _parameter_constraints: dict = {
         **BaseNoisyLabelClassifier._parameter_constraints,
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "gradient": FAMILY_CONSTRAINTS["gradient"],
         "meta_batch_size": FAMILY_CONSTRAINTS["meta_batch_size"],
         "n_warmup_epochs": FAMILY_CONSTRAINTS["n_warmup_epochs"],
@@ -126,6 +136,7 @@ class L2RClassifier(MetaLearningClassifier):
     def __init__(
         self,
         *,
+        max_grad_norm: float | None = 2.0,
         gradient: Any = "forward",
         meta_batch_size: int = 100,
         n_warmup_epochs: str | int = "auto",
@@ -133,7 +144,7 @@ class L2RClassifier(MetaLearningClassifier):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.02,
+        lr: float = 0.05,
         lr_schedule="cosine",
         max_epochs: int = 60,
         batch_size: int = 100,
@@ -160,9 +171,16 @@ class L2RClassifier(MetaLearningClassifier):
             verbose=verbose,
             random_state=random_state,
         )
+        self.max_grad_norm = max_grad_norm
         self.gradient = gradient
         self.meta_batch_size = meta_batch_size
         self.n_warmup_epochs = n_warmup_epochs
+
+    def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
+        callbacks = super()._callbacks(data, random_state)
+        if self.max_grad_norm is not None:
+            callbacks.append(("clip", GradientNormClipping(self.max_grad_norm)))
+        return callbacks
 
     def _weight_decay(self, settings: MLPSettings) -> float:
         # Pushed along by rows that it fits already, a network's logits grow without bound.

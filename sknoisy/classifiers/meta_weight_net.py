@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
@@ -30,12 +31,13 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
     loss : {"cross_entropy", "ldam"}, default="cross_entropy"
         Training loss of a row; "ldam" has a wider margin for rarer given classes
         (:class:`~sknoisy.meta.LDAMLoss`).
-    class_weight : {"balanced"} or None, default=None
-        "balanced": each given class counts the same in the training loss.
+    class_weight : dict, {"balanced"} or None, default=None
+        Weights of the given classes in the training loss, by label; a class that a dict leaves
+        out weighs 1. "balanced": each counts the same. They multiply ``sample_weight``.
     gradient : {"forward", "reverse", "famus"} or callable, default="forward"
         Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
         :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
-        their defaults, or an instance.
+        their defaults, or such a class or instance.
     meta_lr : "auto" or float, default="auto"
         Step size of the weighting network, by Adam. "auto": 1e-3.
     meta_batch_size : int, default=100
@@ -133,14 +135,14 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
         "meta_batch_size": FAMILY_CONSTRAINTS["meta_batch_size"],
         "n_warmup_epochs": FAMILY_CONSTRAINTS["n_warmup_epochs"],
         "loss": [StrOptions({"cross_entropy", "ldam"})],
-        "class_weight": [StrOptions({"balanced"}), None],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
     def __init__(
         self,
         *,
         loss: str = "cross_entropy",
-        class_weight: str | None = None,
+        class_weight: dict | str | None = None,
         gradient: Any = "forward",
         meta_lr: str | float = "auto",
         meta_batch_size: int = 100,
@@ -185,13 +187,21 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
 
     def _training_data(self, X, encoded, weights, *rest) -> TrainingData:
         if self.class_weight is not None:
-            balanced = compute_sample_weight(self.class_weight, encoded)
-            weights = balanced if weights is None else weights * balanced
+            of_class = compute_sample_weight(self.class_weight, self.classes_[encoded])
+            weights = of_class if weights is None else weights * of_class
+            if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} must give weights of 0 or more, finite "
+                    "and not all 0, to the rows of training."
+                )
             weights = weights / weights.mean()
         return super()._training_data(X, encoded, weights, *rest)
 
     def _meta_model(self, data: TrainingData) -> MetaModel:
         if self.loss == "cross_entropy":
             return WNet()
-        counts = torch.bincount(data.targets, minlength=len(self.classes_))
+        targets = data.targets
+        if data.sample_weight is not None:
+            targets = targets[data.sample_weight > 0]
+        counts = torch.bincount(targets, minlength=len(self.classes_)).clamp(min=1)
         return WNet(loss=LDAMLoss(counts.tolist()))

@@ -32,7 +32,7 @@ class MLCClassifier(MetaLearningClassifier):
     gradient : {"forward", "reverse", "famus"} or callable, default="forward"
         Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
         :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
-        their defaults, or an instance.
+        their defaults, or such a class or instance.
     meta_lr : "auto" or float, default="auto"
         Step size of the corrector, by Adam. "auto": 1e-3.
     meta_batch_size : int, default=100

@@ -28,13 +28,13 @@ class MSLCClassifier(MetaLearningClassifier):
 
     Parameters
     ----------
-    targets : {"soft", "hard"}, default="soft"
-        "soft": last soft label and prediction enter the loss as they are, as in the paper; "hard":
-        as their most probable class, as in the released code.
+    targets : {"hard", "soft"}, default="hard"
+        "hard": last soft label and prediction enter the loss as their most probable class, as in
+        the released code; "soft": as they are, as in the paper.
     gradient : {"forward", "reverse", "famus"} or callable, default="forward"
         Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
         :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
-        their defaults, or an instance.
+        their defaults, or such a class or instance.
     meta_lr : "auto" or float, default="auto"
         Step size of the two networks, by Adam. "auto": 1e-3.
     meta_batch_size : int, default=100
@@ -139,7 +139,7 @@ class MSLCClassifier(MetaLearningClassifier):
     def __init__(
         self,
         *,
-        targets: str = "soft",
+        targets: str = "hard",
         gradient: Any = "forward",
         meta_lr: str | float = "auto",
         meta_batch_size: int = 100,

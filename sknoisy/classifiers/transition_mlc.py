@@ -28,7 +28,7 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     gradient : {"forward", "reverse", "famus"} or callable, default="forward"
         Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
         :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
-        their defaults, or an instance.
+        their defaults, or such a class or instance.
     meta_lr : "auto" or float, default="auto"
         Step size of the matrix. "auto": 10; the released 0.11 hardly moves it.
     meta_batch_size : int, default=100

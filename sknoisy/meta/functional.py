@@ -112,9 +112,10 @@ class StatelessModule:
                 if "forward" not in str(error).lower():
                     raise
                 self._no_forward_mode = True
+                inner = self.module.module if hasattr(self.module, "module") else self.module
                 random_state.restore()  # what ran before the failure may have drawn
                 warnings.warn(
-                    f"{type(self.module).__name__} holds an operation without a forward-mode "
+                    f"{type(inner).__name__} holds an operation without a forward-mode "
                     f"derivative ({str(error).splitlines()[0]}): the meta gradient is taken by "
                     "central differences from here on, which is not exact. Replace the operation "
                     "(nn.EmbeddingBag by nn.Embedding and a sum, say) to get the exact one.",

@@ -43,9 +43,10 @@ def cross_layer_divergence(
     """
     with torch.no_grad():
         f = F.normalize(features, dim=1)
-        # A negative similarity counts as the logit 0: it keeps the weight exp(0).
+        # S, the feature graph. A negative similarity counts as the logit 0, of weight exp(0).
         similarity = (f[rows] @ f.T / temperature).clamp_(min=0)
         cost = similarity.softmax(dim=1).add_(_LOG_FLOOR).log_().neg_()
+    # W, the prediction graph; its row sums are held constant.
     q = F.normalize(proba, dim=1)
     graph = q[rows] @ q.T
     return (graph * cost).sum(dim=1) / graph.detach().sum(dim=1)

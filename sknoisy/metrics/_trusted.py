@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn import config_context
-from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.metrics import accuracy_score
+from sklearn.metrics._scorer import _Scorer
 
 __all__ = ["trusted_accuracy", "trusted_accuracy_score"]
 
@@ -49,8 +49,14 @@ def trusted_accuracy_score(y_true, y_pred, *, clean_mask) -> float:
     return float(accuracy_score(y_true[mask], y_pred[mask]))
 
 
+class _TrustedScorer(_Scorer):
+    # A class's request is resolved when it is asked for. One set on an instance now would lack the
+    # methods that imbalanced-learn adds to scikit-learn's routing when it is imported.
+    __metadata_request__score = {"clean_mask": True}
+
+
 #: Scorer of :func:`trusted_accuracy_score` that requests ``clean_mask``: with metadata routing
-#: enabled, ``GridSearchCV(..., scoring=trusted_accuracy).fit(X, y, clean_mask=mask)`` hands each
-#: fold its part of the mask.
-with config_context(enable_metadata_routing=True):  # requests can be set only with routing on
-    trusted_accuracy = make_scorer(trusted_accuracy_score).set_score_request(clean_mask=True)
+#: enabled and ``set_fit_request(clean_mask=True)`` on the classifier,
+#: ``GridSearchCV(..., scoring=trusted_accuracy).fit(X, y, clean_mask=mask)`` hands each fold its
+#: part of the mask.
+trusted_accuracy = _TrustedScorer(trusted_accuracy_score, 1, {}, "predict")

@@ -250,7 +250,7 @@ def _posterior(
 
 
 def _has_two_components(mixture: GaussianMixture, scaled: NDArray[np.float64]) -> bool:
-    one = GaussianMixture(1, reg_covar=_LEAST_VARIANCE).fit(scaled)
+    one = GaussianMixture(1, reg_covar=_LEAST_VARIANCE, random_state=0).fit(scaled)
     if one.bic(scaled) <= mixture.bic(scaled):
         return False
     distance = np.ptp(mixture.means_)
