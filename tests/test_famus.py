@@ -136,9 +136,12 @@ def test_the_usage_of_gated_layers_follows_the_wanted_number(n_active_layers):
     assert abs(clf.layer_usage_[-3:, :2].sum(axis=1).mean() - n_active_layers) < 0.2
 
 
-def test_more_active_layers_than_the_module_has_are_refused():
+def test_more_active_layers_than_the_module_has_are_refused_before_any_epoch():
+    done = []
+    count = At(lambda net: done.append(len(net.history)))
     with pytest.raises(ValueError, match="n_active=9 layers cannot be on"):
-        famus(n_active_layers=9).fit(X, Y, clean_mask=TRUSTED)
+        famus(n_active_layers=9, callbacks=[count]).fit(X, Y, clean_mask=TRUSTED)
+    assert not done
 
 
 # Early ends

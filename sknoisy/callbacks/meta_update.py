@@ -148,6 +148,8 @@ class MetaUpdate(Callback):
         self._network: Any = StatelessModule(WithFeatures(net.module_))
         self._objective = self.objective or CLIDObjective()
         self.gradient_: Any = copy.deepcopy(self.gradient or ForwardGradient())
+        if hasattr(self.gradient_, "prepare"):
+            self.gradient_.prepare(self._network.parameters)
         if not hasattr(net, "share_logits"):
             self.gradient_.share_forward = False
         first = torch.arange(min(2, len(dataset)), device=net.device)

@@ -101,10 +101,11 @@ class FaMUSClassifier(MetaWeightNetClassifier):
         What the weighting networks say of each row, in [0, 1], as a mean. Absent if
         training ended in the warm-up.
     meta_rows_ : ndarray of shape (n_meta,)
-        Rows of the meta set: the trusted ones, or the pseudo-clean ones of the last epoch.
+        Rows that judged the first network: the trusted ones, or those that the second network
+        took for clean in the last epoch.
     layer_names_, layer_usage_ : tuple of str, ndarray of shape (n_epochs, n_layers)
-        Layers and the share of steps in which each was active, by epochs of the meta update; of a
-        gradient that samples layers only.
+        Layers and the share of steps in which each was active, by epochs of the meta update, in
+        the first network; of a gradient that samples layers only.
     n_skipped_batches_ : int
         Batches of which no row had any weight; the network made no step on them.
     net_ : DeviceNet

@@ -182,9 +182,6 @@ class MLCClassifier(MetaLearningClassifier):
     def _meta_model(self, data: TrainingData) -> Callable[..., MetaModel]:
         return partial(LabelCorrector, skip=self.skip)
 
-    def _default_meta_lr(self) -> float:
-        return 1e-3
-
     def _finish(self, data: TrainingData) -> None:
         super()._finish(data)
         self._purify(data)

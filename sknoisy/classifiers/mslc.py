@@ -184,9 +184,6 @@ class MSLCClassifier(MetaLearningClassifier):
     def _meta_model(self, data: TrainingData) -> Callable[..., MetaModel]:
         return partial(SoftLabelCorrector, len(data), targets=self.targets)
 
-    def _default_meta_lr(self) -> float:
-        return 1e-3
-
     def _finish(self, data: TrainingData) -> None:
         super()._finish(data)
         self._purify(data)

@@ -182,7 +182,7 @@ class LayerSampledGradient:
         outputs, logits, primals = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
         if not self.layer_names:
-            self._build(problem.network.parameters)
+            self.prepare(problem.network.parameters)
         slopes = self._training_slopes(problem, logits, guidance.detach())
         step = {} if problem.meta_model.identity_step else slopes
         gates = self._draw_gates(problem.network.parameters, slopes)
@@ -214,8 +214,14 @@ class LayerSampledGradient:
     def _forget_usage(self) -> None:
         self._n_steps, self._n_on = 0, [0] * len(self.layer_names)
 
-    def _build(self, parameters: dict[str, Tensor]) -> None:
-        """One sampler for each gated layer, and their optimiser."""
+    def prepare(self, parameters: dict[str, Tensor]) -> None:
+        """Make a sampler for each gated layer, and their optimiser; else done at the first call.
+
+        Parameters
+        ----------
+        parameters : dict of str to Tensor
+            Those of the network that is going to be trained.
+        """
         names = list(parameters)
         n_gated = max(len(names) - self.n_always_on, 0)
         n_gated = min(n_gated, _AUTO_SAMPLED if self.n_sampled == "auto" else self.n_sampled)
