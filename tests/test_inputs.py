@@ -23,10 +23,9 @@ def assert_same_model(first, X_first, second, X_second):
 
 @contextlib.contextmanager
 def no_warnings():
-    """Every warning is an error, but for that of torch's first forward-mode pass."""
+    """Every warning is an error, that of torch's first forward-mode pass included."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
         yield
 
 
