@@ -23,10 +23,11 @@ FLOORS = (
     {"exceptions"},
     {"meta", "noise"},
     {"metrics", "networks", "mixture", "data", "datasets"},
-    {"callbacks", "representation"},
+    {"callbacks"},
     {"net", "_construction", "_validation"},
-    {"base"},
-    {"classifiers", "purification", "selection"},
+    {"base", "representation"},
+    {"purification", "selection"},
+    {"classifiers"},
     {"pipeline", "inspection"},
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}

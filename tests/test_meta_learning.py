@@ -57,9 +57,9 @@ OF_ALL = {
 }
 OF_ONE = {
     "MW-Net": {"loss": "ldam", "class_weight": "balanced", "meta_lr": 0.5},
-    "MLC": {"skip": False, "meta_lr": 0.5},
+    "MLC": {"skip": False, "meta_lr": 0.5, "trusted_weight": 1.0},
     "MSLC": {"targets": "soft", "meta_lr": 0.5},
-    "TransitionMLC": {"meta_lr": 0.5},
+    "TransitionMLC": {"meta_lr": 0.5, "trusted_weight": 1.0},
     "FaMUS": {"loss": "ldam", "class_weight": "balanced", "meta_lr": 0.5},
 }
 
@@ -346,3 +346,28 @@ def test_what_is_decided_is_said_if_asked(capfd):
         fit("MLC", None, verbose=verbose)
         said = "meta set: rows of small loss" in "".join(capfd.readouterr())
         assert said == (verbose == 1)
+
+
+CORRECTORS = pytest.mark.parametrize("method", ["MLC", "TransitionMLC"])
+
+
+@CORRECTORS
+def test_trusted_weight_is_the_sample_weight_of_trusted_rows(method):
+    weighted = fit(method, trusted_weight=5.0)
+    weights = np.where(TRUSTED, 5.0, 1.0)
+    plain = small(method, trusted_weight=1.0)
+    plain.fit(X, Y, clean_mask=TRUSTED, sample_weight=weights)
+    assert_array_equal(weighted.predict_proba(X), plain.predict_proba(X))
+    half = small(method, trusted_weight=2.5)
+    half.fit(X, Y, clean_mask=TRUSTED, sample_weight=np.where(TRUSTED, 2.0, 1.0))
+    assert_allclose(half.predict_proba(X), plain.predict_proba(X), rtol=1e-5)
+
+
+@LENIENT
+@CORRECTORS
+def test_rows_of_small_loss_keep_their_label(method):
+    clf = small(method).fit(X, Y)
+    assert len(clf.meta_rows_) < len(X)
+    kept = np.zeros(len(X), bool)
+    kept[clf.meta_rows_] = True
+    assert_array_equal(clf.sample_weight_ == 1, kept)

@@ -179,3 +179,21 @@ def test_a_clone_finds_the_pseudo_clean_rows_of_its_own_net(fit):
     assert set(meta.meta_rows_) <= set(range(N))
     with pytest.raises(ValueError, match="a PseudoCleanRows that no net runs"):
         fit(update(meta_rows=strange, n_warmup_epochs=1), max_epochs=3)
+
+
+# Rows of the meta set that keep their labels
+
+
+def test_rows_of_the_meta_set_count_as_trusted_where_asked_for():
+    trusted, judges = torch.arange(N) < 5, [3, 4, 5, 6]
+    data, spy = training_data(trusted=trusted), Spy()
+    callback = update(gradient=spy, meta_rows=judges, trust_meta_rows=True)
+    net = fit_device_net(callback, data=data, max_epochs=1)
+    for problem in spy.problems:
+        assert_array_equal(problem.trusted, problem.rows < 7)
+    assert (callback.weigh_rows(net, data) == 1).nonzero()[0].tolist() == list(range(7))
+
+
+def test_a_stock_net_cannot_tell_the_rows_of_the_meta_set():
+    with pytest.raises(TypeError, match="attribute `rows`.*trust_meta_rows=False"):
+        fit_stock_net(update(trust_meta_rows=True))

@@ -60,6 +60,9 @@ class MetaUpdate(Callback):
         Update the meta model at every k-th batch; the others are guided by it as it stands.
     n_warmup_epochs : int, default=0
         Epochs of plain training first.
+    trust_meta_rows : bool, default=False
+        Treat the rows of the meta set as trusted in training, too: a label corrector leaves their
+        labels. The batches must say which rows they hold, as sknoisy's own nets do.
     random_state : int, RandomState or None, default=None
         Draws the meta set and its batches.
 
@@ -103,6 +106,7 @@ class MetaUpdate(Callback):
         meta_batch_size: int = 100,
         meta_every: int = 1,
         n_warmup_epochs: int = 0,
+        trust_meta_rows: bool = False,
         random_state: Any = None,
     ):
         self.meta_model = meta_model
@@ -115,6 +119,7 @@ class MetaUpdate(Callback):
         self.meta_batch_size = meta_batch_size
         self.meta_every = meta_every
         self.n_warmup_epochs = n_warmup_epochs
+        self.trust_meta_rows = trust_meta_rows
         self.random_state = random_state
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
@@ -275,7 +280,7 @@ class MetaUpdate(Callback):
         answers = []
         for part in parts:
             features, logits, y = next(evaluate(net, dataset, part, n_rows))
-            flags = None if trusted is None else trusted[part]
+            flags = self._trusted(part, None if trusted is None else trusted[part])
             outputs = BatchOutputs(logits, features, y, trusted=flags, rows=part)
             with torch.no_grad():
                 answers.append(question(outputs).cpu().double())
@@ -299,6 +304,7 @@ class MetaUpdate(Callback):
     def _problem(self, net, batch) -> MetaProblem:
         X, y = batch
         meta_X, meta_y = take(net, self._dataset, next(self._meta_batches), augment=True)
+        rows = getattr(batch, "rows", None)
         return MetaProblem(
             network=self._network,
             meta_model=self.meta_model_,
@@ -309,6 +315,18 @@ class MetaUpdate(Callback):
             meta_targets=meta_y,
             lr=net.optimizer_.param_groups[0]["lr"],
             sample_weight=getattr(batch, "sample_weight", None),
-            trusted=getattr(batch, "trusted", None),
-            rows=getattr(batch, "rows", None),
+            trusted=self._trusted(rows, getattr(batch, "trusted", None)),
+            rows=rows,
         )
+
+    def _trusted(self, rows: Tensor | None, given: Tensor | None) -> Tensor | None:
+        """Flags of the rows whose label the user or, if asked for, the meta set vouches for."""
+        if not self.trust_meta_rows:
+            return given
+        if rows is None:
+            raise TypeError(
+                "trust_meta_rows=True needs batches with an attribute `rows`, the rows that they "
+                "hold: fit a sknoisy classifier, or pass trust_meta_rows=False."
+            )
+        judges = torch.isin(rows, torch.as_tensor(self.meta_rows_, device=rows.device))
+        return judges if given is None else judges | given

@@ -23,14 +23,7 @@ from ..meta import (
 )
 from ..net import DeviceNet
 
-__all__ = ["FAMILY_CONSTRAINTS", "MetaLearningClassifier", "meta_set", "resolve_warmup"]
-
-FAMILY_CONSTRAINTS: dict[str, list] = {
-    "gradient": [StrOptions({"forward", "reverse", "famus"}), callable],
-    "meta_lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-    "meta_batch_size": [Interval(Integral, 2, None, closed="left")],
-    "n_warmup_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
-}
+__all__ = ["MetaLearningClassifier", "meta_set", "resolve_warmup"]
 
 _GRADIENTS: dict[str, Callable[[], Any]] = {
     "forward": ForwardGradient,
@@ -72,10 +65,20 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
     A method says what its meta model is (:meth:`_meta_model`) and how fast it learns.
     """
 
+    _parameter_constraints: dict = {
+        **BaseNoisyLabelClassifier._parameter_constraints,
+        "gradient": [StrOptions({"forward", "reverse", "famus"}), callable],
+        "meta_lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "meta_batch_size": [Interval(Integral, 2, None, closed="left")],
+        "n_warmup_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+    }
     gradient: Any = "forward"
+    trusted_weight: float = 1.0
     meta_lr: str | float = "auto"
     meta_batch_size: int
     n_warmup_epochs: str | int
+
+    _trusts_meta_rows = False  # whether rows of small loss keep their label in training
 
     # --- the seam ---------------------------------------------------------------------------
 
@@ -87,6 +90,15 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
         """What ``meta_lr="auto"`` stands for."""
         return 1e-3
 
+    def _resolve_meta_lr(self) -> float:
+        """Set ``meta_lr_``, the step size of the meta model, and return it."""
+        self.meta_lr_ = self._default_meta_lr() if self.meta_lr == "auto" else float(self.meta_lr)
+        return self.meta_lr_
+
+    def _meta_nets(self) -> list[DeviceNet]:
+        """The nets, each with a meta model of its own."""
+        return [self.net_]
+
     def _strategy(self) -> Any:
         """The gradient strategy."""
         if isinstance(self.gradient, str):
@@ -95,13 +107,17 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
 
     # --- the life cycle ---------------------------------------------------------------------
 
+    def _training_data(self, X, encoded, weights, trusted, *rest) -> TrainingData:
+        if trusted is not None and self.trusted_weight != 1:
+            of_trust = np.where(trusted, self.trusted_weight, 1.0)
+            weights = of_trust if weights is None else weights * of_trust
+            weights = weights / weights.mean()
+        return super()._training_data(X, encoded, weights, trusted, *rest)
+
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
         self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs)
-        if "meta_lr" in self.get_params(deep=False):
-            self.meta_lr_ = (
-                self._default_meta_lr() if self.meta_lr == "auto" else float(self.meta_lr)
-            )
+        meta_lr = self._resolve_meta_lr()
         finders, rows = meta_set(data, self.n_warmup_epochs_, int(seeds[0]))
         judges = "rows of small loss" if finders else f"{len(rows)} trusted rows"
         self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {judges}")
@@ -110,10 +126,11 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
             CrossEntropyObjective(),
             self._strategy(),
             meta_rows=rows,
-            meta_lr=getattr(self, "meta_lr_", 0.0),
+            meta_lr=meta_lr,
             meta_optimizer=torch.optim.Adam,
             meta_batch_size=self.meta_batch_size,
             n_warmup_epochs=self.n_warmup_epochs_,
+            trust_meta_rows=self._trusts_meta_rows,
             random_state=int(seeds[1]),
         )
         return [*finders, ("meta", update)]
@@ -123,12 +140,14 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
         return dict(net.callbacks_)["meta"]
 
     def _finish(self, data: TrainingData) -> None:
-        meta = self._meta_update(self.net_)
-        self.n_skipped_batches_ = meta.n_skipped_batches_
+        updates = [(self._meta_update(net), net) for net in self._meta_nets()]
+        self.n_skipped_batches_ = sum(meta.n_skipped_batches_ for meta, _ in updates)
+        weights = [meta.weigh_rows(net, data) for meta, net in updates if meta.n_steps_]
+        meta = updates[0][0]
         if not meta.n_steps_:
             return
+        self.sample_weight_ = np.mean(weights, axis=0)
         self.meta_rows_ = meta.meta_rows_
-        self.sample_weight_ = meta.weigh_rows(self.net_, data)
         usage = [epoch["layer_usage"] for epoch in self.history_ if "layer_usage" in epoch]
         if usage:
             names = meta.gradient_.layer_names
@@ -139,5 +158,4 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
         """Set ``purified_labels_`` by the soft labels of the meta model."""
         meta = self._meta_update(self.net_)
         if meta.n_steps_:
-            labels = meta.guide_rows(self.net_, data)[:, : len(self.classes_)]
-            self.purified_labels_ = self.classes_[labels.argmax(axis=1)]
+            self.purified_labels_ = self.classes_[meta.guide_rows(self.net_, data).argmax(axis=1)]

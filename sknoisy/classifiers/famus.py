@@ -234,13 +234,8 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     def _member_states(self) -> list[dict[str, Tensor]]:
         return [cpu_state(net.module_) for net in self.nets_]
 
-    def _finish(self, data: TrainingData) -> None:
-        super()._finish(data)
-        updates = [self._meta_update(net) for net in self.nets_]
-        self.n_skipped_batches_ = sum(meta.n_skipped_batches_ for meta in updates)
-        if all(meta.n_steps_ for meta in updates):
-            pairs = zip(updates, self.nets_, strict=True)
-            self.sample_weight_ = np.mean([m.weigh_rows(net, data) for m, net in pairs], axis=0)
+    def _meta_nets(self) -> list[DeviceNet]:
+        return self.nets_
 
 
 def _by_name(net: DeviceNet) -> dict[str, Any]:

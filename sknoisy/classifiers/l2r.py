@@ -9,11 +9,10 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 from skorch.callbacks import GradientNormClipping
 
-from ..base import BaseNoisyLabelClassifier
 from ..data import TrainingData
 from ..meta import L2RWeights, MetaModel
 from ..networks import MLPSettings
-from ._meta_learning import FAMILY_CONSTRAINTS, MetaLearningClassifier
+from ._meta_learning import MetaLearningClassifier
 
 __all__ = ["L2RClassifier"]
 
@@ -126,12 +125,10 @@ class L2RClassifier(MetaLearningClassifier):
     """
 
     _parameter_constraints: dict = {
-        **BaseNoisyLabelClassifier._parameter_constraints,
+        **MetaLearningClassifier._parameter_constraints,
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "gradient": FAMILY_CONSTRAINTS["gradient"],
-        "meta_batch_size": FAMILY_CONSTRAINTS["meta_batch_size"],
-        "n_warmup_epochs": FAMILY_CONSTRAINTS["n_warmup_epochs"],
     }
+    del _parameter_constraints["meta_lr"]  # its meta model lives for one batch
 
     def __init__(
         self,
@@ -181,6 +178,9 @@ class L2RClassifier(MetaLearningClassifier):
         if self.max_grad_norm is not None:
             callbacks.append(("clip", GradientNormClipping(self.max_grad_norm)))
         return callbacks
+
+    def _resolve_meta_lr(self) -> float:
+        return 0.0
 
     def _weight_decay(self, settings: MLPSettings) -> float:
         # Pushed along by rows that it fits already, a network's logits grow without bound.

@@ -9,10 +9,9 @@ import torch
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 
-from ..base import BaseNoisyLabelClassifier
 from ..data import TrainingData
 from ..meta import LDAMLoss, MetaModel, WNet
-from ._meta_learning import FAMILY_CONSTRAINTS, MetaLearningClassifier
+from ._meta_learning import MetaLearningClassifier
 
 __all__ = ["MetaWeightNetClassifier"]
 
@@ -129,11 +128,7 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
     """
 
     _parameter_constraints: dict = {
-        **BaseNoisyLabelClassifier._parameter_constraints,
-        "gradient": FAMILY_CONSTRAINTS["gradient"],
-        "meta_lr": FAMILY_CONSTRAINTS["meta_lr"],
-        "meta_batch_size": FAMILY_CONSTRAINTS["meta_batch_size"],
-        "n_warmup_epochs": FAMILY_CONSTRAINTS["n_warmup_epochs"],
+        **MetaLearningClassifier._parameter_constraints,
         "loss": [StrOptions({"cross_entropy", "ldam"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }

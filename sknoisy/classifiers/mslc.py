@@ -8,10 +8,9 @@ from typing import Any
 
 from sklearn.utils._param_validation import StrOptions
 
-from ..base import BaseNoisyLabelClassifier
 from ..data import TrainingData
 from ..meta import MetaModel, SoftLabelCorrector
-from ._meta_learning import FAMILY_CONSTRAINTS, MetaLearningClassifier
+from ._meta_learning import MetaLearningClassifier
 
 __all__ = ["MSLCClassifier"]
 
@@ -128,11 +127,7 @@ class MSLCClassifier(MetaLearningClassifier):
     """
 
     _parameter_constraints: dict = {
-        **BaseNoisyLabelClassifier._parameter_constraints,
-        "gradient": FAMILY_CONSTRAINTS["gradient"],
-        "meta_lr": FAMILY_CONSTRAINTS["meta_lr"],
-        "meta_batch_size": FAMILY_CONSTRAINTS["meta_batch_size"],
-        "n_warmup_epochs": FAMILY_CONSTRAINTS["n_warmup_epochs"],
+        **MetaLearningClassifier._parameter_constraints,
         "targets": [StrOptions({"soft", "hard"})],
     }
 

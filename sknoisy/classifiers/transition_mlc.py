@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
-from ..base import BaseNoisyLabelClassifier
+from sklearn.utils._param_validation import Interval
+
 from ..data import TrainingData
 from ..meta import MetaModel, TransitionCorrector
-from ._meta_learning import FAMILY_CONSTRAINTS, MetaLearningClassifier
+from ._meta_learning import MetaLearningClassifier
 
 __all__ = ["TransitionMLCClassifier"]
 
@@ -21,10 +23,15 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     :class:`~sknoisy.MLCClassifier`.
 
     Trusted rows are passed as ``clean_mask``. Without them the meta set are the rows of small
-    loss, chosen anew after each epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`).
+    loss, chosen anew after each epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`); they keep
+    their labels in training, too.
 
     Parameters
     ----------
+    trusted_weight : float, default=8.0
+        Weight of a row of ``clean_mask`` in the training loss, against 1 of the others. It stands
+        for the mixing of the released label corrector, which takes a seventh of each batch from
+        2 % of trusted rows.
     gradient : {"forward", "reverse", "famus"} or callable, default="forward"
         Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
         :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
@@ -122,16 +129,16 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     """
 
     _parameter_constraints: dict = {
-        **BaseNoisyLabelClassifier._parameter_constraints,
-        "gradient": FAMILY_CONSTRAINTS["gradient"],
-        "meta_lr": FAMILY_CONSTRAINTS["meta_lr"],
-        "meta_batch_size": FAMILY_CONSTRAINTS["meta_batch_size"],
-        "n_warmup_epochs": FAMILY_CONSTRAINTS["n_warmup_epochs"],
+        **MetaLearningClassifier._parameter_constraints,
+        "trusted_weight": [Interval(Real, 0, None, closed="neither")],
     }
+
+    _trusts_meta_rows = True
 
     def __init__(
         self,
         *,
+        trusted_weight: float = 8.0,
         gradient: Any = "forward",
         meta_lr: str | float = "auto",
         meta_batch_size: int = 100,
@@ -167,6 +174,7 @@ class TransitionMLCClassifier(MetaLearningClassifier):
             verbose=verbose,
             random_state=random_state,
         )
+        self.trusted_weight = trusted_weight
         self.gradient = gradient
         self.meta_lr = meta_lr
         self.meta_batch_size = meta_batch_size
