@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from meta_problems import make_problem, meta_gradient, meta_step
@@ -130,10 +131,8 @@ def test_a_copy_goes_on_as_the_original_does_and_apart_from_it(copy_of):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"n_active": -1}, "n_active must be 0 or more, got -1"),
         ({"n_sampled": "all"}, "n_sampled must be 'auto' or an int >= 0, got 'all'"),
         ({"n_sampled": -2}, "n_sampled .* got -2"),
-        ({"n_always_on": -1}, "n_always_on must be 0 or more, got -1"),
         ({"reg_weight": -0.1}, "reg_weight must be 0 or more, got -0.1"),
         ({"match_weight": -0.1}, "match_weight must be 0 or more, got -0.1"),
         ({"sampler_lr": -0.1}, "sampler_lr must be 0 or more, got -0.1"),
@@ -149,3 +148,11 @@ def test_more_active_layers_than_there_are():
     meta_step(LayerSampledGradient(n_active=6), make_problem("MLP"))
     with pytest.raises(ValueError, match=r"n_active=7 .* 4 have a gate .* 6 in all"):
         meta_step(LayerSampledGradient(n_active=7), make_problem("MLP"))
+
+
+@pytest.mark.parametrize("name", ["n_active", "n_always_on", "n_sampled"])
+def test_counts_are_integers_of_any_kind(name):
+    assert getattr(LayerSampledGradient(**{name: np.int64(3)}), name) == 3
+    for bad in (-1, 2.0, True):
+        with pytest.raises(ValueError, match=rf"{name} must be .*an int >= 0, got {bad}"):
+            LayerSampledGradient(**{name: bad})

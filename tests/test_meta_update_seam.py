@@ -195,5 +195,5 @@ def test_rows_of_the_meta_set_count_as_trusted_where_asked_for():
 
 
 def test_a_stock_net_cannot_tell_the_rows_of_the_meta_set():
-    with pytest.raises(TypeError, match="attribute `rows`.*trust_meta_rows=False"):
+    with pytest.raises(TypeError, match=r"attribute `rows`.*trust_meta_rows=False"):
         fit_stock_net(update(trust_meta_rows=True))

@@ -5,6 +5,7 @@ Notation of :mod:`sknoisy.meta.gradients`; a layer is a parameter tensor, in mod
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -159,13 +160,16 @@ class LayerSampledGradient:
         temperature: float = 1.0,
         share_forward: bool = True,
     ):
-        if n_sampled != "auto" and not (isinstance(n_sampled, int) and n_sampled >= 0):
+        if not (n_sampled == "auto" or _is_count(n_sampled)):
             raise ValueError(f"n_sampled must be 'auto' or an int >= 0, got {n_sampled!r}.")
+        for name, value in (("n_active", n_active), ("n_always_on", n_always_on)):
+            if not _is_count(value):
+                raise ValueError(f"{name} must be an int >= 0, got {value!r}.")
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature!r}.")
-        self.n_active = _not_negative("n_active", n_active)
+        self.n_active = n_active
         self.n_sampled = n_sampled
-        self.n_always_on = _not_negative("n_always_on", n_always_on)
+        self.n_always_on = n_always_on
         self.reg_weight = _not_negative("reg_weight", reg_weight)
         self.match_weight = _not_negative("match_weight", match_weight)
         self.sampler_lr = _not_negative("sampler_lr", sampler_lr)
@@ -317,6 +321,10 @@ class LayerSampledGradient:
 def _pool(slope: Tensor) -> Tensor:
     """Mean over all axes but the first; tensors of one axis as they are."""
     return slope.flatten(1).mean(dim=1) if slope.ndim > 1 else slope.reshape(-1)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
 
 
 def _not_negative(name: str, value: Any) -> Any:
