@@ -260,7 +260,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self._states = self._member_states()
         proba = self._proba(data.rows)
         rows = torch.arange(len(data))
-        clean_proba = proba[rows, data.targets.cpu()]
+        clean_proba = proba[rows, data.given.cpu()]
         if data.trusted is not None:
             clean_proba[data.trusted.cpu()] = 1.0
         self.clean_proba_ = clean_proba.numpy()

@@ -89,7 +89,7 @@ class MLCClassifier(MetaLearningClassifier):
         Probability that the given label is right: the model's probability of it, 1 for trusted
         rows.
     sample_weight_ : ndarray of shape (n_samples,)
-        What the corrector leaves of the given label. Absent if
+        What the corrector leaves of the given label; 1 for rows of the meta set. Absent if
         training ended in the warm-up.
     purified_labels_ : ndarray of shape (n_samples,)
         Most probable class of each row's soft label.

@@ -49,7 +49,7 @@ class TrainingData(Dataset):
     rows : Rows
         The input.
     targets : Tensor of shape (n,)
-        Encoded given labels, int64, on the device.
+        Encoded labels to learn, int64, on the device.
     sample_weight : Tensor of shape (n,) or None
         Non-negative, of mean 1.
     trusted : Tensor of shape (n,) or None
@@ -58,6 +58,8 @@ class TrainingData(Dataset):
         ``augment(X, generator)`` on whole batches of X on the device.
     generator : torch.Generator or None
         Source of the augmentation's draws, on the device.
+    given : Tensor of shape (n,) or None
+        Encoded given labels where the targets are others; None: the targets are the given ones.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class TrainingData(Dataset):
         trusted: Tensor | None = None,
         augment: Augmentation | None = None,
         generator: torch.Generator | None = None,
+        given: Tensor | None = None,
     ):
         self.rows, self.targets = rows, targets
+        self.given = targets if given is None else given
         self.sample_weight, self.trusted = sample_weight, trusted
         self.augment, self.generator = augment, generator
 
