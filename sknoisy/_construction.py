@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import multiprocessing
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,11 +37,15 @@ _OPTIMIZERS = {
 }
 
 
+# Torch's random state and its forward mode belong to the process: fits in threads take turns.
+_ONE_FIT = threading.RLock()
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's global generators at ``seed`` inside, as they were before outside."""
+    """Torch's global generators at ``seed`` inside, as they were before outside; one at a time."""
     devices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with _ONE_FIT, torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
@@ -45,10 +44,6 @@ from .net import DeviceNet
 from .networks import MLPSettings, WithFeatures, mlp_settings
 
 __all__ = ["BaseNoisyLabelClassifier"]
-
-
-# Torch's random state and its forward mode belong to the process: fits in threads take turns.
-_ONE_FIT = threading.RLock()
 
 
 class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
@@ -171,7 +166,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         data = self._training_data(X, encoded, weights, trusted, device, seed)
         self._check_method(data, trusted)
-        with _ONE_FIT, seeded(seed, device):
+        with seeded(seed, device):
             self._fit_networks(data, rng)
             self._after_fit(data)
         return self
