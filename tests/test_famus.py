@@ -81,7 +81,7 @@ def test_trusted_rows_judge_both():
 
 
 def test_both_networks_and_weighting_networks_speak():
-    clf = famus(max_epochs=5, meta_lr=0.1).fit(X, Y, clean_mask=TRUSTED)
+    clf = famus(max_epochs=5, meta_lr=0.01).fit(X, Y, clean_mask=TRUSTED)
     rows = clf._rows(X)
     logits = [
         torch.cat(list(clf._outputs(net.module_, net.module_.state_dict(), rows)))

@@ -240,9 +240,24 @@ def test_a_batch_without_the_users_weight_has_none():
 def test_wnet_believes_trusted_rows():
     trusted = torch.arange(9) < 3
     model, outputs = wnet(), batch(trusted=torch.arange(9) < 3)
-    v = torch.where(trusted, 1.0, model.weigh(cross_entropies(outputs)))
-    assert_close(model.sample_weight(outputs), v)
+    v = model.weigh(cross_entropies(outputs))
+    assert_close(model.sample_weight(outputs), torch.where(trusted, 1.0, v))
+    v = torch.where(trusted, v.max(), v)
     assert_close(model(outputs), v / v.sum())
+
+
+def test_the_scale_of_the_weights_does_not_move_trusted_rows():
+    """Else the meta objective would pay for making all other weights small."""
+    model, outputs = wnet(), batch(trusted=torch.arange(9) < 3)
+    before = model(outputs)
+    with torch.no_grad():
+        model.output.weight.zero_()  # equal weights, whatever the loss
+        guidance = []
+        for bias in (-3.0, 0.0, 3.0):
+            model.output.bias.fill_(bias)
+            guidance.append(model(outputs))
+    for weights in guidance:
+        assert_close(weights, torch.full_like(before, 1 / 9))
 
 
 # VRI

@@ -64,10 +64,15 @@ class WNet(MetaModel):
         return self.output(hidden).sigmoid()[:, 0]
 
     def forward(self, batch: BatchOutputs) -> Tensor:
-        """Normalised weights of the rows of a batch, times the user's sample weights."""
+        """Normalised weights of the rows of a batch, times the user's sample weights.
+
+        A trusted row weighs as much as the row that is believed most.
+        """
         weights = self.weigh(self.loss(batch.logits, batch.targets))
         if batch.trusted is not None:
-            weights = torch.where(batch.trusted, 1.0, weights)
+            # A fixed weight would be the meta model's to outbid: pushing all other rows down fits
+            # the trusted ones, which also judge.
+            weights = torch.where(batch.trusted, weights.amax(), weights)
         exponent = self.exponent
         if exponent is not None:
             exponent = exponent.to(weights).expand(batch.logits.shape[1])
