@@ -116,6 +116,10 @@ def test_rates_and_decay_by_default():
     assert rates == {m: 10.0 if m == "TransitionMLC" else 1e-3 for m in rates}
     decays = {m: fit(m).net_.optimizer_.param_groups[0]["weight_decay"] for m in FAMILY}
     assert decays == {m: 5e-3 if m == "L2R" else 5e-4 for m in FAMILY}
+    images = np.random.default_rng(0).normal(size=(40, 8, 8, 1))
+    of_images = small("L2R", max_epochs=1, n_warmup_epochs=0, module_params={"depth": "small"})
+    of_images.fit(images, Y[:40], clean_mask=np.ones(40, bool))
+    assert of_images.net_.optimizer_.param_groups[0]["weight_decay"] == 5e-4
 
 
 @pytest.mark.parametrize("method", ["MW-Net", "FaMUS"])
