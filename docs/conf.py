@@ -58,12 +58,12 @@ html_theme_options = {
 }
 
 
-def _skip_routing_methods(app, what, name, obj, skip, options):
-    """Leave out what scikit-learn adds to every estimator for metadata routing."""
-    routing = re.fullmatch(r"set_\w+_request|get_metadata_routing", name)
-    return True if routing else None
+def _skip_inherited_methods(app, what, name, obj, skip, options):
+    """Leave out what scikit-learn adds to every estimator, and documents itself."""
+    inherited = re.fullmatch(r"set_\w+_request|set_output|get_metadata_routing", name)
+    return True if inherited else None
 
 
 def setup(app):
     """Connect the hook above."""
-    app.connect("autodoc-skip-member", _skip_routing_methods)
+    app.connect("autodoc-skip-member", _skip_inherited_methods)

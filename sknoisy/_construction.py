@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from skorch.callbacks import LRScheduler
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -25,6 +27,7 @@ __all__ = [
     "check_logits",
     "optimizer_class",
     "optimizer_settings",
+    "random_state_of",
     "resolve_device",
     "seeded",
     "warn_of_a_shared_gpu",
@@ -48,6 +51,11 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with _ONE_FIT, torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+def random_state_of(random_state: Any) -> np.random.RandomState:
+    """None is fresh entropy, not numpy's global generator, which a fit would move."""
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from ._construction import (
     check_logits,
     optimizer_class,
     optimizer_settings,
+    random_state_of,
     resolve_device,
     seeded,
     warn_of_a_shared_gpu,
@@ -159,7 +159,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         trusted = check_clean_mask(clean_mask, encoded, classes)
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
-        rng = _random_state(self.random_state)
+        rng = random_state_of(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         self._forget()
@@ -373,11 +373,6 @@ class BaseNoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _random_state(random_state) -> np.random.RandomState:
-    """None is fresh entropy, not numpy's global generator, which a fit would move."""
-    return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
 def _finite(output: Tensor, first_row: int) -> Tensor:

@@ -79,6 +79,12 @@ class DeviceNet(NeuralNet):
         """Drop what only training needs."""
         self._shared_logits = self._finite_state = None
 
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "module_" in vars(self):  # of one object, skorch would map only this name to the CPU
+            state["module"] = type(self.module_)
+        return state
+
     def get_dataset(self, X, y=None):
         """Training data come as they are."""
         if not isinstance(X, TrainingData):

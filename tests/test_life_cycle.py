@@ -133,6 +133,7 @@ def test_pickle_of_a_gpu_is_read_on_a_cpu(quick, blobs, monkeypatch):
         *scheduler.optimizer.param_groups[0]["params"],
     ]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert net.module is type(net.module_)  # an instance would stay on the GPU
     assert scheduler.optimizer is net.optimizer_
 
 

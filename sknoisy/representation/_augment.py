@@ -1,0 +1,59 @@
+"""From ``augment`` of SimCLR and MoCo to a function of rows and generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ..data import Augmentation, InputScaling, Rows, resolve_augmentation
+from ._views import ImageViews
+from .scarf import FeatureCorruption
+
+__all__ = ["NAMES", "check_augment", "resolve_augment"]
+
+_FOR_IMAGES = {
+    "flip+crop+color": {"flip": True, "color": True},
+    "crop+color": {"flip": False, "color": True},
+    "flip+crop": {"flip": True, "color": False},
+    "crop": {"flip": False, "color": False},
+}
+NAMES = {"auto", "corruption", *_FOR_IMAGES}
+
+# Both views are corrupted here, where SCARF corrupts 60 % of one.
+_RATE = 0.3
+
+
+def check_augment(augment: Any, X) -> None:
+    """Refuse an augmentation that is made for other rows.
+
+    Raises
+    ------
+    ValueError
+        If one for images is to be applied to a table, or one for tables to images.
+    """
+    is_image = X.ndim == 4
+    if augment in _FOR_IMAGES and not is_image:
+        raise ValueError(
+            f"augment={augment!r} is made for images, but X is a table of shape {X.shape}. Pass "
+            '"auto" or "corruption", or images of shape (n, H, W, C).'
+        )
+    if augment == "corruption" and is_image:
+        raise ValueError(
+            f"augment='corruption' is made for tables, but X holds images of shape {X.shape}. "
+            f'Pass "auto" or one of {list(_FOR_IMAGES)}.'
+        )
+
+
+def resolve_augment(
+    augment: str | Callable[..., Tensor] | None, rows: Rows, scaling: InputScaling
+) -> Augmentation | None:
+    """The augmentation of both views; "auto" is SimCLR's for images and corruption for tables."""
+    if augment == "auto":
+        augment = "corruption" if scaling.channel_axis_ is None else "flip+crop+color"
+    if augment == "corruption":
+        return FeatureCorruption(rows, _RATE)
+    if isinstance(augment, str):
+        return ImageViews(scaling, **_FOR_IMAGES[augment])
+    return resolve_augmentation(augment)

@@ -1,0 +1,305 @@
+"""The life cycle of the self-supervised transformers: validate, seed, train, drop, transform."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+
+from .._construction import (
+    build_scheduler,
+    optimizer_class,
+    optimizer_settings,
+    random_state_of,
+    resolve_device,
+    seeded,
+    warn_of_a_shared_gpu,
+)
+from .._validation import check_X
+from ..callbacks import EpochProgress
+from ..callbacks._evaluation import rows_per_pass
+from ..data import Augmentation, InputScaling, Rows, TrainingData, fits_in_memory, make_rows
+from ..exceptions import InterruptedFitWarning
+from ._checkpoint import TrainingCheckpoint, check_path, describe_run
+from ._encoder import Projected, build_encoder
+from ._net import Criterion, RepresentationNet
+from ._views import TwoViews
+
+__all__ = ["BaseRepresentation"]
+
+
+class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Base of the self-supervised transformers; a method adds its views, module and loss.
+
+    The parameters are described in :class:`~sknoisy.representation.SimCLR`.
+    """
+
+    _parameter_constraints: dict = {
+        "encoder": [None, callable, nn.Module],
+        "encoder_params": [dict, None],
+        "projection_dim": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "optimizer": [StrOptions({"sgd", "adam", "adamw"}), callable],
+        "optimizer_params": [dict, None],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions({"cosine", "constant"}), callable],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "standardize": [StrOptions({"auto"}), "boolean"],
+        "device": [str, torch.device],
+        "checkpoint": [str, os.PathLike, None],
+        "callbacks": [list, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+    # A method's loss of what its module returns for the two views of a batch, at a temperature.
+    _loss: Callable[[Tensor, float], Tensor]
+    _weight_decay = 0.0
+
+    def __init__(
+        self,
+        *,
+        encoder: type[nn.Module] | Callable[..., nn.Module] | nn.Module | None = None,
+        encoder_params: dict[str, Any] | None = None,
+        projection_dim: int = 128,
+        temperature: float = 0.5,
+        optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        lr_schedule: str | Callable[..., Any] = "cosine",
+        max_epochs: int = 100,
+        batch_size: int = 128,
+        standardize: str | bool = "auto",
+        device: str | torch.device = "auto",
+        checkpoint: str | os.PathLike | None = None,
+        callbacks: list | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ):
+        self.encoder = encoder
+        self.encoder_params = encoder_params
+        self.projection_dim = projection_dim
+        self.temperature = temperature
+        self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.standardize = standardize
+        self.device = device
+        self.checkpoint = checkpoint
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # --- the seam ---------------------------------------------------------------------------
+
+    def _check_method(self, X) -> None:
+        """Refuse rows that the method cannot use, before any work."""
+
+    def _views(self, rows: Rows) -> tuple[Augmentation | None, Augmentation | None]:
+        """The augmentations that make the two views of a row."""
+        raise NotImplementedError
+
+    def _module(self, network: Projected, n_rows: int) -> nn.Module:
+        """What is trained: it takes both views of n rows, (2n, ...)."""
+        return network
+
+    # --- fit --------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train the encoder.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            At least two rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
+            CSR and CSC matrices. Images where the method takes them.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+
+        Raises
+        ------
+        ValueError
+            On input that cannot be used, and on a ``checkpoint`` of another run.
+        NonFiniteLossError
+            If the training loss becomes NaN or infinite.
+        """
+        X = check_X(self, X, reset=True)
+        if X.shape[0] < 2:
+            raise ValueError(
+                f"{type(self).__name__} learns by comparing rows, but X has 1 sample: pass at "
+                "least 2 rows."
+            )
+        self._check_method(X)
+        device = resolve_device(self.device)
+        warn_of_a_shared_gpu(device)
+        seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
+        last_callbacks = self._last_callbacks(X, device, seed)
+
+        self._forget()
+        data = self._training_data(X, device, seed)
+        with seeded(seed, device):
+            network = self._build_network(data)
+            net = self._build_net(network, data, last_callbacks, seed)
+            net.fit(data)
+        self._finish(net, network)
+        return self
+
+    def _last_callbacks(self, X, device: torch.device, seed: int) -> list[Callback]:
+        """Checkpoint and progress bar: the bar asks how far the checkpoint has come."""
+        callbacks: list[Callback] = []
+        if self.checkpoint is not None:
+            path = check_path(self.checkpoint)
+            callbacks.append(TrainingCheckpoint(path, describe_run(self, X, device, seed)))
+        if self.verbose:
+            callbacks.append(_Progress(type(self).__name__))
+        return callbacks
+
+    def _forget(self) -> None:
+        """Drop what an earlier fit learned: should this one fail, there is nothing to use."""
+        of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
+        learned = [name for name in vars(self) if name.endswith("_") and name not in of_X]
+        for name in [*learned, "_n_features_out"]:
+            self.__dict__.pop(name, None)
+
+    def _training_data(self, X, device: torch.device, seed: int) -> TrainingData:
+        by_default = X.ndim == 4 or self.encoder is None
+        standardize = by_default if self.standardize == "auto" else bool(self.standardize)
+        self._scaling = InputScaling(standardize).fit(X)
+        rows = make_rows(X, self._scaling, device, in_memory=fits_in_memory(X, device))
+        return TrainingData(
+            rows,
+            torch.zeros(len(rows), dtype=torch.int64, device=device),  # there are no labels
+            augment=TwoViews(*self._views(rows)),
+            generator=torch.Generator(device).manual_seed(seed),
+        )
+
+    def _build_network(self, data: TrainingData) -> Projected:
+        example = data.take(torch.arange(2, device=data.device))[0]
+        encoder, n_features = build_encoder(self.encoder, self.encoder_params, example)
+        return Projected(encoder, n_features, self.projection_dim)
+
+    def _build_net(
+        self, network: Projected, data: TrainingData, last_callbacks: list[Callback], seed: int
+    ) -> RepresentationNet:
+        defaults = optimizer_settings(self.optimizer, self._weight_decay)
+        params: dict[str, Any] = {**defaults, **(self.optimizer_params or {})}
+        return RepresentationNet(
+            self._module(network, len(data)),
+            Criterion(self._loss, self.temperature),
+            optimizer=optimizer_class(self.optimizer),
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            device=str(data.device),
+            callbacks=[
+                *build_scheduler(self.lr_schedule, self.lr, self.max_epochs),
+                *(self.callbacks or []),
+                *last_callbacks,
+            ],
+            order=torch.Generator().manual_seed(seed + 1),  # another stream than the views'
+            verbose=0,
+            **{f"optimizer__{name}": value for name, value in params.items()},
+        )
+
+    def _finish(self, net: RepresentationNet, network: Projected) -> None:
+        """Keep the encoder, drop the head that it was trained under."""
+        net.keep(network.encoder.eval())
+        self.net_, self.history_ = net, net.history
+        self.n_iter_ = sum("train_loss" in epoch for epoch in net.history)
+        self._n_features_out = network.n_features
+        if net.interrupted_:
+            warnings.warn(
+                f"fit was interrupted after {self.n_iter_} of {self.max_epochs} epochs; the "
+                "transformer is fitted with what was learned so far.",
+                InterruptedFitWarning,
+                stacklevel=4,
+            )
+
+    # --- transform --------------------------------------------------------------------------
+
+    @property
+    def encoder_(self) -> nn.Module:
+        """The trained encoder, a module in eval mode that takes scaled rows."""
+        return self.net_.module_
+
+    def transform(self, X) -> np.ndarray:
+        """Features of rows.
+
+        Parameters
+        ----------
+        X : array-like of the kind that was fitted
+            Rows.
+
+        Returns
+        -------
+        features : ndarray of float32 of shape (n_samples, d)
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If X is not of the kind that was fitted, or so extreme that the network gives NaN.
+        """
+        check_is_fitted(self)
+        X = check_X(self, X, reset=False)
+        self._scaling.check_unit(X)
+        rows = make_rows(X, self._scaling, torch.device(self.net_.device), in_memory=False)
+        return torch.cat([*self._features(rows)]).numpy()
+
+    @torch.no_grad()
+    def _features(self, rows: Rows) -> Iterator[Tensor]:
+        """Features of one block of rows after another, on the CPU."""
+        index = torch.arange(len(rows), device=self.net_.device)
+        for block in index.split(rows_per_pass(self.net_)):
+            features = self.encoder_(rows.take(block)).float().cpu()
+            bad = (~features.isfinite().all(dim=1)).nonzero()
+            if len(bad):
+                raise ValueError(
+                    f"The features of row {int(block[0] + bad[0])} of X are not finite: its "
+                    "values are too large for float32, or too far from those of fit."
+                )
+            yield features
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_n_features_out")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+class _Progress(EpochProgress):
+    """A bar that begins where the training does."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        super().on_train_begin(net, X, y, **kwargs)
+        self._bar.n = self._bar.initial = len(net.history)
+        self._bar.refresh()

@@ -1,0 +1,216 @@
+"""The state of training on the disk, from which a broken run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+
+from ..data import TrainingData
+
+__all__ = ["TrainingCheckpoint", "check_path", "describe_run"]
+
+_HASH_ROWS = 4096  # rows read at a time
+_NOT_COMPARED = {"callbacks", "checkpoint", "device", "random_state", "verbose"}
+
+
+def check_path(checkpoint: str | os.PathLike) -> Path:
+    """The path of a file that can be written.
+
+    Raises
+    ------
+    ValueError
+        If it has no folder, or is one.
+    """
+    path = Path(checkpoint)
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"checkpoint={str(path)!r} cannot be written: there is no folder "
+            f"{str(path.parent)!r}. Make it first."
+        )
+    if path.is_dir():
+        raise ValueError(f"checkpoint={str(path)!r} is a folder; pass the path of a file in it.")
+    return path
+
+
+class TrainingCheckpoint(Callback):
+    """Write the state of training after each epoch; begin with the one that was written last.
+
+    It stands behind all callbacks that change the state. The file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    run : dict of str
+        What :func:`describe_run` says of the run.
+
+    Raises
+    ------
+    ValueError
+        If there is a file that is no checkpoint, or that of another run.
+    """
+
+    def __init__(self, path: Path, run: dict[str, str]):
+        self.path, self.run = path, run
+        self._state = self._read()
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Go on from the state that was read."""
+        state, self._state = self._state, None
+        if state is not None:
+            _restore(net, X, state)
+
+    def on_epoch_end(self, net, dataset_train=None, **kwargs):
+        """Write the state."""
+        self._write(net, dataset_train, len(net.history) >= net.max_epochs)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Note that no epochs are to follow, if a callback has stopped the training early."""
+        if net.stopped_early():
+            self._write(net, X, True)
+
+    def _write(self, net, data: TrainingData, finished: bool) -> None:
+        unfinished = self.path.with_name(self.path.name + ".part")
+        with open(unfinished, "wb") as file:
+            torch.save({"run": self.run, "finished": finished, **_state(net, data)}, file)
+            file.flush()
+            os.fsync(file.fileno())  # else a new name may outlive a power cut without its content
+        os.replace(unfinished, self.path)
+
+    def _read(self) -> dict[str, Any] | None:
+        if not self.path.exists():
+            return None
+        name = f"checkpoint={str(self.path)!r}"
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            written: dict[str, str] = state["run"]
+        except Exception as error:  # torch and pickle raise a dozen kinds
+            raise ValueError(
+                f"{name} is not a checkpoint of a training: {error!r:.200}. Pass another path, or "
+                "delete the file."
+            ) from error
+        keys = [key for key in {**written, **self.run} if written.get(key) != self.run.get(key)]
+        if keys:
+            raise ValueError(
+                f"{name} was written by another run: "
+                + ", ".join(f"{k}={written.get(k)}, now {self.run.get(k)}" for k in keys)
+                + ". Fit with the same parameters and data, pass another path, or delete the file."
+            )
+        return state
+
+
+def _state(net, data: TrainingData) -> dict[str, Any]:
+    """All that the next epoch depends on."""
+    assert data.generator is not None
+    scheduler, cuda = _scheduler(net), data.device.type == "cuda"
+    return {
+        "history": json.dumps(list(net.history), default=float),
+        "module": net.module_.state_dict(),
+        "optimizer": net.optimizer_.state_dict(),
+        "scheduler": None if scheduler is None else scheduler.state_dict(),
+        "order": net.order.get_state(),
+        "augmentation": data.generator.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(data.device) if cuda else None,
+    }
+
+
+def _restore(net, data: TrainingData, state: dict[str, Any]) -> None:
+    """The reverse of :func:`_state`."""
+    assert data.generator is not None
+    net.history.extend(json.loads(state["history"]))
+    net.module_.load_state_dict(state["module"])
+    net.optimizer_.load_state_dict(state["optimizer"])
+    if state["scheduler"] is not None:
+        _scheduler(net).load_state_dict(state["scheduler"])
+    net.order.set_state(state["order"])
+    data.generator.set_state(state["augmentation"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], data.device)
+    net.epochs_left = 0 if state["finished"] else net.max_epochs - len(net.history)
+
+
+def _scheduler(net) -> Any:
+    """That of ``lr_schedule``, if it has one."""
+    callback = dict(net.callbacks_).get("lr_schedule")
+    return None if callback is None else callback.lr_scheduler_
+
+
+def describe_run(estimator, X, device: torch.device, seed: int) -> dict[str, str]:
+    """What must be the same for a run to go on: parameters, kind of device, and data.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its parameters, but for those that do not act on the numbers. ``callbacks`` are passed
+        over, too.
+    X : ndarray or CSR matrix
+        Training rows.
+    device : torch.device
+    seed : int
+        Compared, unless ``random_state`` is None: a run of None goes on with its own seed.
+
+    Returns
+    -------
+    run : dict of str
+    """
+    params = estimator.get_params(deep=False).items()
+    return {
+        "method": type(estimator).__name__,
+        **{name: _describe(value) for name, value in params if name not in _NOT_COMPARED},
+        "seed": "None" if estimator.random_state is None else str(seed),
+        "device": device.type,
+        "data": _digest_rows(X),
+    }
+
+
+def _describe(value: Any) -> str:
+    """A text that is the same in every process, unlike an address."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__} {_digest(str(value), *value.state_dict().values())}"
+    if isinstance(value, (Tensor, np.ndarray)):
+        return _digest(value)
+    if isinstance(value, dict):
+        return str({key: _describe(value[key]) for key in sorted(value, key=str)})
+    if isinstance(value, (list, tuple)):
+        return str([_describe(entry) for entry in value])
+    if isinstance(value, partial):
+        return f"partial of {_describe([value.func, value.args, value.keywords])}"
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if type(value).__repr__ is object.__repr__:
+        return f"{_describe(type(value))} of {_describe(vars(value))}"
+    return repr(value)
+
+
+def _digest_rows(X) -> str:
+    if scipy.sparse.issparse(X):
+        return _digest(str(X.shape), X.data, X.indices, X.indptr)
+    blocks = (X[start : start + _HASH_ROWS] for start in range(0, len(X), _HASH_ROWS))
+    return _digest(str(X.shape), *blocks)
+
+
+def _digest(*parts: Any) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        if isinstance(part, Tensor):
+            part = part.detach().cpu().flatten().view(torch.uint8).numpy()
+        if isinstance(part, np.ndarray):
+            digest.update(str(part.dtype).encode())
+            digest.update(np.ascontiguousarray(part).data)
+        else:
+            digest.update(str(part).encode())
+    return digest.hexdigest()

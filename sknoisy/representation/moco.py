@@ -1,0 +1,269 @@
+"""MoCo: agreement of two views of a row against a queue of earlier rows."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..data import Augmentation, Rows
+from ._augment import NAMES, check_augment, resolve_augment
+from ._base import BaseRepresentation
+from ._encoder import Projected
+
+__all__ = ["MoCo", "MomentumContrast", "queue_info_nce"]
+
+
+class MomentumContrast(nn.Module):
+    """Queries from one network, keys from its moving average, and a queue of earlier keys.
+
+    Parameters
+    ----------
+    network : Projected
+        The query network.
+    projection_dim : int
+        Columns of its output.
+    queue_size : int
+        Keys in the queue. It starts with random directions.
+    momentum : float
+        Share that the key network keeps of itself in each step.
+    """
+
+    queue: Tensor
+
+    def __init__(self, network: nn.Module, projection_dim: int, queue_size: int, momentum: float):
+        super().__init__()
+        self.momentum = momentum
+        self.query = network
+        self.key = copy.deepcopy(network).requires_grad_(False)
+        self.register_buffer("queue", F.normalize(torch.randn(queue_size, projection_dim), dim=1))
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Similarities of n queries to their own keys, then to those of the queue.
+
+        Parameters
+        ----------
+        views : Tensor of shape (2n, ...)
+            n first views, of which the queries are made, and n second ones for the keys.
+
+        Returns
+        -------
+        similarity : Tensor of shape (n, 1 + queue_size)
+            Cosines. In training the key network has followed before, and the queue does so after.
+        """
+        first, second = views.chunk(2)
+        queries = F.normalize(self.query(first), dim=1)
+        with torch.no_grad():
+            if self.training:
+                self._follow()
+            keys = F.normalize(self.key(second), dim=1)
+        own = (queries * keys).sum(dim=1, keepdim=True)
+        similarity = torch.cat([own, queries @ self.queue.T], dim=1)
+        if self.training:  # the newest keys stand first
+            self.queue = torch.cat([keys, self.queue])[: len(self.queue)]
+        return similarity
+
+    def _follow(self) -> None:
+        """MoCo, eq. (2)."""
+        for key, query in zip(self.key.parameters(), self.query.parameters(), strict=True):
+            key.mul_(self.momentum).add_(query, alpha=1 - self.momentum)
+
+
+def queue_info_nce(similarity: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of n queries that look for their own key.
+
+    Parameters
+    ----------
+    similarity : Tensor of shape (n, 1 + queue_size)
+        Cosines, the own key's first.
+    temperature : float
+        Divides the similarities.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        Mean over the queries; log(1 + queue_size) if all keys are equally similar.
+    """
+    own = torch.zeros(len(similarity), dtype=torch.int64, device=similarity.device)
+    return F.cross_entropy(similarity / temperature, own)  # MoCo, eq. (1)
+
+
+class MoCo(BaseRepresentation):
+    """Self-supervised features by MoCo, of images and of tables.
+
+    As in :class:`SimCLR`, a view of a row is to be told by another view of the same row, but from
+    those in a queue of earlier batches, not from the rest of its own: batches may be small. What
+    stands in the queue comes from a second network, the moving average of the first, so that it
+    does not age too fast.
+
+    Parameters
+    ----------
+    queue_size : int, default=4096
+        Earlier rows to be told from, at most the number of training rows.
+    momentum : float, default=0.99
+        Share that the averaged network keeps of itself in each step. The paper's 0.999 needs tens
+        of thousands of steps.
+    temperature : float, default=0.2
+        Divides the similarities in the loss; the lower, the more the nearest rows count.
+    augment : str, None or callable, default="auto"
+        How a view is made of a row.
+
+        - "flip+crop+color", "crop+color", "flip+crop", "crop", for images: "crop" cuts out a
+          rectangle of a fifth of the area or more and enlarges it, "flip" mirrors half of the
+          images, "color" changes brightness and contrast and, of three channels, hue and
+          saturation.
+        - "corruption", for tables: 30 % of the entries of each row are replaced by values of the
+          same columns in other rows.
+        - "auto": "flip+crop+color" for images, "corruption" for tables.
+        - a callable: ``augment(rows, generator)``, on whole batches as the network sees them.
+        - None: the views differ by the network's own draws alone, its dropout.
+    encoder : None, nn.Module class, factory or instance, default=None
+        The network; it returns features (n, d). None: an MLP of four layers of 256 units for
+        tables, the small :class:`~sknoisy.networks.PreActResNet` for images. Of a module with
+        timm's ``get_classifier`` the last layer is taken away. An instance is deep-copied.
+    encoder_params : dict or None, default=None
+        Arguments of the class or factory, or of the default network. ``n_features`` and
+        ``in_channels`` are filled in where the signature names them.
+    projection_dim : int, default=128
+        Columns of the projection head's output, which the loss compares.
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adam"
+        Optimiser; "sgd" has momentum 0.9.
+    optimizer_params : dict or None, default=None
+        Its further arguments. Unless given, ``weight_decay`` is 1e-4.
+    lr : float, default=1e-3
+        Learning rate.
+    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
+        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
+        and returns a torch scheduler.
+    max_epochs : int, default=100
+        Passes over the data.
+    batch_size : int, default=128
+        Rows per batch.
+    standardize : "auto" or bool, default="auto"
+        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
+        images, and for tables that the default network reads.
+    device : "auto", str or torch.device, default="auto"
+        "auto": a CUDA GPU if there is one, else the CPU.
+    checkpoint : path-like or None, default=None
+        A file for the state of training, written after each epoch. Where it exists, ``fit`` goes
+        on from it: a run that broke off ends bit for bit as if it had not, and one that had ended
+        trains no more.
+    callbacks : list or None, default=None
+        Further skorch callbacks. A checkpoint does not hold their state.
+    verbose : int, default=0
+        1 shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Decides all draws; on a CPU, two fits with the same int give the same features bit for bit.
+
+    Attributes
+    ----------
+    encoder_ : nn.Module
+        The trained encoder, in eval mode; it takes scaled rows.
+    net_ : RepresentationNet
+        The skorch net that trained it; ``net_.module_`` is the encoder.
+    history_ : skorch.history.History
+        Per epoch: ``train_loss``, ``event_lr``, ``dur``.
+    n_iter_ : int
+        Epochs that were run, those before a checkpoint among them.
+    queue_size_ : int
+        Length of the queue.
+    n_features_in_ : int
+        Columns, or pixels times channels.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if X was a frame of strings.
+    image_shape_ : tuple or None
+        Shape of one image.
+
+    See Also
+    --------
+    SimCLR : Compares within the batch.
+    SCARF : Made for tables.
+
+    References
+    ----------
+    K. He, H. Fan, Y. Wu, S. Xie and R. Girshick. Momentum Contrast for Unsupervised Visual
+    Representation Learning. CVPR 2020.
+
+    X. Chen, H. Fan, R. Girshick and K. He. Improved Baselines with Momentum Contrastive Learning.
+    2020. (The projection head, the change of colours, and the temperature.)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sknoisy.representation import MoCo
+    >>> X = load_digits().images[:500, ..., None]
+    >>> moco = MoCo(augment="crop+color", max_epochs=2, random_state=0).fit(X)
+    >>> moco.transform(X).shape, moco.queue_size_
+    ((500, 64), 500)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseRepresentation._parameter_constraints,
+        "queue_size": [Interval(Integral, 1, None, closed="left")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "augment": [StrOptions(NAMES), None, callable],
+    }
+    _weight_decay = 1e-4
+    _loss = staticmethod(queue_info_nce)
+
+    def __init__(
+        self,
+        *,
+        queue_size: int = 4096,
+        momentum: float = 0.99,
+        temperature: float = 0.2,
+        augment: str | Callable[..., Tensor] | None = "auto",
+        encoder=None,
+        encoder_params: dict[str, Any] | None = None,
+        projection_dim: int = 128,
+        optimizer="adam",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        lr_schedule="cosine",
+        max_epochs: int = 100,
+        batch_size: int = 128,
+        standardize: str | bool = "auto",
+        device="auto",
+        checkpoint=None,
+        callbacks: list | None = None,
+        verbose: int = 0,
+        random_state=None,
+    ):
+        super().__init__(
+            encoder=encoder,
+            encoder_params=encoder_params,
+            projection_dim=projection_dim,
+            temperature=temperature,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            lr=lr,
+            lr_schedule=lr_schedule,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            standardize=standardize,
+            device=device,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.queue_size = queue_size
+        self.momentum = momentum
+        self.augment = augment
+
+    def _check_method(self, X) -> None:
+        check_augment(self.augment, X)
+
+    def _views(self, rows: Rows) -> tuple[Augmentation | None, Augmentation | None]:
+        augment = resolve_augment(self.augment, rows, self._scaling)
+        return augment, augment
+
+    def _module(self, network: Projected, n_rows: int) -> nn.Module:
+        self.queue_size_ = min(self.queue_size, n_rows)
+        return MomentumContrast(network, self.projection_dim, self.queue_size_, self.momentum)

@@ -1,0 +1,214 @@
+"""SCARF: contrastive learning on tables by random feature corruption."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+import torch
+from sklearn.utils._param_validation import Interval
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data import Augmentation, Rows
+from ._base import BaseRepresentation
+
+__all__ = ["SCARF", "FeatureCorruption", "info_nce"]
+
+_N_DONORS = 256  # rows from which the values of one batch are drawn
+
+
+class FeatureCorruption:
+    """Replace some entries of each row by values of the same columns in other rows.
+
+    In each row, a random subset of ``floor(rate * d)`` columns is replaced. A new value is that of
+    a random training row, drawn for each entry anew: a draw from the column's marginal
+    distribution. (Those of one batch come from 256 rows, which are drawn for the batch, so that
+    rows on a disk can serve, too.)
+
+    Parameters
+    ----------
+    rows : Rows
+        The training rows.
+    rate : float
+        Share of the columns, in [0, 1].
+    """
+
+    def __init__(self, rows: Rows, rate: float):
+        self.rows, self.rate = rows, rate
+
+    def __call__(self, X: Tensor, generator: torch.Generator) -> Tensor:
+        """Corrupted copies of rows (n, d)."""
+        draw: dict[str, Any] = {"generator": generator, "device": X.device}
+        donors = self.rows.take(torch.randint(len(self.rows), (_N_DONORS,), **draw))
+        values = donors.gather(0, torch.randint(_N_DONORS, X.shape, **draw))
+        # SCARF, Algorithm 1: I_i, a subset of q = floor(c M) of the M features
+        q = math.floor(self.rate * X.shape[1] + 1e-9)
+        corrupted = torch.rand(X.shape, **draw).argsort(dim=1) < q
+        return torch.where(corrupted, values, X)
+
+
+def info_nce(projections: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of n rows that look for their own among n corrupted copies.
+
+    Parameters
+    ----------
+    projections : Tensor of shape (2n, p)
+        n rows, then their copies in the same order.
+    temperature : float
+        Divides the cosine similarities.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        Mean over the rows; log n if copies are no more similar than the rest.
+    """
+    # SCARF, Algorithm 1: s_ij and the loss, without its constant -log n
+    rows, copies = F.normalize(projections, dim=1).chunk(2)
+    own = torch.arange(len(rows), device=rows.device)
+    return F.cross_entropy(rows @ copies.T / temperature, own)
+
+
+class SCARF(BaseRepresentation):
+    """Self-supervised features of tables by random feature corruption (SCARF).
+
+    In a copy of each row, most entries are replaced by values of the same columns in other rows.
+    An encoder under a small projection head learns to tell which copy belongs to which row, and so
+    what columns say of each other. Afterwards the head is dropped, and the encoder's output are
+    the features. No labels are used, so wrong ones do no harm.
+
+    Parameters
+    ----------
+    corruption_rate : float, default=0.6
+        Share of the columns that are replaced, rounded down to whole columns.
+    temperature : float, default=1.0
+        Divides the similarities in the loss; the lower, the more the nearest rows count.
+    encoder : None, nn.Module class, factory or instance, default=None
+        The network; it returns features (n, d). None: an MLP of four layers of 256 units. Of a
+        module with timm's ``get_classifier`` the last layer is taken away. An instance is
+        deep-copied.
+    encoder_params : dict or None, default=None
+        Arguments of the class or factory, or of the default network. ``n_features`` and
+        ``in_channels`` are filled in where the signature names them.
+    projection_dim : int, default=256
+        Columns of the projection head's output, which the loss compares.
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adam"
+        Optimiser; "sgd" has momentum 0.9.
+    optimizer_params : dict or None, default=None
+        Its further arguments.
+    lr : float, default=1e-3
+        Learning rate.
+    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
+        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
+        and returns a torch scheduler.
+    max_epochs : int, default=100
+        Passes over the data.
+    batch_size : int, default=128
+        Rows per batch. Each row is told from all others of its batch.
+    standardize : "auto" or bool, default="auto"
+        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
+        images, and for tables that the default network reads.
+    device : "auto", str or torch.device, default="auto"
+        "auto": a CUDA GPU if there is one, else the CPU.
+    checkpoint : path-like or None, default=None
+        A file for the state of training, written after each epoch. Where it exists, ``fit`` goes
+        on from it: a run that broke off ends bit for bit as if it had not, and one that had ended
+        trains no more.
+    callbacks : list or None, default=None
+        Further skorch callbacks. A checkpoint does not hold their state.
+    verbose : int, default=0
+        1 shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Decides all draws; on a CPU, two fits with the same int give the same features bit for bit.
+
+    Attributes
+    ----------
+    encoder_ : nn.Module
+        The trained encoder, in eval mode; it takes scaled rows.
+    net_ : RepresentationNet
+        The skorch net that trained it; ``net_.module_`` is the encoder.
+    history_ : skorch.history.History
+        Per epoch: ``train_loss``, ``event_lr``, ``dur``.
+    n_iter_ : int
+        Epochs that were run, those before a checkpoint among them.
+    n_features_in_ : int
+        Columns.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if X was a frame of strings.
+    image_shape_ : None
+        As of the other transformers, which take images, too.
+
+    See Also
+    --------
+    SimCLR : For images, and for tables with augmentations of your own.
+
+    References
+    ----------
+    D. Bahri, H. Jiang, Y. Tay and D. Metzler. SCARF: Self-Supervised Contrastive Learning using
+    Random Feature Corruption. ICLR 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sknoisy.representation import SCARF
+    >>> X, y = load_digits(return_X_y=True)
+    >>> SCARF(max_epochs=2, random_state=0).fit_transform(X).shape
+    (1797, 256)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseRepresentation._parameter_constraints,
+        "corruption_rate": [Interval(Real, 0, 1, closed="both")],
+    }
+    _loss = staticmethod(info_nce)
+
+    def __init__(
+        self,
+        *,
+        corruption_rate: float = 0.6,
+        temperature: float = 1.0,
+        encoder=None,
+        encoder_params: dict[str, Any] | None = None,
+        projection_dim: int = 256,
+        optimizer="adam",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        lr_schedule="cosine",
+        max_epochs: int = 100,
+        batch_size: int = 128,
+        standardize: str | bool = "auto",
+        device="auto",
+        checkpoint=None,
+        callbacks: list | None = None,
+        verbose: int = 0,
+        random_state=None,
+    ):
+        super().__init__(
+            encoder=encoder,
+            encoder_params=encoder_params,
+            projection_dim=projection_dim,
+            temperature=temperature,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            lr=lr,
+            lr_schedule=lr_schedule,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            standardize=standardize,
+            device=device,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.corruption_rate = corruption_rate
+
+    def _check_method(self, X) -> None:
+        if X.ndim == 4:
+            raise ValueError(
+                f"SCARF takes tables, but X holds images of shape {X.shape}. Use SimCLR or MoCo."
+            )
+
+    def _views(self, rows: Rows) -> tuple[Augmentation | None, Augmentation | None]:
+        return None, FeatureCorruption(rows, self.corruption_rate)

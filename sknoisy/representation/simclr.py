@@ -1,0 +1,201 @@
+"""SimCLR: agreement of two views of a row against all other rows of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from sklearn.utils._param_validation import StrOptions
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data import Augmentation, Rows
+from ._augment import NAMES, check_augment, resolve_augment
+from ._base import BaseRepresentation
+
+__all__ = ["SimCLR", "nt_xent"]
+
+
+def nt_xent(projections: Tensor, temperature: float) -> Tensor:
+    """Normalised, temperature-scaled cross-entropy of n pairs.
+
+    Parameters
+    ----------
+    projections : Tensor of shape (2n, p)
+        Rows i and n + i are a pair.
+    temperature : float
+        Divides the cosine similarities.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        Mean over the 2n rows; log(2n - 1) if partners are no more similar than the rest.
+    """
+    z = F.normalize(projections, dim=1)
+    # SimCLR, eq. (1): softmax of s_ik / tau over all k but i
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    similarity = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    partners = torch.arange(len(z), device=z.device).roll(len(z) // 2)
+    return F.cross_entropy(similarity, partners)
+
+
+class SimCLR(BaseRepresentation):
+    """Self-supervised features by SimCLR, of images and of tables.
+
+    Two random views are made of each row. An encoder under a small projection head learns to tell
+    which two views in a batch come from the same row. Afterwards the head is dropped, and the
+    encoder's output are the features. No labels are used, so wrong ones do no harm.
+
+    Parameters
+    ----------
+    temperature : float, default=0.5
+        Divides the similarities in the loss; the lower, the more the nearest rows count.
+    augment : str, None or callable, default="auto"
+        How a view is made of a row.
+
+        - "flip+crop+color", "crop+color", "flip+crop", "crop", for images: "crop" cuts out a
+          rectangle of a fifth of the area or more and enlarges it, "flip" mirrors half of the
+          images, "color" changes brightness and contrast and, of three channels, hue and
+          saturation.
+        - "corruption", for tables: 30 % of the entries of each row are replaced by values of the
+          same columns in other rows.
+        - "auto": "flip+crop+color" for images, "corruption" for tables.
+        - a callable: ``augment(rows, generator)``, on whole batches as the network sees them.
+        - None: the views differ by the network's own draws alone, its dropout.
+    encoder : None, nn.Module class, factory or instance, default=None
+        The network; it returns features (n, d). None: an MLP of four layers of 256 units for
+        tables, the small :class:`~sknoisy.networks.PreActResNet` for images. Of a module with
+        timm's ``get_classifier`` the last layer is taken away. An instance is deep-copied.
+    encoder_params : dict or None, default=None
+        Arguments of the class or factory, or of the default network. ``n_features`` and
+        ``in_channels`` are filled in where the signature names them.
+    projection_dim : int, default=128
+        Columns of the projection head's output, which the loss compares.
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adam"
+        Optimiser; "sgd" has momentum 0.9.
+    optimizer_params : dict or None, default=None
+        Its further arguments. Unless given, ``weight_decay`` is 1e-6.
+    lr : float, default=1e-3
+        Learning rate.
+    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
+        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
+        and returns a torch scheduler.
+    max_epochs : int, default=100
+        Passes over the data.
+    batch_size : int, default=128
+        Rows per batch. Each row is told from all others of its batch, so that large batches teach
+        more per step; where data are few, the number of steps counts more.
+    standardize : "auto" or bool, default="auto"
+        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
+        images, and for tables that the default network reads.
+    device : "auto", str or torch.device, default="auto"
+        "auto": a CUDA GPU if there is one, else the CPU.
+    checkpoint : path-like or None, default=None
+        A file for the state of training, written after each epoch. Where it exists, ``fit`` goes
+        on from it: a run that broke off ends bit for bit as if it had not, and one that had ended
+        trains no more.
+    callbacks : list or None, default=None
+        Further skorch callbacks. A checkpoint does not hold their state.
+    verbose : int, default=0
+        1 shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Decides all draws; on a CPU, two fits with the same int give the same features bit for bit.
+
+    Attributes
+    ----------
+    encoder_ : nn.Module
+        The trained encoder, in eval mode; it takes scaled rows.
+    net_ : RepresentationNet
+        The skorch net that trained it; ``net_.module_`` is the encoder.
+    history_ : skorch.history.History
+        Per epoch: ``train_loss``, ``event_lr``, ``dur``.
+    n_iter_ : int
+        Epochs that were run, those before a checkpoint among them.
+    n_features_in_ : int
+        Columns, or pixels times channels.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if X was a frame of strings.
+    image_shape_ : tuple or None
+        Shape of one image.
+
+    See Also
+    --------
+    MoCo : Compares with a queue of earlier batches; an epoch costs a quarter less.
+    SCARF : Made for tables.
+
+    References
+    ----------
+    T. Chen, S. Kornblith, M. Norouzi and G. Hinton. A Simple Framework for Contrastive Learning of
+    Visual Representations. ICML 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sknoisy.representation import SimCLR
+    >>> digits = load_digits()
+    >>> X, y = digits.images[:500, ..., None], digits.target[:500]
+    >>> simclr = SimCLR(augment="crop+color", max_epochs=2, random_state=0)
+    >>> simclr.fit_transform(X).shape
+    (500, 64)
+    >>> model = make_pipeline(simclr, LogisticRegression(max_iter=500)).fit(X, y)
+    >>> model.predict(X[:3]).shape
+    (3,)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseRepresentation._parameter_constraints,
+        "augment": [StrOptions(NAMES), None, callable],
+    }
+    _weight_decay = 1e-6
+    _loss = staticmethod(nt_xent)
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.5,
+        augment: str | Callable[..., Tensor] | None = "auto",
+        encoder=None,
+        encoder_params: dict[str, Any] | None = None,
+        projection_dim: int = 128,
+        optimizer="adam",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 1e-3,
+        lr_schedule="cosine",
+        max_epochs: int = 100,
+        batch_size: int = 128,
+        standardize: str | bool = "auto",
+        device="auto",
+        checkpoint=None,
+        callbacks: list | None = None,
+        verbose: int = 0,
+        random_state=None,
+    ):
+        super().__init__(
+            encoder=encoder,
+            encoder_params=encoder_params,
+            projection_dim=projection_dim,
+            temperature=temperature,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            lr=lr,
+            lr_schedule=lr_schedule,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            standardize=standardize,
+            device=device,
+            checkpoint=checkpoint,
+            callbacks=callbacks,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.augment = augment
+
+    def _check_method(self, X) -> None:
+        check_augment(self.augment, X)
+
+    def _views(self, rows: Rows) -> tuple[Augmentation | None, Augmentation | None]:
+        augment = resolve_augment(self.augment, rows, self._scaling)
+        return augment, augment
