@@ -367,6 +367,19 @@ def test_trusted_weight_is_the_sample_weight_of_trusted_rows(method):
     assert_allclose(half.predict_proba(X), plain.predict_proba(X), rtol=1e-5)
 
 
+@CORRECTORS
+def test_trusted_weight_by_default(method):
+    assert_array_equal(proba(method), proba(method, trusted_weight=8.0))
+    images, mask = np.random.default_rng(0).normal(size=(40, 8, 8, 1)), np.arange(40) % 4 == 0
+    settings = {"max_epochs": 2, "module_params": {"depth": "small"}}
+    by_default, even, heavy = (
+        small(method, **settings, **weight).fit(images, Y[:40], clean_mask=mask)
+        for weight in ({}, {"trusted_weight": 1.0}, {"trusted_weight": 8.0})
+    )
+    assert_array_equal(by_default.predict_proba(images), even.predict_proba(images))
+    assert not np.array_equal(heavy.predict_proba(images), even.predict_proba(images))
+
+
 @LENIENT
 @CORRECTORS
 def test_rows_of_small_loss_keep_their_label(method):

@@ -73,7 +73,7 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
         "n_warmup_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
     }
     gradient: Any = "forward"
-    trusted_weight: float = 1.0
+    trusted_weight: str | float = 1.0
     meta_lr: str | float = "auto"
     meta_batch_size: int
     n_warmup_epochs: str | int
@@ -108,8 +108,12 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
     # --- the life cycle ---------------------------------------------------------------------
 
     def _training_data(self, X, encoded, weights, trusted, *rest) -> TrainingData:
-        if trusted is not None and self.trusted_weight != 1:
-            of_trust = np.where(trusted, self.trusted_weight, 1.0)
+        trusted_weight: Any = self.trusted_weight
+        if trusted_weight == "auto":
+            # A network for images learns the trusted rows by heart before it has learned the rest.
+            trusted_weight = 8.0 if X.ndim == 2 else 1.0
+        if trusted is not None and trusted_weight != 1:
+            of_trust = np.where(trusted, trusted_weight, 1.0)
             weights = of_trust if weights is None else weights * of_trust
             weights = weights / weights.mean()
         return super()._training_data(X, encoded, weights, trusted, *rest)

@@ -7,7 +7,7 @@ from functools import partial
 from numbers import Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..data import TrainingData
 from ..meta import LabelCorrector, MetaModel
@@ -32,10 +32,10 @@ class MLCClassifier(MetaLearningClassifier):
     skip : bool, default=True
         Let the corrector mix the given label in, as released for Clothing1M; False: its softmax
         alone, as released for CIFAR.
-    trusted_weight : float, default=8.0
+    trusted_weight : "auto" or float, default="auto"
         Weight of a row of ``clean_mask`` in the training loss, against 1 of the others. It stands
         for the mixing of the released label corrector, which takes a seventh of each batch from
-        2 % of trusted rows.
+        2 % of trusted rows. "auto": 8 for tables, 1 for images.
     gradient : {"forward", "reverse", "famus"} or callable, default="forward"
         Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
         :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
@@ -134,7 +134,7 @@ class MLCClassifier(MetaLearningClassifier):
 
     _parameter_constraints: dict = {
         **MetaLearningClassifier._parameter_constraints,
-        "trusted_weight": [Interval(Real, 0, None, closed="neither")],
+        "trusted_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "skip": ["boolean"],
     }
 
@@ -144,7 +144,7 @@ class MLCClassifier(MetaLearningClassifier):
         self,
         *,
         skip: bool = True,
-        trusted_weight: float = 8.0,
+        trusted_weight: str | float = "auto",
         gradient: Any = "forward",
         meta_lr: str | float = "auto",
         meta_batch_size: int = 100,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..data import TrainingData
 from ..meta import MetaModel, TransitionCorrector
@@ -28,10 +28,10 @@ class TransitionMLCClassifier(MetaLearningClassifier):
 
     Parameters
     ----------
-    trusted_weight : float, default=8.0
+    trusted_weight : "auto" or float, default="auto"
         Weight of a row of ``clean_mask`` in the training loss, against 1 of the others. It stands
         for the mixing of the released label corrector, which takes a seventh of each batch from
-        2 % of trusted rows.
+        2 % of trusted rows. "auto": 8 for tables, 1 for images.
     gradient : {"forward", "reverse", "famus"} or callable, default="forward"
         Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
         :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
@@ -130,7 +130,7 @@ class TransitionMLCClassifier(MetaLearningClassifier):
 
     _parameter_constraints: dict = {
         **MetaLearningClassifier._parameter_constraints,
-        "trusted_weight": [Interval(Real, 0, None, closed="neither")],
+        "trusted_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     }
 
     _trusts_meta_rows = True
@@ -138,7 +138,7 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     def __init__(
         self,
         *,
-        trusted_weight: float = 8.0,
+        trusted_weight: str | float = "auto",
         gradient: Any = "forward",
         meta_lr: str | float = "auto",
         meta_batch_size: int = 100,
