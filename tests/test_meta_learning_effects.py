@@ -40,7 +40,7 @@ def test_balanced_classes_make_the_rarest_more_probable(tail):
     settings = [{}, {"class_weight": "balanced"}]
     clfs = [fit_tail(tail, max_epochs=20, **s) for s in settings]
     plain, balanced = (clf.predict_proba(X)[y == 2, 2].mean() for clf in clfs)
-    assert balanced > plain + 0.12  # half of the smallest gain of five seeds, 0.249
+    assert balanced > plain + 0.15  # half of the smallest gain of five seeds, 0.313
 
 
 def test_margins_of_ldam_push_the_rarest_class_away_from_the_others(tail):
@@ -50,7 +50,7 @@ def test_margins_of_ldam_push_the_rarest_class_away_from_the_others(tail):
     assert_array_equal(loss.margins, LDAMLoss(np.bincount(labels)).margins)
     probas = [clf.predict_proba(rows)[labels == 2, 2] for clf in clfs]
     plain, ldam = (np.log(p / (1 - p)).mean() for p in probas)
-    assert ldam > plain + 0.14  # half of the smallest gain of five seeds, 0.28
+    assert ldam > plain + 0.059  # half of the smallest gain of five seeds, 0.118
 
 
 # Memory

@@ -72,7 +72,10 @@ class WNet(MetaModel):
         if batch.trusted is not None:
             # A fixed weight would be the meta model's to outbid: pushing all other rows down fits
             # the trusted ones, which also judge.
-            weights = torch.where(batch.trusted, weights.amax(), weights)
+            counted = weights
+            if batch.sample_weight is not None:
+                counted = torch.where(batch.sample_weight > 0, weights, 0.0)
+            weights = torch.where(batch.trusted, counted.amax(), weights)
         exponent = self.exponent
         if exponent is not None:
             exponent = exponent.to(weights).expand(batch.logits.shape[1])
