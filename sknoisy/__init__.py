@@ -9,6 +9,7 @@ from .classifiers import (
     MSLCClassifier,
     TransitionMLCClassifier,
 )
+from .purification import PurifiedClassifier
 
 __all__ = [
     "CLIDMUClassifier",
@@ -17,6 +18,7 @@ __all__ = [
     "MLCClassifier",
     "MSLCClassifier",
     "MetaWeightNetClassifier",
+    "PurifiedClassifier",
     "TransitionMLCClassifier",
 ]
 __version__ = "0.1.0.dev0"

@@ -1,4 +1,4 @@
-"""Cleaners whose result can be foretold, and classifiers that say what they were given."""
+"""Cleaners whose result can be foretold, and a classifier that says what it was given."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -6,64 +6,102 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sknoisy.purification import purified_classifier  # noqa: F401  (fit_resample can be routed)
+from sknoisy import PurifiedClassifier  # noqa: F401  (from here on fit_resample can be routed to)
 
 
-class MajorityLabels(BaseEstimator):
+class Cleaner(BaseEstimator):
+    """What the cleaners share."""
+
+    def _check(self, X, y):
+        values, labels = validate_data(self, X, y, accept_sparse="csr")
+        check_classification_targets(labels)
+        return values, labels
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class MajorityLabels(Cleaner):
     """Gives each row the label that most of its neighbours have; trusted rows keep theirs."""
 
     def __init__(self, n_neighbors=5):
         self.n_neighbors = n_neighbors
 
     def fit_resample(self, X, y, *, clean_mask=None):
-        values, labels = validate_data(self, X, y, accept_sparse="csr")
-        check_classification_targets(labels)
+        values, labels = self._check(X, y)
         neighbours = KNeighborsClassifier(min(self.n_neighbors, len(labels))).fit(values, labels)
         purified = neighbours.predict(values)
         self.clean_mask_ = clean_mask
-        self.given_labels_ = y
         return X, purified if clean_mask is None else np.where(clean_mask, labels, purified)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
 
-
-class DropRows(BaseEstimator):
-    """Drops a fifth of the rows, each for a number in its first column alone."""
+class DropRows(Cleaner):
+    """Drops about a fifth of the rows, each because of its own first number."""
 
     def __init__(self, says_which=True):
         self.says_which = says_which
 
     def fit_resample(self, X, y, *, clean_mask=None, cost=None):
-        values, labels = validate_data(self, X, y, accept_sparse="csr")
-        check_classification_targets(labels)
-        first = values[:, [0]]
-        rows = np.flatnonzero(drops_none(first.toarray() if hasattr(first, "toarray") else first))
+        self._check(X, y)
+        rows = rows_kept(X)
         if self.says_which:
             self.sample_indices_ = rows
         self.clean_mask_, self.cost_ = clean_mask, cost
-        return _safe_indexing(indexable(X)[0], rows), _safe_indexing(y, rows)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
+        X, y = indexable(X, y)
+        return _safe_indexing(X, rows), _safe_indexing(y, rows)
 
 
-def drops_none(first):
-    """Rows that DropRows keeps: whole numbers always, others by their digits."""
-    return np.mod(7 * np.ravel(first), 1) <= 0.8
+def rows_kept(X):
+    """Those that DropRows keeps: a whole number always, others by their digits."""
+    X = X.tocsr()[:, [0]].toarray() if hasattr(X, "tocsr") else np.asarray(X)
+    return np.flatnonzero(np.mod(7 * X.reshape(len(X), -1)[:, 0], 1) <= 0.8)
 
 
-class DropClass(BaseEstimator):
-    """Drops all rows of these labels."""
+class DropClasses(BaseEstimator):
+    """Drops all rows of these labels, whatever X is."""
 
-    def __init__(self, *labels):
+    def __init__(self, labels=()):
         self.labels = labels
 
-    def get_params(self, deep=True):
-        return {}
+    def fit_resample(self, X, y):
+        rows = np.flatnonzero(~np.isin(y, list(self.labels)))
+        self.sample_indices_ = rows
+        return _safe_indexing(X, rows), _safe_indexing(y, rows)
+
+
+class Recorder(ClassifierMixin, BaseEstimator):
+    """Logistic regression on rows of any kind, which remembers all it is given."""
+
+    def fit(self, X, y, sample_weight=None, clean_mask=None, cost=None):
+        self.given_ = {
+            "X": X,
+            "y": y,
+            "sample_weight": sample_weight,
+            "clean_mask": clean_mask,
+            "cost": cost,
+        }
+        self.model_ = LogisticRegression().fit(self._table(X), y, sample_weight)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict(self, X, shift=None):
+        check_is_fitted(self)
+        self.shift_ = shift
+        return self.model_.predict(self._table(X))
+
+    def predict_proba(self, X, shift=None):
+        check_is_fitted(self)
+        self.shift_ = shift
+        return self.model_.predict_proba(self._table(X))
+
+    def score(self, X, y, sample_weight=None, cost=None):
+        self.scored_with_ = {"sample_weight": sample_weight, "cost": cost}
+        return self.model_.score(self._table(X), y, sample_weight)
+
+    @staticmethod
+    def _table(X):
+        return X.reshape(len(X), -1) if getattr(X, "ndim", 2) > 2 else X
