@@ -4,6 +4,8 @@
 :class:`MetaUpdate`              trains a meta model beside the network, batch by batch
 :class:`PerSampleCrossEntropy`   the criterion through which its guidance acts
 :class:`PseudoCleanRows`         chooses rows for the meta set by their losses, every epoch
+:class:`RecordDynamics`          records which rows are memorised, one bit per row and epoch
+:class:`RowLoader`               the data loader of a stock net, with the rows of each batch
 :class:`CLIDScore`               records CLID after each epoch
 :class:`CheckpointEnsemble`      keeps the states of the best epochs
 :class:`CollapseGuard`           sets a collapsing network back to its last good epoch
@@ -18,6 +20,7 @@ from .criterion import PerSampleCrossEntropy
 from .meta_update import MetaUpdate
 from .progress import EpochProgress
 from .pseudo_clean import PseudoCleanRows
+from .record_dynamics import RecordDynamics, RowLoader
 
 __all__ = [
     "CLIDScore",
@@ -27,4 +30,6 @@ __all__ = [
     "MetaUpdate",
     "PerSampleCrossEntropy",
     "PseudoCleanRows",
+    "RecordDynamics",
+    "RowLoader",
 ]

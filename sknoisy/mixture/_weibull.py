@@ -1,0 +1,390 @@
+"""Mixture of Weibull distributions, for scores that count epochs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from ._weibull_fit import (
+    Fit,
+    Rows,
+    Weibulls,
+    climb_by_em,
+    climb_directly,
+    distinct_rows,
+    log_joint,
+    logarithms,
+    start_by_density,
+    start_by_shares,
+)
+
+__all__ = ["WeibullMixture"]
+
+Floats = NDArray[np.float64]
+
+
+class WeibullMixture(DensityMixin, BaseEstimator):
+    r"""Mixture of Weibull distributions, a density of non-negative data.
+
+    .. math:: f(x) = \sum_k \pi_k \prod_j
+        \frac{\beta_{kj}}{\alpha_{kj}} \Bigl(\frac{x_j}{\alpha_{kj}}\Bigr)^{\beta_{kj} - 1}
+        \exp\Bigl(-\Bigl(\frac{x_j}{\alpha_{kj}}\Bigr)^{\beta_{kj}}\Bigr)
+
+    with shares :math:`\pi`, scales :math:`\alpha` and shapes :math:`\beta`. One column is the
+    usual case; several are independent of each other given the component. Components are ordered
+    by scale, of several columns by the geometric mean of their scales.
+
+    Equal rows are counted and then treated as one. The cost of an iteration is that of the
+    distinct rows; ten million scores that count epochs cost little more than a sort. The result
+    does not depend on the order of the rows.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of Weibull distributions.
+    method : {"em", "direct"}, default="em"
+        How the likelihood is climbed. "em": expectation-maximisation; the shapes are found by
+        Newton's method within their bounds, the scales in closed form. "direct": all parameters
+        at once by L-BFGS-B, as MILD's released code does (there the gradient is numerical, and
+        other optimisers follow should one fail).
+    n_init : int, default=5
+        Starts, of which the most likely result is kept. The first is that of MILD's released
+        code, if there are two components: the data are cut in the deepest valley beside the
+        highest peak of a kernel density estimate; otherwise they are cut into equal shares. The
+        further ones are cut at random shares.
+    max_iter : int, default=500
+        Iterations per start.
+    tol : float, default=1e-6
+        A climb ends when the mean log-likelihood gains no more than this in an iteration; unlike a
+        share of the log-likelihood, it has the same effect in every unit of the data. For "direct"
+        it is relative where the mean log-likelihood exceeds 1.
+    max_shape : float, default=50
+        Upper bound of the shapes; the lower one is 0.05. Without a bound a component on a single
+        value would have infinite density.
+    zero_value : float, default=0.1
+        What stands for a zero, at which a Weibull density may be 0 or infinite. A column that has
+        positive values no larger than twice as much has half the smallest of them instead, so that
+        the order of the values remains.
+    random_state : int, RandomState or None, default=None
+        Cuts the starts after the first, and draws in :meth:`sample`.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Shares of the components.
+    scales_ : ndarray of shape (n_components, n_features)
+        Scales: 63.2 % of a component lie below its scale, whatever its shape.
+    shapes_ : ndarray of shape (n_components, n_features)
+        Shapes.
+    zero_value_ : ndarray of shape (n_features,)
+        What stands for zeros.
+    converged_ : bool
+        Whether the best start converged.
+    n_iter_ : int
+        Its iterations.
+    lower_bound_ : float
+        Its mean log-likelihood; the name is that of scikit-learn's mixtures.
+    n_features_in_ : int
+        Columns.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if X was a frame of strings.
+
+    See Also
+    --------
+    shift_scores : Makes scores non-negative.
+    split_by_loss : Tells right labels from wrong ones by two Gaussians.
+
+    References
+    ----------
+    C. Hu et al., MILD: Modeling the Instance Learning Dynamics for Learning with Noisy Labels,
+    IJCAI 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknoisy.mixture import WeibullMixture
+    >>> rng = np.random.default_rng(0)
+    >>> scores = np.r_[5 * rng.weibull(1.5, 700), 40 * rng.weibull(8, 300)]
+    >>> mixture = WeibullMixture(random_state=0).fit(scores[:, None])
+    >>> mixture.scales_.ravel().round()
+    array([ 5., 40.])
+    >>> mixture.predict([[2], [45]])
+    array([0, 1])
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "method": [StrOptions({"em", "direct"})],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "max_shape": [Interval(Real, 1, None, closed="left")],
+        "zero_value": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        method: str = "em",
+        n_init: int = 5,
+        max_iter: int = 500,
+        tol: float = 1e-6,
+        max_shape: float = 50.0,
+        zero_value: float = 0.1,
+        random_state: Any = None,
+    ):
+        self.n_components = n_components
+        self.method = method
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.max_shape = max_shape
+        self.zero_value = zero_value
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite and not negative; at least ``n_components`` rows, and at least two.
+        y : ignored
+            For the signature of estimators.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts; not negative, and not all zero. None: once.
+
+        Returns
+        -------
+        self : WeibullMixture
+
+        Raises
+        ------
+        ValueError
+            If X, sample_weight or a parameter is not as said above.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the best start did not converge, or X has fewer distinct rows than components.
+        """
+        X = self._check_X(X, reset=True)
+        if len(X) < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} needs at least as many rows, got n_samples="
+                f"{len(X)}. Lower n_components."
+            )
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        rows, self.zero_value_ = distinct_rows(X, sample_weight, self.zero_value)
+        best = max(self._climbs(rows), key=lambda fit: fit.log_likelihood)
+        self._warn_of_trouble(best, len(rows.counts))
+        order = np.argsort(best.mixture.log_scales.mean(axis=1), kind="stable")
+        log_weights, log_scales, shapes = (part[order] for part in best.mixture)
+        self.weights_ = np.exp(log_weights)
+        self.scales_, self.shapes_ = np.exp(log_scales), shapes
+        self.converged_, self.n_iter_ = best.converged, best.n_iter
+        self.lower_bound_ = best.log_likelihood
+        return self
+
+    def _check_X(self, X, reset: bool) -> Floats:
+        X = validate_data(
+            self, X, reset=reset, dtype=np.float64, ensure_min_samples=2 if reset else 1
+        )
+        if X.min() < 0:
+            raise ValueError(
+                f"Negative values in data passed to {type(self).__name__}: the smallest is "
+                f"{X.min():g}. Shift them first: sknoisy.mixture.shift_scores(scores)."
+            )
+        return X
+
+    def _climbs(self, rows: Rows) -> Iterator[Fit]:
+        climb = climb_by_em if self.method == "em" else climb_directly
+        rng = check_random_state(self.random_state)
+        for i in range(1 if self.n_components == 1 else self.n_init):
+            if i == 0 and self.n_components == 2:
+                start = start_by_density(rows)
+            elif i == 0:
+                start = start_by_shares(rows, np.arange(1, self.n_components) / self.n_components)
+            else:
+                start = start_by_shares(rows, np.sort(rng.uniform(size=self.n_components - 1)))
+            yield climb(
+                rows, start, max_iter=self.max_iter, tol=self.tol, max_shape=self.max_shape
+            )
+
+    def _warn_of_trouble(self, fit: Fit, n_distinct: int) -> None:
+        if n_distinct < self.n_components:
+            trouble = (
+                f"X has {n_distinct} distinct row(s), fewer than n_components="
+                f"{self.n_components}: some components are alike. Lower n_components."
+            )
+        elif not fit.converged:
+            trouble = (
+                f"The best start did not converge in max_iter={self.max_iter} iterations. Raise "
+                f"max_iter or tol={self.tol:g}."
+            )
+        else:
+            return
+        warnings.warn(trouble, ConvergenceWarning, stacklevel=4)
+
+    def _log_joint(self, X) -> Floats:
+        """Logarithm of share times density, shape (n_components, n_samples)."""
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        mixture = Weibulls(np.log(self.weights_), np.log(self.scales_), self.shapes_)
+        return log_joint(logarithms(X, self.zero_value_), mixture)
+
+    def score_samples(self, X):
+        """Logarithm of the density of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite and not negative.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,), float64
+        """
+        return np.logaddexp.reduce(self._log_joint(X), axis=0)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean log-likelihood of the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite and not negative.
+        y : ignored
+            For the signature of estimators.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        log_likelihood : float
+        """
+        return self._log_likelihood(X, sample_weight)[0]
+
+    def _log_likelihood(self, X, sample_weight) -> tuple[float, float]:
+        """Mean log-likelihood, and the number of rows that it is a mean of."""
+        log_density = self.score_samples(X)
+        weights = _check_sample_weight(
+            sample_weight, log_density, dtype=np.float64, ensure_non_negative=True
+        )
+        return float(np.average(log_density, weights=weights)), float(weights.sum())
+
+    def predict_proba(self, X):
+        """Probability of each component, given the row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite and not negative.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_components), float64
+        """
+        joint = self._log_joint(X)
+        return np.exp(joint - np.logaddexp.reduce(joint, axis=0)).T
+
+    def predict(self, X):
+        """Most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite and not negative.
+
+        Returns
+        -------
+        components : ndarray of shape (n_samples,), int64
+            0 is the component of smallest scale.
+        """
+        return self._log_joint(X).argmax(axis=0)
+
+    def bic(self, X, sample_weight=None):
+        """Bayesian information criterion; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite and not negative.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        bic : float
+        """
+        mean, n = self._log_likelihood(X, sample_weight)
+        return -2 * mean * n + self._n_parameters() * np.log(n)
+
+    def aic(self, X, sample_weight=None):
+        """Akaike information criterion; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite and not negative.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        aic : float
+        """
+        mean, n = self._log_likelihood(X, sample_weight)
+        return -2 * mean * n + 2 * self._n_parameters()
+
+    def _n_parameters(self) -> int:
+        return len(self.weights_) - 1 + 2 * self.scales_.size
+
+    def sample(self, n_samples=1):
+        """Draw rows from the mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            At least 1.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            Rows, component by component.
+        components : ndarray of shape (n_samples,), int64
+            The component of each row.
+
+        Raises
+        ------
+        ValueError
+            If n_samples is less than 1.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+        rng = check_random_state(self.random_state)
+        counts = rng.multinomial(n_samples, self.weights_)
+        components = np.repeat(np.arange(len(counts)), counts)
+        return self.scales_[components] * rng.weibull(self.shapes_[components]), components
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        return tags
