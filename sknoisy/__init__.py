@@ -2,6 +2,7 @@
 
 from .classifiers import (
     CLIDMUClassifier,
+    DMLPClassifier,
     FaMUSClassifier,
     L2RClassifier,
     MetaWeightNetClassifier,
@@ -9,12 +10,14 @@ from .classifiers import (
     MSLCClassifier,
     TransitionMLCClassifier,
 )
-from .purification import PurifiedClassifier
+from .purification import LabelPurifier, PurifiedClassifier
 
 __all__ = [
     "CLIDMUClassifier",
+    "DMLPClassifier",
     "FaMUSClassifier",
     "L2RClassifier",
+    "LabelPurifier",
     "MLCClassifier",
     "MSLCClassifier",
     "MetaWeightNetClassifier",

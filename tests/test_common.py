@@ -7,8 +7,10 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 
 from sknoisy import (
     CLIDMUClassifier,
+    DMLPClassifier,
     FaMUSClassifier,
     L2RClassifier,
+    LabelPurifier,
     MetaWeightNetClassifier,
     MLCClassifier,
     MSLCClassifier,
@@ -31,6 +33,12 @@ CLASSIFIERS = [
     MSLCClassifier(**SMALL),
     TransitionMLCClassifier(**SMALL),
     FaMUSClassifier(**SMALL),
+    DMLPClassifier(
+        purifier=LabelPurifier(n_components=64, n_epochs=10),
+        max_epochs=12,
+        batch_size=64,
+        random_state=0,
+    ),
 ]
 
 _WEIGHT_TWO = (

@@ -8,11 +8,12 @@ from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from small_cleaners import DropRows, MajorityLabels
 
-from sknoisy import PurifiedClassifier
+from sknoisy import LabelPurifier, PurifiedClassifier
 
 BY_NEIGHBOURS = PurifiedClassifier(MajorityLabels(), LogisticRegression())
 CLASSIFIERS = [
     BY_NEIGHBOURS,
+    PurifiedClassifier(LabelPurifier(random_state=0), LogisticRegression()),
     PurifiedClassifier(DropRows(), LogisticRegression()),  # weights are repeated rows to it
     PurifiedClassifier(MajorityLabels(n_neighbors=1), SVC(kernel="precomputed")),
 ]

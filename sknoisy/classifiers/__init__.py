@@ -1,6 +1,7 @@
 """Classifiers: one method, one file."""
 
 from .clid_mu import CLIDMUClassifier
+from .dmlp import DMLPClassifier
 from .famus import FaMUSClassifier
 from .l2r import L2RClassifier
 from .meta_weight_net import MetaWeightNetClassifier
@@ -10,6 +11,7 @@ from .transition_mlc import TransitionMLCClassifier
 
 __all__ = [
     "CLIDMUClassifier",
+    "DMLPClassifier",
     "FaMUSClassifier",
     "L2RClassifier",
     "MLCClassifier",

@@ -1,5 +1,6 @@
 """Steps that repair labels, and the classifier that stands behind such a step."""
 
+from .label_purifier import LabelPurifier
 from .purified_classifier import PurifiedClassifier
 
-__all__ = ["PurifiedClassifier"]
+__all__ = ["LabelPurifier", "PurifiedClassifier"]

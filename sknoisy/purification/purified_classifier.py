@@ -71,7 +71,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         rows of its own.
     n_features_in_ : int
         Columns of X; there if ``estimator_`` has it.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Column names; there if ``estimator_`` has them.
 
     See Also

@@ -1,0 +1,188 @@
+"""Classifier for noisy labels by a decoupled meta label purifier (DMLP)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils._param_validation import HasMethods
+
+from ..base import BaseNoisyLabelClassifier
+from ..data import TrainingData
+from ..purification import LabelPurifier
+
+__all__ = ["DMLPClassifier"]
+
+
+class DMLPClassifier(BaseNoisyLabelClassifier):
+    """Classifier for noisy labels by a decoupled meta label purifier (DMLP).
+
+    The labels are purified on frozen features first, by :class:`~sknoisy.LabelPurifier`; then a
+    fresh network learns the purified labels by plain cross-entropy: "DMLP-Naive" of the paper.
+
+    Trusted rows are passed as ``clean_mask``; they judge the purification and keep their labels.
+    Rows whose ``sample_weight`` is 0 have no part in either step.
+
+    Parameters
+    ----------
+    purifier : None, LabelPurifier or other estimator with ``fit_resample``, default=None
+        It is cloned, and keeps all rows. None: ``LabelPurifier()`` on this classifier's device.
+        Where its ``random_state`` is None, this classifier's decides.
+    module : None, nn.Module class, factory or instance, default=None
+        The network; it returns logits. None: an MLP for tables, the small
+        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
+    module_params : dict or None, default=None
+        Arguments of the class or factory, or of the default network. ``n_features``,
+        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
+        Optimiser of the network; "sgd" has momentum 0.9.
+    optimizer_params : dict or None, default=None
+        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
+        :func:`~sknoisy.networks.mlp_settings` says.
+    lr : float, default=0.05
+        Learning rate of the network.
+    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
+        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
+        and returns a torch scheduler.
+    max_epochs : int, default=60
+        Passes over the data.
+    batch_size : int, default=100
+        Rows per batch.
+    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
+        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
+        "flip+crop" for images, none for tables.
+    standardize : "auto" or bool, default="auto"
+        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
+        images, and for tables that the default network reads.
+    device : "auto", str or torch.device, default="auto"
+        "auto": a CUDA GPU if there is one, else the CPU.
+    callbacks : list or None, default=None
+        Further skorch callbacks.
+    verbose : int, default=0
+        1 shows progress of the purification and of the training.
+    random_state : int, RandomState or None, default=None
+        Decides all draws; on a CPU, two fits with the same int give the same model bit for bit.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    purifier_ : estimator
+        The fitted purifier.
+    purified_labels_ : ndarray of shape (n_samples,)
+        The labels that the network learned.
+    clean_proba_ : ndarray of shape (n_samples,)
+        Probability that the given label is right: the network's probability of it, 1 for trusted
+        rows.
+    net_ : DeviceNet
+        The fitted skorch net; its module sees scaled rows.
+    history_ : skorch.history.History
+        Per epoch: ``train_loss``, ``event_lr``, ``dur``.
+    n_iter_ : int
+        Epochs that were run.
+    n_features_in_ : int
+        Columns, or pixels times channels.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if X was a frame of strings.
+    image_shape_ : tuple or None
+        Shape of one image.
+
+    See Also
+    --------
+    PurifiedClassifier : The same with any classifier in place of the network.
+
+    References
+    ----------
+    Y. Tu et al. Learning from Noisy Labels with Decoupled Meta Label Purifier. CVPR 2023.
+
+    Examples
+    --------
+    >>> from sknoisy import DMLPClassifier
+    >>> from sknoisy.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(rate=0.3, random_state=0)
+    >>> clf = DMLPClassifier(max_epochs=20, random_state=0)
+    >>> clf = clf.fit(digits.data[:900], digits.target[:900])
+    >>> bool((clf.purified_labels_ == digits.target_clean[:900]).mean() > 0.9)
+    True
+    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseNoisyLabelClassifier._parameter_constraints,
+        "purifier": [HasMethods(["fit_resample"]), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        purifier: Any = None,
+        module=None,
+        module_params: dict[str, Any] | None = None,
+        optimizer="sgd",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 0.05,
+        lr_schedule="cosine",
+        max_epochs: int = 60,
+        batch_size: int = 100,
+        augment="auto",
+        standardize: str | bool = "auto",
+        device="auto",
+        callbacks: list | None = None,
+        verbose: int = 0,
+        random_state=None,
+    ):
+        super().__init__(
+            module=module,
+            module_params=module_params,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            lr=lr,
+            lr_schedule=lr_schedule,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            augment=augment,
+            standardize=standardize,
+            device=device,
+            callbacks=callbacks,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.purifier = purifier
+
+    def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
+        counts = slice(None) if weights is None else weights > 0
+        given = self.classes_[encoded]
+        purified = given.copy()
+        purified[counts] = self._purify(
+            X[counts], given[counts], None if trusted is None else trusted[counts], seed
+        )
+        self.purified_labels_ = purified
+        targets = np.searchsorted(self.classes_, purified)
+        data = super()._training_data(X, targets, weights, trusted, device, seed)
+        data.given = torch.as_tensor(encoded, device=device)
+        return data
+
+    def _purify(self, X, y: np.ndarray, trusted: np.ndarray | None, seed: int) -> np.ndarray:
+        if self.purifier is None:
+            purifier: Any = LabelPurifier(device=self.device, verbose=self.verbose)
+        else:
+            purifier = clone(self.purifier)
+        undecided = [
+            name
+            for name, value in purifier.get_params().items()
+            if name.split("__")[-1] == "random_state" and value is None
+        ]
+        self.purifier_ = purifier.set_params(**dict.fromkeys(undecided, seed))
+        # A cleaner of somebody else's may know nothing of trusted rows.
+        judges = {} if trusted is None else {"clean_mask": trusted}
+        _, purified = purifier.fit_resample(X, y, **judges)
+        if len(purified) != len(y):
+            raise ValueError(
+                f"{type(purifier).__name__} returned {len(purified)} labels for {len(y)} rows: "
+                "DMLPClassifier takes a purifier that keeps all rows. Pass one that drops rows to "
+                "PurifiedClassifier."
+            )
+        return np.asarray(purified)

@@ -1,0 +1,126 @@
+"""Rows that the library itself takes for right: prediction, neighbourhood and label agree."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Anchors", "find_anchors", "neighbourhood_votes", "pseudo_clean_rows"]
+
+_N_NEIGHBOURS = 10
+_BLOCK = 1024
+_ANCHOR_SHARE, _STRICT_SHARE = 0.3, 0.1
+_LEAST_ANCHORS, _LEAST_STRICT = 5, 3
+
+
+class Anchors(NamedTuple):
+    """The surest rows of each class.
+
+    Attributes
+    ----------
+    by_class : list of Tensor
+        Rows of each class, the surest first: three tenths of those that were found.
+    strictest : Tensor of shape (n_strictest, 2)
+        The surest tenth: rows and classes.
+    """
+
+    by_class: list[Tensor]
+    strictest: Tensor
+
+
+def neighbourhood_votes(features: Tensor, given: Tensor) -> Tensor:
+    """Given labels among the 10 nearest other rows, counted.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n, d)
+        Rows; nearness is Euclidean.
+    given : Tensor of shape (n, c)
+        One-hot given labels.
+
+    Returns
+    -------
+    votes : Tensor of shape (n, c)
+    """
+    n = len(features)
+    k = min(_N_NEIGHBOURS, n - 1)
+    squares = features.square().sum(dim=1)
+    votes = []
+    for rows in torch.arange(n, device=features.device).split(_BLOCK):
+        distance = squares - 2 * features[rows] @ features.T
+        distance[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+        nearest = distance.topk(k, dim=1, largest=False).indices
+        votes.append(given[nearest].sum(dim=1))
+    return torch.cat(votes)
+
+
+def find_anchors(proba: Tensor, votes: Tensor | None, candidates: Tensor) -> Anchors:
+    """The surest rows of each class among those that the neighbourhood confirms.
+
+    Parameters
+    ----------
+    proba : Tensor of shape (n, c)
+        Out-of-fold predictions.
+    votes : Tensor of shape (n, c) or None
+        Of the neighbours. None: predictions need no confirmation.
+    candidates : Tensor of bool of shape (n,)
+        Rows that may be chosen.
+
+    Returns
+    -------
+    anchors : Anchors
+        A class that is nowhere confirmed has the rows of which it is predicted, or none.
+    """
+    confidence, predicted = proba.max(dim=1)
+    confirmed = candidates
+    if votes is not None:
+        own = votes.gather(1, predicted[:, None])[:, 0]
+        confirmed = candidates & (own >= votes.amax(dim=1))
+    by_class, strictest = [], []
+    for k in range(proba.shape[1]):
+        rows = ((predicted == k) & confirmed).nonzero()[:, 0]
+        if len(rows) == 0:
+            rows = ((predicted == k) & candidates).nonzero()[:, 0]
+        rows = rows[confidence[rows].argsort(descending=True, stable=True)]
+        by_class.append(rows[: _count(_ANCHOR_SHARE, len(rows), _LEAST_ANCHORS)])
+        strict = rows[: _count(_STRICT_SHARE, len(rows), _LEAST_STRICT)]
+        strictest.append(torch.stack([strict, torch.full_like(strict, k)], dim=1))
+    return Anchors(by_class, torch.cat(strictest))
+
+
+def pseudo_clean_rows(anchors: Anchors, proba: Tensor, given: Tensor, max_rows: int) -> Tensor:
+    """Anchors that carry the label of their class, class by class.
+
+    Parameters
+    ----------
+    anchors : Anchors
+        See :func:`find_anchors`.
+    proba : Tensor of shape (n, c)
+        Out-of-fold predictions.
+    given : Tensor of shape (n,)
+        Given classes.
+    max_rows : int
+        Rows in all; each class has its share, the surest ones.
+
+    Returns
+    -------
+    rows : Tensor of shape (n_pseudo_clean,), int64
+        Sorted. A class of which no anchor carries the label is stood for by that of its rows which
+        is believed most, so that no class of the given labels is empty.
+    """
+    n_classes = proba.shape[1]
+    chosen = []
+    for k, rows in enumerate(anchors.by_class):
+        rows = rows[given[rows] == k][: max(max_rows // n_classes, 1)]
+        own = (given == k).nonzero()[:, 0]
+        if len(rows) == 0 and len(own):
+            rows = own[proba[own, k].argmax()][None]
+        chosen.append(rows)
+    return torch.cat(chosen).sort().values
+
+
+def _count(share: float, n_rows: int, least: int) -> int:
+    return max(min(least, n_rows), math.ceil(share * n_rows))

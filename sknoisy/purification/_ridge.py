@@ -1,0 +1,97 @@
+"""Ridge regression of labels on frozen features, in closed form."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["RidgeSystem"]
+
+
+class RidgeSystem:
+    r"""One decomposition of the features, which serves every ridge and all labels.
+
+    With :math:`F^\top F = V S V^\top` and :math:`A = F V`, everything below is a product of these:
+
+    .. math:: W^*(Y) = (F^\top F + \lambda I)^{-1} F^\top Y = V (S + \lambda)^{-1} A^\top Y .
+
+    Directions in which the features do not vary are left out, so that features of a rank below
+    their width are no trouble, also without a ridge.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n, d)
+        Frozen features of the training rows.
+    form : {"auto", "primal", "dual"}, default="auto"
+        Decompose the matrix of d columns or that of n rows; "auto": the smaller one. The results
+        are the same.
+
+    Attributes
+    ----------
+    spectrum : Tensor of shape (r,)
+        S, the positive eigenvalues.
+    basis : Tensor of shape (d, r)
+        V.
+    rotated : Tensor of shape (n, r)
+        A.
+    """
+
+    def __init__(self, features: Tensor, form: str = "auto"):
+        n, d = features.shape
+        if form == "auto":
+            form = "primal" if d <= n else "dual"
+        dtype = features.dtype
+        precise = features if features.device.type == "mps" else features.double()
+        gram = precise.T @ precise if form == "primal" else precise @ precise.T
+        spectrum, vectors = torch.linalg.eigh(gram)
+        least = spectrum[-1] * max(n, d) * torch.finfo(spectrum.dtype).eps
+        spectrum, vectors = spectrum[spectrum > least], vectors[:, spectrum > least]
+        if form == "primal":
+            basis, rotated = vectors, precise @ vectors
+        else:
+            basis, rotated = precise.T @ (vectors / spectrum.sqrt()), vectors * spectrum.sqrt()
+        self.spectrum, self.basis, self.rotated = (
+            part.to(dtype) for part in (spectrum, basis, rotated)
+        )
+        share = (self.rotated / self.spectrum.sqrt()).square().sum(dim=1)
+        self._interpolated = share > 1 - 1e-5
+        self._interpolates = bool(self._interpolated.any())
+
+    def solve(self, labels: Tensor, ridge: float) -> Tensor:
+        """W*(Y), of shape (d, c), for labels of shape (n, c)."""
+        return self.basis @ self._coefficients(labels, ridge)
+
+    def predict(self, features: Tensor, labels: Tensor, ridge: float) -> Tensor:
+        """Regression outputs of other rows, F_v W*(Y)."""
+        return (features @ self.basis) @ self._coefficients(labels, ridge)
+
+    def fitted(self, labels: Tensor, ridge: float) -> Tensor:
+        """Regression outputs of the training rows themselves, F W*(Y)."""
+        return self.rotated @ self._coefficients(labels, ridge)
+
+    def meta_matrix(self, features: Tensor, ridge: float) -> Tensor:
+        r"""The matrix that takes training labels to predictions of other rows.
+
+        .. math:: M = F_v (F^\top F + \lambda I)^{-1} F^\top, \qquad \hat Y_v = M Y
+        """
+        return (features @ self.basis / (self.spectrum + ridge)) @ self.rotated.T
+
+    def leave_one_out(self, labels: Tensor, ridge: float) -> Tensor:
+        r"""What the regression on all other rows says of each row.
+
+        .. math:: \hat y_{-i} = \frac{\hat y_i - h_i y_i}{1 - h_i}, \quad
+            h_i = f_i^\top (F^\top F + \lambda I)^{-1} f_i
+        """
+        inverse = 1 / (self.spectrum + ridge)
+        own = (self.rotated.square() @ inverse).clamp(max=1 - 1e-6)[:, None]
+        outputs = (self.fitted(labels, ridge) - own * labels) / (1 - own)
+        if not self._interpolates:
+            return outputs
+        # Of rows that the features can interpolate, residual and 1 - h both have the factor λ. It
+        # is cancelled, for without a ridge they are zero.
+        unit = self.rotated / self.spectrum.sqrt()
+        residual = (unit * inverse) @ (unit.T @ labels) / (unit.square() @ inverse)[:, None]
+        return torch.where(self._interpolated[:, None], labels - residual, outputs)
+
+    def _coefficients(self, labels: Tensor, ridge: float) -> Tensor:
+        return (self.rotated.T @ labels) / (self.spectrum + ridge)[:, None]

@@ -1,0 +1,89 @@
+"""DMLPClassifier: purify, then learn the purified labels."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator
+from small_family import noisy_blobs
+
+from sknoisy import CLIDMUClassifier, DMLPClassifier, LabelPurifier
+
+X, Y, TRUSTED = noisy_blobs()
+NAMES = np.array(["ant", "bee", "cat"])[Y]
+SMALL = {"max_epochs": 3, "batch_size": 32, "module_params": {"hidden": (8,)}, "random_state": 0}
+
+
+class Cleaner(BaseEstimator):
+    """Gives labels that it was told, and notes what it got."""
+
+    def __init__(self, labels=None, drop=0, random_state=None, seen=None):
+        self.labels, self.drop, self.random_state, self.seen = labels, drop, random_state, seen
+
+    def fit_resample(self, X, y, clean_mask=None):
+        self.X_, self.y_, self.clean_mask_ = X, y, clean_mask
+        labels = y if self.labels is None else self.labels
+        return X[self.drop :], labels[self.drop :]
+
+
+def dmlp(**parameters):
+    return DMLPClassifier(**{**SMALL, **parameters})
+
+
+def plain(**parameters):
+    return CLIDMUClassifier(meta=False, n_ensemble=0, **{**SMALL, **parameters})
+
+
+def test_it_is_plain_training_on_the_purified_labels():
+    purified = NAMES[::-1].copy()
+    clf = dmlp(purifier=Cleaner(purified)).fit(X, NAMES, clean_mask=TRUSTED)
+    assert_array_equal(clf.purified_labels_, purified)
+    alone = plain().fit(X, purified, clean_mask=TRUSTED)
+    assert_array_equal(clf.predict_proba(X), alone.predict_proba(X))
+    assert_array_equal(clf.purifier_.y_, NAMES)
+    assert_array_equal(clf.purifier_.clean_mask_, TRUSTED)
+
+
+def test_clean_proba_is_the_probability_of_the_given_label():
+    clf = dmlp(purifier=Cleaner(NAMES[::-1].copy())).fit(X, NAMES, clean_mask=TRUSTED)
+    expected = clf.predict_proba(X)[np.arange(len(Y)), Y]
+    assert_array_equal(clf.clean_proba_, np.where(TRUSTED, 1.0, expected))
+
+
+def test_the_default_purifier_repairs_labels_that_training_then_learns():
+    X, y, trusted = noisy_blobs(300, rate=0.4)
+    _, truth, _ = noisy_blobs(300, rate=0.0)
+    clf = DMLPClassifier(max_epochs=20, random_state=0).fit(X, y, clean_mask=trusted)
+    before, after = (np.mean(labels == truth) for labels in (y, clf.purified_labels_))
+    assert before < 0.75
+    assert after > 0.9
+    assert clf.score(X, truth) > 0.9
+    assert_array_equal(clf.purified_labels_[trusted], truth[trusted])
+    assert_array_equal(clf.purifier_.purified_labels_, clf.purified_labels_)
+
+
+def test_the_purifier_is_a_copy_that_follows_the_random_state():
+    purifier = LabelPurifier(n_epochs=2)
+    clfs = [dmlp(purifier=purifier, random_state=seed).fit(X, Y) for seed in (0, 0, 1)]
+    assert not hasattr(purifier, "classes_")
+    assert purifier.random_state is None
+    first, same, other = (clf.purifier_.random_state for clf in clfs)
+    assert first == same != other
+    assert_array_equal(clfs[0].predict_proba(X), clfs[1].predict_proba(X))
+    chosen = dmlp(purifier=Cleaner(random_state=7)).fit(X, Y)
+    assert chosen.purifier_.random_state == 7
+
+
+def test_rows_of_weight_zero_have_no_part_in_the_purification():
+    weight = np.where(np.arange(len(X)) < 30, 0.0, 1.0)
+    clf = dmlp(purifier=Cleaner(NAMES[30:][::-1].copy()))
+    clf.fit(X, NAMES, clean_mask=TRUSTED, sample_weight=weight)
+    assert_array_equal(clf.purifier_.X_, X[30:])
+    assert_array_equal(clf.purifier_.clean_mask_, TRUSTED[30:])
+    assert_array_equal(clf.purified_labels_[:30], NAMES[:30])
+    assert_array_equal(clf.purified_labels_[30:], NAMES[30:][::-1])
+
+
+def test_a_purifier_that_drops_rows_is_refused():
+    with pytest.raises(ValueError, match=r"Cleaner returned 110 labels for 120 .*Purified"):
+        dmlp(purifier=Cleaner(drop=10)).fit(X, Y)
+
