@@ -8,9 +8,10 @@
 "labels": digits, 60 % of the rows as training data, with 100 trusted rows (drawn among all, their
 labels set right) and with none; LabelPurifier with default parameters, and two ways without the
 judge. "forest": test accuracy of a random forest on purified labels, no trusted rows, beside
-cleanlab's CleanLearning around the same forest and the forest alone; needs the extra "benchmarks".
-"tables": the training rows of tables.py, at most 800, and tables of scikit-learn. "cost": M and 100
-epochs of the intrinsic correction for random features, each size in a process of its own.
+cleanlab's CleanLearning around the same forest and the forest alone; needs the extra
+"benchmarks". "tables": the training rows of tables.py, at most 800, and tables of scikit-learn.
+"cost": M and 100 epochs of the intrinsic correction for random features, each size in a process of
+its own.
 
 Each seed draws split, noise, trusted rows and random state. Symmetric noise is reported in both of
 its meanings, as in digits.py.

@@ -29,6 +29,7 @@ __all__ = [
     "optimizer_settings",
     "random_state_of",
     "resolve_device",
+    "seed_undecided",
     "seeded",
     "warn_of_a_shared_gpu",
 ]
@@ -56,6 +57,16 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def random_state_of(random_state: Any) -> np.random.RandomState:
     """None is fresh entropy, not numpy's global generator, which a fit would move."""
     return np.random.RandomState() if random_state is None else check_random_state(random_state)
+
+
+def seed_undecided(estimator: Any, seed: int) -> Any:
+    """Give each ``random_state`` of an estimator that is None this seed; returns the estimator."""
+    undecided = [
+        name
+        for name, value in estimator.get_params().items()
+        if name.split("__")[-1] == "random_state" and value is None
+    ]
+    return estimator.set_params(**dict.fromkeys(undecided, seed))
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

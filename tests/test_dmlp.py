@@ -35,6 +35,7 @@ def plain(**parameters):
 
 def test_it_is_plain_training_on_the_purified_labels():
     purified = NAMES[::-1].copy()
+    purified[TRUSTED] = NAMES[TRUSTED]
     clf = dmlp(purifier=Cleaner(purified)).fit(X, NAMES, clean_mask=TRUSTED)
     assert_array_equal(clf.purified_labels_, purified)
     alone = plain().fit(X, purified, clean_mask=TRUSTED)
@@ -80,10 +81,30 @@ def test_rows_of_weight_zero_have_no_part_in_the_purification():
     assert_array_equal(clf.purifier_.X_, X[30:])
     assert_array_equal(clf.purifier_.clean_mask_, TRUSTED[30:])
     assert_array_equal(clf.purified_labels_[:30], NAMES[:30])
-    assert_array_equal(clf.purified_labels_[30:], NAMES[30:][::-1])
+    expected = np.where(TRUSTED[30:], NAMES[30:], NAMES[30:][::-1])
+    assert_array_equal(clf.purified_labels_[30:], expected)
 
 
 def test_a_purifier_that_drops_rows_is_refused():
     with pytest.raises(ValueError, match=r"Cleaner returned 110 labels for 120 .*Purified"):
         dmlp(purifier=Cleaner(drop=10)).fit(X, Y)
 
+
+class Naive(BaseEstimator):
+    """Knows nothing of trusted rows."""
+
+    def __init__(self, label=None):
+        self.label = label
+
+    def fit_resample(self, X, y):
+        return X, np.full_like(y, self.label) if self.label else y[::-1]
+
+
+def test_trusted_rows_keep_their_labels_whatever_the_purifier_says():
+    clf = dmlp(purifier=Naive()).fit(X, NAMES, clean_mask=TRUSTED)
+    assert_array_equal(clf.purified_labels_, np.where(TRUSTED, NAMES, NAMES[::-1]))
+
+
+def test_a_purifier_of_labels_that_are_none_of_y_is_refused():
+    with pytest.raises(ValueError, match=r"Naive returned the labels \['dog'\], .*'ant', 'bee'"):
+        dmlp(purifier=Naive("dog")).fit(X, NAMES)

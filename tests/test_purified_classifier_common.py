@@ -13,6 +13,7 @@ from sknoisy import LabelPurifier, PurifiedClassifier
 BY_NEIGHBOURS = PurifiedClassifier(MajorityLabels(), LogisticRegression())
 CLASSIFIERS = [
     BY_NEIGHBOURS,
+    # Of the few rows of the checks with weights, the purifier leaves all labels as they are.
     PurifiedClassifier(LabelPurifier(random_state=0), LogisticRegression()),
     PurifiedClassifier(DropRows(), LogisticRegression()),  # weights are repeated rows to it
     PurifiedClassifier(MajorityLabels(n_neighbors=1), SVC(kernel="precomputed")),

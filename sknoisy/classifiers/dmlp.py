@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods
 
+from .._construction import seed_undecided
 from ..base import BaseNoisyLabelClassifier
 from ..data import TrainingData
 from ..purification import LabelPurifier
@@ -28,8 +30,9 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
     Parameters
     ----------
     purifier : None, LabelPurifier or other estimator with ``fit_resample``, default=None
-        It is cloned, and keeps all rows. None: ``LabelPurifier()`` on this classifier's device.
-        Where its ``random_state`` is None, this classifier's decides.
+        It is cloned, sees validated arrays and returns a label for each row. None:
+        ``LabelPurifier()`` on this classifier's device. Where its ``random_state`` is None, this
+        classifier's decides. Rows of ``clean_mask`` keep their labels, whatever it returns.
     module : None, nn.Module class, factory or instance, default=None
         The network; it returns logits. None: an MLP for tables, the small
         :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
@@ -159,6 +162,8 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
         purified[counts] = self._purify(
             X[counts], given[counts], None if trusted is None else trusted[counts], seed
         )
+        if trusted is not None:
+            purified[trusted] = given[trusted]
         self.purified_labels_ = purified
         targets = np.searchsorted(self.classes_, purified)
         data = super()._training_data(X, targets, weights, trusted, device, seed)
@@ -170,19 +175,22 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
             purifier: Any = LabelPurifier(device=self.device, verbose=self.verbose)
         else:
             purifier = clone(self.purifier)
-        undecided = [
-            name
-            for name, value in purifier.get_params().items()
-            if name.split("__")[-1] == "random_state" and value is None
-        ]
-        self.purifier_ = purifier.set_params(**dict.fromkeys(undecided, seed))
+        self.purifier_ = seed_undecided(purifier, seed)
         # A cleaner of somebody else's may know nothing of trusted rows.
-        judges = {} if trusted is None else {"clean_mask": trusted}
+        knows = "clean_mask" in inspect.signature(purifier.fit_resample).parameters
+        judges = {"clean_mask": trusted} if trusted is not None and knows else {}
         _, purified = purifier.fit_resample(X, y, **judges)
         if len(purified) != len(y):
             raise ValueError(
                 f"{type(purifier).__name__} returned {len(purified)} labels for {len(y)} rows: "
                 "DMLPClassifier takes a purifier that keeps all rows. Pass one that drops rows to "
                 "PurifiedClassifier."
+            )
+        unknown = np.setdiff1d(purified, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"{type(purifier).__name__} returned the labels {unknown.tolist()}, but the "
+                f"classes of y are {self.classes_.tolist()}: a purifier must return labels out of "
+                "y."
             )
         return np.asarray(purified)

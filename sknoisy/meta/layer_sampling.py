@@ -324,7 +324,7 @@ def _pool(slope: Tensor) -> Tensor:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
 
 
 def _not_negative(name: str, value: Any) -> Any:

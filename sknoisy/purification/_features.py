@@ -13,6 +13,7 @@ from sklearn.metrics import euclidean_distances
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from .._construction import seed_undecided
 from ..data import InputScaling
 
 __all__ = ["KernelFeatures", "build_representation", "check_features", "split_views"]
@@ -113,13 +114,7 @@ def build_representation(
 
         known = {"simclr": encoders.SimCLR, "moco": encoders.MoCo, "scarf": encoders.SCARF}
         return known[representation](device=device, verbose=verbose, random_state=seed)
-    transformer = clone(representation)
-    undecided = [
-        name
-        for name, value in transformer.get_params().items()
-        if name.split("__")[-1] == "random_state" and value is None
-    ]
-    return transformer.set_params(**dict.fromkeys(undecided, seed))
+    return seed_undecided(clone(representation), seed)
 
 
 def check_features(features: Any, n_samples: int, name: str) -> np.ndarray:

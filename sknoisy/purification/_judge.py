@@ -13,7 +13,7 @@ __all__ = ["Judge"]
 
 _MAX_ROWS = 5000
 _PATIENCE = 3
-_UNCHANGED_AT = 2.0  # standard errors
+_CLEAR = 2.0  # in standard errors
 
 
 class Judge:
@@ -30,7 +30,7 @@ class Judge:
     Parameters
     ----------
     rows : Rows
-        All rows; at most 5000 of them are drawn.
+        All rows; at most 5000 of them are drawn, and trusted ones first.
     settings : Settings
         Options.
     corrections : list of str
@@ -71,6 +71,7 @@ class Judge:
             self._weights = torch.cat([_weights(held) for held in self.held])
             self._unchanged = self._judged([run.unchanged() for run in self.runs])
             self._best = self._unchanged
+            self._guessed = torch.cat([_guess(held, rows.given) for held in self.held])
 
     def choose(self) -> Choice:
         """Try every choice for the next round and take the best.
@@ -111,15 +112,18 @@ class Judge:
 
     @property
     def had_better_not(self) -> bool:
-        """Whether labels taken as they are predict others clearly better than purified ones.
+        """Whether labels had better stay as they are.
 
-        It is so too where no row could be left out.
+        It is so where labels taken as they are predict others clearly better than purified ones,
+        where guessing by the shares of the classes is no worse than purified ones, and where no
+        row could be left out.
         """
         if not self.runs or not self.likelihoods:
             return True
         loss = (self._unchanged - self._best) * self._weights / self._weights.mean()
         error = loss.std() / len(loss) ** 0.5
-        return bool(loss.mean() > _UNCHANGED_AT * error) and bool(loss.mean() > 0)
+        is_clear = bool(loss.mean() > _CLEAR * error) and bool(loss.mean() > 0)
+        return is_clear or self._mean(self._best) <= self._mean(self._guessed)
 
     def _judged(self, states: list[State]) -> Tensor:
         return torch.cat(
@@ -144,7 +148,10 @@ def split_folds(
     The only row of a class, and the only trusted row of one, is never left out.
     """
     n_classes = rows.given.shape[1]
-    order = torch.randperm(len(rows.given), generator=generator)[:_MAX_ROWS]
+    order = torch.randperm(len(rows.given), generator=generator)
+    trusted = rows.trusted.cpu()[order]  # few, and what is known for certain: they come first
+    first = order[trusted][: _MAX_ROWS // 2]
+    order = torch.cat([first, order[~trusted][: _MAX_ROWS - len(first)]])
     kind = rows.given.argmax(dim=1).cpu() + n_classes * rows.trusted.cpu()
     order = order[kind[order].argsort(stable=True)]
     fold = torch.arange(len(order)) % n_folds
@@ -170,6 +177,11 @@ def _likelihood(held: Rows, state: State) -> Tensor:
     assert state.held_proba is not None
     evidence = label_evidence(state.transition, held.given, held.trusted)
     return log_likelihood(state.held_proba, evidence)
+
+
+def _guess(held: Rows, given: Tensor) -> Tensor:
+    """Log-likelihood of labels by the shares of the classes."""
+    return (held.given @ given.mean(dim=0)).log()
 
 
 def _weights(held: Rows) -> Tensor:

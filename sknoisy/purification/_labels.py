@@ -10,7 +10,14 @@ from torch import Tensor
 
 from .._validation import encode_labels
 
-__all__ = ["LabelState", "labels_in_type_of", "one_hot", "to_simplex", "write_back"]
+__all__ = [
+    "LabelState",
+    "keep_classes",
+    "labels_in_type_of",
+    "one_hot",
+    "to_simplex",
+    "write_back",
+]
 
 _LEAST = 1e-6
 _SMOOTHING = 0.1  # logits of a row that is certain would be infinite, and their slope zero
@@ -43,10 +50,30 @@ def labels_in_type_of(y: Any, classes: np.ndarray, labels: np.ndarray) -> Any:
     return np.asarray(y).reshape(-1)[source]
 
 
-def to_simplex(outputs: Tensor) -> Tensor:
+def to_simplex(outputs: Tensor, least: float = _LEAST) -> Tensor:
     """Regression outputs as probabilities: clipped from below, then rescaled."""
-    clipped = outputs.clamp(min=_LEAST)
-    return clipped / clipped.sum(dim=1, keepdim=True)
+    clipped = outputs.clamp(min=least)
+    return clipped / clipped.sum(dim=1, keepdim=True).clamp(min=_LEAST)
+
+
+def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Soft labels under which every given class is the most probable one of some row.
+
+    Parameters
+    ----------
+    distribution : ndarray of shape (n, c)
+        Soft labels; changed in place.
+    given : ndarray of int of shape (n,)
+        Given classes.
+    """
+    for _ in range(distribution.shape[1]):  # a row that is taken may have been another's last
+        lost = np.setdiff1d(given, distribution.argmax(axis=1))
+        for label in lost:
+            own = np.flatnonzero(given == label)
+            row = own[distribution[own, label].argmax()]
+            distribution[row] *= 0.4
+            distribution[row, label] += 0.6
+    return distribution
 
 
 def write_back(

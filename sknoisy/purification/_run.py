@@ -81,7 +81,7 @@ class PurificationRun:
         ]
         self.first = self._regression([rows.given] * len(rows.views))
         # Where somebody vouches for labels, these may show that a neighbourhood is wrong.
-        self._votes = None if len(self._always) else _mean_votes(rows)
+        self._votes = None if len(self._always) else self._count_votes()
         proba = _mean(self.first.training)
         transition = self._anchor_transition(proba)
         evidence = label_evidence(transition, rows.given, rows.trusted)
@@ -106,6 +106,14 @@ class PurificationRun:
         order = torch.randperm(len(others), generator=self._generator).to(others.device)
         n_chunks = max(1, -(-len(others) // self.settings.chunk_size))
         return [torch.cat([chunk, self._always]) for chunk in others[order].tensor_split(n_chunks)]
+
+    def _count_votes(self) -> Tensor:
+        """Of the neighbours in the same chunk: the cost is linear in the rows."""
+        votes = torch.zeros_like(self.rows.given)
+        for chunk in self._chunks:
+            given = self.rows.given[chunk]
+            votes[chunk] = _mean([neighbourhood_votes(v[chunk], given) for v in self.rows.views])
+        return votes
 
     def _choose_validation_rows(self, proba: Tensor) -> Tensor:
         if self._votes is None:
@@ -222,10 +230,12 @@ class PurificationRun:
         new = [torch.where(trusted, self.rows.given, labels) for labels in new]
         for state_labels, labels in zip(state.labels, new, strict=True):
             state_labels.write(labels)
-        state.distribution = to_simplex(_mean(new))
+        state.distribution = to_simplex(_mean(new), least=0)
 
     def _learned_transition(self, state: State) -> Tensor:
         others = ~self.rows.trusted
+        if not others.any():
+            return nearly_identity(self.rows.given)
         return learned_transition(state.distribution[others], self.rows.given[others])
 
     # --- regression -------------------------------------------------------------------------
@@ -282,7 +292,3 @@ class PurificationRun:
 
 def _mean(views: list[Tensor]) -> Tensor:
     return torch.stack(views).mean(dim=0)
-
-
-def _mean_votes(rows: Rows) -> Tensor:
-    return _mean([neighbourhood_votes(view, rows.given) for view in rows.views])

@@ -11,15 +11,14 @@ import imblearn.base  # noqa: F401  (from here on scikit-learn routes metadata t
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from tqdm.auto import tqdm
 
-from .._construction import resolve_device, warn_of_a_shared_gpu
+from .._construction import random_state_of, resolve_device, warn_of_a_shared_gpu
 from .._validation import check_clean_mask, check_X, encode_labels
 from ..exceptions import InterruptedFitWarning
 from ._features import build_representation, check_features, split_views
-from ._labels import labels_in_type_of, one_hot
+from ._labels import keep_classes, labels_in_type_of, one_hot
 from ._rounds import Purification, purify
 from ._state import Rows, Settings, State
 
@@ -40,7 +39,8 @@ class LabelPurifier(BaseEstimator):
       what its given label says, by an estimated transition matrix; or what a linear classifier of
       the labels says (**auxiliary correction**).
 
-    X leaves ``fit_resample`` as it came in. It is a step of :mod:`sknoisy.pipeline`; in
+    No class is emptied: one that would be lost keeps the row of it that is believed most. X leaves
+    ``fit_resample`` as it came in. It is a step of :mod:`sknoisy.pipeline`; in
     scikit-learn's own pipelines :class:`PurifiedClassifier` runs it.
 
     Parameters
@@ -244,6 +244,7 @@ class LabelPurifier(BaseEstimator):
         ValueError
             On input or features that cannot be used; the message names the value and the cure.
         """
+        self._forget()
         raw = X
         X = check_X(self, X, reset=True)
         classes, encoded = encode_labels(y, X.shape[0], type(self).__name__)
@@ -255,8 +256,7 @@ class LabelPurifier(BaseEstimator):
             )
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
-        self._forget()
-        rng = _random_state(self.random_state)
+        rng = random_state_of(self.random_state)
         seeds = rng.randint(np.iinfo(np.int32).max, size=2)
         self.classes_ = classes
         if trusted is None:
@@ -306,16 +306,15 @@ class LabelPurifier(BaseEstimator):
 
     def _forget(self) -> None:
         """Drop what an earlier fit learned: should this one fail, the purifier is not fitted."""
-        of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
-        for name in [n for n in vars(self) if n.endswith("_") and n not in of_X]:
+        for name in [name for name in vars(self) if name.endswith("_")]:
             del self.__dict__[name]
 
     def _warn_of_lone_rows(self, trusted: np.ndarray) -> None:
         lone = np.flatnonzero(np.bincount(trusted, minlength=len(self.classes_)) < 2)
         if len(lone):
             warnings.warn(
-                f"clean_mask trusts only one row of class {self.classes_[lone].tolist()}: it "
-                "cannot be left out to judge the rounds. Trust at least two rows of each class.",
+                f"clean_mask trusts only one row of class {self.classes_[lone].tolist()}: it can "
+                "judge no round. Trust at least two rows of each class, best one for each fold.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -364,7 +363,10 @@ class LabelPurifier(BaseEstimator):
         distribution = state.distribution.double().cpu().numpy()
         given = rows.given.argmax(dim=1).cpu().numpy()
         every = np.arange(len(given))
-        self.label_distribution_ = distribution / distribution.sum(axis=1, keepdims=True)
+        distribution /= distribution.sum(axis=1, keepdims=True)
+        trusted = rows.trusted.cpu().numpy()
+        distribution[trusted] = np.eye(len(self.classes_))[given[trusted]]
+        self.label_distribution_ = keep_classes(distribution, given)
         self.clean_proba_ = self.label_distribution_[every, given]
         codes = self.label_distribution_.argmax(axis=1)
         self.changed_mask_ = codes != given
@@ -382,20 +384,15 @@ class LabelPurifier(BaseEstimator):
         if not self.verbose:
             return
         kind = "trusted" if bool(rows.trusted.any()) else "pseudo-clean"
-        taken = f"those of epoch {self.n_iter_}" if self.n_iter_ else "as they were"
-        tqdm.write(
-            f"LabelPurifier: {len(self.validation_rows_)} {kind} validation rows; labels are "
-            f"{taken}, {int(self.changed_mask_.sum())} changed.",
-            file=sys.stderr,
-        )
+        message = f"{len(self.validation_rows_)} {kind} validation rows; labels of epoch "
+        message += f"{self.n_iter_} taken, {int(self.changed_mask_.sum())} changed."
+        tqdm.write(f"LabelPurifier: {message}", file=sys.stderr)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "purified_labels_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.target_tags.required = True
         return tags
-
-
-def _random_state(random_state) -> np.random.RandomState:
-    """None is fresh entropy, not numpy's global generator, which a fit would move."""
-    return np.random.RandomState() if random_state is None else check_random_state(random_state)
