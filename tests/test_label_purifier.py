@@ -171,8 +171,10 @@ def test_frames_and_series_stay_themselves(dtype):
 def test_polars_frames_pass_through():
     X, given, _ = noisy_blobs()
     frame = pl.DataFrame(X, schema=list("abcdef"))
-    rows, purified = quick().fit_resample(frame, pl.Series(given))
+    rows, purified = quick().fit_resample(frame, pl.Series("label", given))
     assert rows is frame
+    assert isinstance(purified, pl.Series)
+    assert (purified.name, purified.dtype) == ("label", pl.Series(given).dtype)
     np.testing.assert_array_equal(purified, quick().fit(X, given).purified_labels_)
 
 

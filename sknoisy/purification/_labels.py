@@ -31,7 +31,7 @@ def one_hot(classes: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
 
 
 def labels_in_type_of(y: Any, classes: np.ndarray, labels: np.ndarray) -> Any:
-    """Labels as entries of y, which keeps its dtype; a pandas series keeps index and name.
+    """Labels as entries of y, which keeps its dtype, and a series its index and name.
 
     Parameters
     ----------
@@ -47,6 +47,8 @@ def labels_in_type_of(y: Any, classes: np.ndarray, labels: np.ndarray) -> Any:
     source = first[np.searchsorted(classes, labels)]
     if hasattr(y, "iloc") and y.ndim == 1:
         return y.iloc[source].set_axis(y.index)
+    if type(y).__module__.partition(".")[0] == "polars":
+        return y[source]
     return np.asarray(y).reshape(-1)[source]
 
 

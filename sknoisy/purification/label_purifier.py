@@ -292,7 +292,7 @@ class LabelPurifier(BaseEstimator):
         X : object
             The very X that came in.
         y : ndarray or Series of shape (n_samples,)
-            Purified labels, of the dtype that came in; a pandas series keeps index and name.
+            Purified labels, of the dtype that came in; a series of pandas or polars stays one.
 
         Raises
         ------
