@@ -134,7 +134,7 @@ def load_table(name: str, data: Path | None, seed: int) -> tuple[np.ndarray, np.
 def purify_table(table: str, noise: str, seed: int, data: Path | None) -> Row:
     """Scores of one purification."""
     X, y = load_table(table, data, seed)
-    rate = TABLE_NOISE[noise][y.max() > 1]
+    rate = TABLE_NOISE[noise][int(y.max() > 1)]
     corrupt = pairflip if noise == "pairflip" else symmetric
     return score_labels(X, y, corrupt(y, rate, random_state=seed).y, None, {}, seed)
 
