@@ -14,6 +14,7 @@ from .._construction import seed_undecided
 from ..base import BaseNoisyLabelClassifier
 from ..data import TrainingData
 from ..purification import LabelPurifier
+from ..purification._bookkeeping import check_known_labels
 
 __all__ = ["DMLPClassifier"]
 
@@ -186,11 +187,5 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
                 "DMLPClassifier takes a purifier that keeps all rows. Pass one that drops rows to "
                 "PurifiedClassifier."
             )
-        unknown = np.setdiff1d(purified, self.classes_)
-        if len(unknown):
-            raise ValueError(
-                f"{type(purifier).__name__} returned the labels {unknown.tolist()}, but the "
-                f"classes of y are {self.classes_.tolist()}: a purifier must return labels out of "
-                "y."
-            )
+        check_known_labels(purified, self.classes_, type(purifier).__name__)
         return np.asarray(purified)

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, _is_arraylike, _num_s
 __all__ = [
     "align_columns",
     "check_classes_left",
+    "check_known_labels",
     "count_rows",
     "follow_rows",
     "is_all",
@@ -190,12 +191,7 @@ def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) 
             f"{cleaner} left {_num_samples(y)} rows, of the classes {left.tolist()}; it was given "
             f"{given.tolist()}. At least 2 classes are needed: let it change or drop less."
         )
-    unknown = np.setdiff1d(left, classes)
-    if len(unknown):
-        raise ValueError(
-            f"{cleaner} returned the labels {unknown.tolist()}, but the classes of y are "
-            f"{classes.tolist()}: a cleaner must return labels out of y."
-        )
+    check_known_labels(left, classes, cleaner)
     lost = np.setdiff1d(given, left)
     if len(lost):
         warnings.warn(
@@ -204,6 +200,22 @@ def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) 
             "clean_mask if it takes one.",
             UserWarning,
             stacklevel=4,
+        )
+
+
+def check_known_labels(labels: np.ndarray, classes: np.ndarray, cleaner: str) -> None:
+    """Refuse labels that are none of y.
+
+    Raises
+    ------
+    ValueError
+        If one is not in ``classes``.
+    """
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise ValueError(
+            f"{cleaner} returned the labels {unknown.tolist()}, but the classes of y are "
+            f"{classes.tolist()}: a cleaner must return labels out of y."
         )
 
 

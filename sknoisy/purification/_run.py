@@ -11,7 +11,7 @@ from torch import Tensor
 from ._auxiliary import AuxiliaryClassifier
 from ._intrinsic import IntrinsicCorrection
 from ._labels import LabelState, to_simplex, write_back
-from ._pseudo_clean import find_anchors, neighbourhood_votes, pseudo_clean_rows
+from ._pseudo_clean import Anchors, find_anchors, neighbourhood_votes, pseudo_clean_rows
 from ._ridge import RidgeSystem
 from ._state import Choice, Rows, Settings, State
 from ._transition import (
@@ -83,10 +83,11 @@ class PurificationRun:
         # Where somebody vouches for labels, these may show that a neighbourhood is wrong.
         self._votes = None if len(self._always) else self._count_votes()
         proba = _mean(self.first.training)
-        transition = self._anchor_transition(proba)
+        anchors = self._find_anchors(proba)
+        transition = anchor_transition(anchors.by_class, anchors.strictest, rows.given)
         evidence = label_evidence(transition, rows.given, rows.trusted)
         self.exponent = calibrate_exponent(proba, evidence)
-        self.validation = self._choose_validation_rows(proba)
+        self.validation = self._choose_validation_rows(anchors, proba)
         chosen = torch.zeros_like(rows.trusted)
         chosen[self.validation] = True
         learned = [chunk[~chosen[chunk]] for chunk in self._chunks]
@@ -115,16 +116,14 @@ class PurificationRun:
             votes[chunk] = _mean([neighbourhood_votes(v[chunk], given) for v in self.rows.views])
         return votes
 
-    def _choose_validation_rows(self, proba: Tensor) -> Tensor:
+    def _find_anchors(self, proba: Tensor) -> Anchors:
+        return find_anchors(proba, self._votes, ~self.rows.trusted)
+
+    def _choose_validation_rows(self, anchors: Anchors, proba: Tensor) -> Tensor:
         if self._votes is None:
             return self._always
-        anchors = find_anchors(proba, self._votes, ~self.rows.trusted)
         max_rows = min(_MAX_PSEUDO_CLEAN, len(proba) // 2)
         return pseudo_clean_rows(anchors, proba, self.rows.given.argmax(dim=1), max_rows)
-
-    def _anchor_transition(self, proba: Tensor) -> Tensor:
-        anchors = find_anchors(proba, self._votes, ~self.rows.trusted)
-        return anchor_transition(anchors.by_class, anchors.strictest, self.rows.given)
 
     def _intrinsic_correction(self, view: Tensor, ridge: float) -> IntrinsicCorrection:
         targets = self.rows.given[self.validation]
@@ -209,7 +208,9 @@ class PurificationRun:
         mean = _mean(outputs.training)
         factors = torch.ones_like(mean[0])
         if state.transition is None:
-            state.transition = self._anchor_transition(mean)
+            anchors = self._find_anchors(mean)
+            given = self.rows.given
+            state.transition = anchor_transition(anchors.by_class, anchors.strictest, given)
         else:
             state.transition = self._learned_transition(state)
             factors = keep_shares(sharpen(mean, self.exponent), mean.mean(dim=0))
