@@ -9,7 +9,7 @@ import platform
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def run_cells(
     Parameters
     ----------
     task : callable
-        Gives a dict of numbers.
+        Gives a dict of numbers and texts.
     cells : sequence of dict
         Arguments, all with the same keys.
     n_jobs : int, default=1
@@ -92,8 +92,9 @@ def run_cells(
     rows : list of dict
         Each cell together with its result.
     """
-    finished = dict(_read_csv(csv_path, list(cells[0])))
-    rows = [{**cell, **finished[_key(cell)]} for cell in cells if _key(cell) in finished]
+    saved = [] if csv_path is None or not csv_path.exists() else read_csv(csv_path)
+    finished = {tuple(row[name] for name in cells[0]): row for row in saved}
+    rows = [{**numbers(finished[_key(c)]), **c} for c in cells if _key(c) in finished]
     todo = [cell for cell in cells if _key(cell) not in finished]
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     results = parallel(joblib.delayed(_on_one_thread)(task, cell) for cell in todo)
@@ -113,13 +114,22 @@ def _key(cell: Row) -> tuple[str, ...]:
     return tuple(str(value) for value in cell.values())
 
 
-def _read_csv(path: Path | None, names: list[str]) -> Iterator[tuple[tuple[str, ...], Row]]:
-    if path is None or not path.exists():
-        return
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a file of results, as text; a row that was cut off is left out."""
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            key = tuple(row.pop(name) for name in names)
-            yield key, {name: float(value) for name, value in row.items()}
+        return [row for row in csv.DictReader(file) if None not in row.values()]
+
+
+def numbers(row: dict[str, str]) -> Row:
+    """A row with numbers where the text is one."""
+    return {name: _number(text) for name, text in row.items()}
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _append_csv(path: Path, row: Row) -> None:

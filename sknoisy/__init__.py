@@ -6,18 +6,22 @@ from .classifiers import (
     FaMUSClassifier,
     L2RClassifier,
     MetaWeightNetClassifier,
+    MILDClassifier,
     MLCClassifier,
     MSLCClassifier,
     TransitionMLCClassifier,
 )
 from .purification import LabelPurifier, PurifiedClassifier
+from .selection import CleanSampleSelector
 
 __all__ = [
     "CLIDMUClassifier",
+    "CleanSampleSelector",
     "DMLPClassifier",
     "FaMUSClassifier",
     "L2RClassifier",
     "LabelPurifier",
+    "MILDClassifier",
     "MLCClassifier",
     "MSLCClassifier",
     "MetaWeightNetClassifier",

@@ -1,6 +1,12 @@
 """Warnings and errors of sknoisy."""
 
-__all__ = ["CollapseWarning", "InterruptedFitWarning", "MixtureWarning", "NonFiniteLossError"]
+__all__ = [
+    "CollapseWarning",
+    "InterruptedFitWarning",
+    "MixtureWarning",
+    "NonFiniteLossError",
+    "SelectionWarning",
+]
 
 
 class CollapseWarning(UserWarning):
@@ -91,3 +97,25 @@ class NonFiniteLossError(ArithmeticError):
     def __init__(self, message: str, last_finite_state: dict | None = None):
         super().__init__(message)
         self.last_finite_state = last_finite_state
+
+
+class SelectionWarning(UserWarning):
+    """A selection of rows that is doubtful: a round failed, or the labels look like pure noise.
+
+    Examples
+    --------
+    To stop where the labels are pure noise, make an error of it:
+
+    >>> import warnings
+    >>> import numpy as np
+    >>> from sknoisy import CleanSampleSelector
+    >>> from sknoisy.exceptions import SelectionWarning
+    >>> X, y = np.random.default_rng(0).normal(size=(400, 20)), np.arange(400) % 4
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", SelectionWarning)
+    ...     try:
+    ...         CleanSampleSelector(random_state=0).fit(X, y)
+    ...     except SelectionWarning:
+    ...         print("doubtful")
+    doubtful
+    """

@@ -24,16 +24,25 @@ FLOORS = (
     {"meta", "noise"},
     {"metrics", "networks", "mixture", "data", "datasets"},
     {"callbacks"},
-    {"net", "_construction", "_validation"},
+    {"net", "_construction", "_indexing", "_validation"},
+    {"_network_estimator"},
     {"base", "representation"},
-    {"purification", "selection"},
+    {"purification", "selection", "semi_supervised"},
     {"classifiers"},
     {"pipeline", "inspection"},
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 
 # Parts whose names users import from `sknoisy` itself, or not at all; so are those with a `_`.
-INTERNAL = {"net", "base", "data", "classifiers", "purification", "selection"}
+INTERNAL = {
+    "net",
+    "base",
+    "data",
+    "classifiers",
+    "purification",
+    "selection",
+    "semi_supervised",
+}
 
 MAX_LINES = 400
 

@@ -5,6 +5,7 @@ from .dmlp import DMLPClassifier
 from .famus import FaMUSClassifier
 from .l2r import L2RClassifier
 from .meta_weight_net import MetaWeightNetClassifier
+from .mild import MILDClassifier
 from .mlc import MLCClassifier
 from .mslc import MSLCClassifier
 from .transition_mlc import TransitionMLCClassifier
@@ -14,6 +15,7 @@ __all__ = [
     "DMLPClassifier",
     "FaMUSClassifier",
     "L2RClassifier",
+    "MILDClassifier",
     "MLCClassifier",
     "MSLCClassifier",
     "MetaWeightNetClassifier",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods
 
-from .._construction import seed_undecided
 from ..base import BaseNoisyLabelClassifier
 from ..data import TrainingData
 from ..purification import LabelPurifier
 from ..purification._bookkeeping import check_known_labels
+from ._cleaning import run_cleaner
 
 __all__ = ["DMLPClassifier"]
 
@@ -172,20 +170,16 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
         return data
 
     def _purify(self, X, y: np.ndarray, trusted: np.ndarray | None, seed: int) -> np.ndarray:
-        if self.purifier is None:
-            purifier: Any = LabelPurifier(device=self.device, verbose=self.verbose)
-        else:
-            purifier = clone(self.purifier)
-        self.purifier_ = seed_undecided(purifier, seed)
-        # A cleaner of somebody else's may know nothing of trusted rows.
-        knows = "clean_mask" in inspect.signature(purifier.fit_resample).parameters
-        judges = {"clean_mask": trusted} if trusted is not None and knows else {}
-        _, purified = purifier.fit_resample(X, y, **judges)
+        purifier = self.purifier
+        if purifier is None:
+            purifier = LabelPurifier(device=self.device, verbose=self.verbose)
+        self.purifier_, purified = run_cleaner(purifier, X, y, trusted, seed)
+        name = type(self.purifier_).__name__
         if len(purified) != len(y):
             raise ValueError(
-                f"{type(purifier).__name__} returned {len(purified)} labels for {len(y)} rows: "
+                f"{name} returned {len(purified)} labels for {len(y)} rows: "
                 "DMLPClassifier takes a purifier that keeps all rows. Pass one that drops rows to "
                 "PurifiedClassifier."
             )
-        check_known_labels(purified, self.classes_, type(purifier).__name__)
-        return np.asarray(purified)
+        check_known_labels(purified, self.classes_, name)
+        return purified

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,7 +61,14 @@ class TrainingData(Dataset):
         Source of the augmentation's draws, on the device.
     given : Tensor of shape (n,) or None
         Encoded given labels where the targets are others; None: the targets are the given ones.
+
+    Attributes
+    ----------
+    active : Tensor of shape (m,) or None
+        The rows that an epoch goes through, int64; None: all. See :meth:`only`.
     """
+
+    active: Tensor | None = None
 
     def __init__(
         self,
@@ -84,6 +92,23 @@ class TrainingData(Dataset):
     def device(self) -> torch.device:
         """Where batches live."""
         return self.targets.device
+
+    def only(self, rows: Tensor | None) -> TrainingData:
+        """The same data, of which an epoch goes through some rows alone.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (m,) or None
+            The rows, int64, on the device; None: all.
+
+        Returns
+        -------
+        data : TrainingData
+            Its length and the numbers of its rows are those of all rows; nothing is copied.
+        """
+        part = copy.copy(self)
+        part.active = rows
+        return part
 
     def take(self, index: Tensor, augment: bool = False) -> Batch:
         """The batch of the given rows.
@@ -117,7 +142,7 @@ class TrainingData(Dataset):
 
 
 class Batches:
-    """The batches of one epoch after another.
+    """The batches of one epoch after another, of the active rows.
 
     Rows on the device are selected by index. Rows that stay elsewhere go through a DataLoader.
 
@@ -138,17 +163,22 @@ class Batches:
         self.data, self.batch_size, self.generator = data, batch_size, generator
 
     def __len__(self) -> int:
-        full, tail = divmod(len(self.data), self.batch_size)
+        full, tail = divmod(self._n_rows(), self.batch_size)
         return max(full + (tail > 1), 1)
+
+    def _n_rows(self) -> int:
+        return len(self.data if self.data.active is None else self.data.active)
 
     def index(self) -> Iterator[Tensor]:
         """Index tensors of one epoch."""
-        n = len(self.data)
+        n = self._n_rows()
         order = (
             torch.arange(n)
             if self.generator is None
             else torch.randperm(n, generator=self.generator)
         ).to(self.data.device)
+        if self.data.active is not None:
+            order = self.data.active[order]
         starts = range(0, len(self) * self.batch_size, self.batch_size)
         for start in starts:
             last = start == starts[-1]

@@ -1,4 +1,4 @@
-"""Two Gaussians on per-sample losses: the rows of the lower one have the right labels."""
+"""Rows split by a mixture of their losses: those of its lower component have right labels."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 
 from ..exceptions import MixtureWarning
+from ._loss_posterior import (
+    Losses,
+    Mask,
+    check_candidates,
+    check_losses,
+    check_mixture,
+    fit_losses,
+    share_above,
+)
 
 __all__ = ["LossSplit", "split_by_loss"]
-
-_TOLERANCE, _LEAST_VARIANCE = 1e-2, 5e-4  # of EM, as published
-_N_PARAMETERS = 5  # two means, two variances, one share
-_ROUNDING = 1e-6  # losses come from a network in float32
-
-Losses = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 class LossSplit(NamedTuple):
@@ -56,13 +56,15 @@ def split_by_loss(
     threshold: float = 0.5,
     min_per_class: int = 10,
     fallback_share: float = 0.5,
+    kind: str = "gaussian",
     max_iter: int = 100,
     candidates: ArrayLike | None = None,
     random_state: Any = None,
 ) -> LossSplit:
-    r"""Tell right labels from wrong ones by a two-component Gaussian mixture of the losses.
+    r"""Tell right labels from wrong ones by a two-component mixture of the losses.
 
-    Networks learn right labels first. With losses scaled to [0, 1],
+    Networks learn right labels first. With losses scaled to [0, 1], and two Gaussians unless
+    ``kind`` says otherwise,
 
     .. math:: P(\text{clean} \mid \ell_i) =
         \pi_1 N(\ell_i; \mu_1, \sigma_1^2) / \sum_k \pi_k N(\ell_i; \mu_k, \sigma_k^2),
@@ -96,14 +98,17 @@ def split_by_loss(
         At least 1.
     fallback_share : float, default=0.5
         In (0, 1]. The default is a split at the median.
+    kind : {"gaussian", "beta"}, default="gaussian"
+        The two components: Gaussians, or beta distributions, as :func:`loss_mixture` fits them.
     max_iter : int, default=100
-        Steps of EM, which stops when the mean log likelihood gains less than 0.01. The papers
-        stop after 10 in any case; the mixture converges in two to five as a rule.
+        Steps of EM, which stops when the mean log likelihood gains less than 0.01 (Gaussians) or
+        0.0001 (betas). The papers stop after 10 in any case; Gaussians converge in two to five as
+        a rule.
     candidates : array-like of bool of shape (n,), default=None
         Rows that count: the others have no part in the mixture and are never taken, though they
         get a ``clean_proba``. None: all.
     random_state : int, RandomState or None, default=None
-        Draws the start of the k-means from which EM starts.
+        Draws the start of the k-means from which EM starts, or the further starts of betas.
 
     Returns
     -------
@@ -141,6 +146,7 @@ def split_by_loss(
         threshold=threshold,
         min_per_class=min_per_class,
         fallback_share=fallback_share,
+        kind=kind,
         max_iter=max_iter,
         candidates=candidates,
         random_state=random_state,
@@ -157,25 +163,24 @@ def split_or_fall_back(
     threshold: float,
     min_per_class: int,
     fallback_share: float,
+    kind: str = "gaussian",
     max_iter: int = 100,
     candidates: ArrayLike | None = None,
     random_state: Any = None,
 ) -> tuple[LossSplit, str | None]:
     """The split, and the warning that belongs to it: None if the mixture was of use."""
-    _check_parameters(threshold, min_per_class, fallback_share, max_iter)
+    _check_parameters(threshold, min_per_class, fallback_share)
+    check_mixture(kind, max_iter)
     losses, codes, counts = _check_rows(losses, targets, candidates)
-    posterior, trouble = _posterior(losses, counts, max_iter, random_state)
-    clean_proba = np.empty_like(losses) if posterior is None else posterior
-    is_clean = (
-        np.zeros(len(losses), bool) if posterior is None else counts & (posterior > threshold)
-    )
+    (clean_proba, *_), trouble = fit_losses(losses, counts, kind, max_iter, random_state)
+    is_clean = counts & (clean_proba > threshold) & (trouble is None)
     for rows in _classes_by_loss(losses, codes):
         eligible = rows[counts[rows]]
         # Rounded, because 0.07 * 100 is 7.000000000000001.
         share = max(math.ceil(round(fallback_share * len(eligible), 9)), 1)
-        is_clean[eligible[: share if posterior is None else min(min_per_class, share)]] = True
-        if posterior is None:
-            clean_proba[rows] = _share_above(losses[rows], losses[eligible])
+        is_clean[eligible[: min(min_per_class, share) if trouble is None else share]] = True
+        if trouble is not None:
+            clean_proba[rows] = share_above(losses[rows], losses[eligible])
     if trouble is not None:
         trouble = (
             f"The mixture of the losses is of no use: {trouble}. Of each class the "
@@ -184,101 +189,25 @@ def split_or_fall_back(
     return LossSplit(clean_proba, is_clean), trouble
 
 
-def _check_parameters(
-    threshold: float, min_per_class: int, fallback_share: float, max_iter: int
-) -> None:
+def _check_parameters(threshold: float, min_per_class: int, fallback_share: float) -> None:
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], got {threshold!r}.")
     if not min_per_class >= 1:
         raise ValueError(f"min_per_class must be at least 1, got {min_per_class!r}.")
     if not 0 < fallback_share <= 1:
         raise ValueError(f"fallback_share must lie in (0, 1], got {fallback_share!r}.")
-    if not max_iter >= 1:
-        raise ValueError(f"max_iter must be at least 1, got {max_iter!r}.")
 
 
 def _check_rows(losses, targets, candidates) -> tuple[Losses, NDArray[np.intp], Mask]:
     """Losses, class codes, and which rows count."""
-    losses = check_array(
-        column_or_1d(losses, input_name="losses"),
-        ensure_2d=False,
-        dtype=np.float64,
-        input_name="losses",
-    )
+    losses = check_losses(losses)
     targets = column_or_1d(targets, input_name="targets")
     check_consistent_length(losses, targets)
     codes = np.unique(targets, return_inverse=True)[1]
-    if candidates is None:
-        return losses, codes, np.ones(len(losses), bool)
-    counts = np.asarray(candidates)
-    if counts.dtype != bool or counts.shape != losses.shape:
-        raise ValueError(
-            f"candidates must be boolean with one entry per row, {losses.shape}; got dtype "
-            f"{counts.dtype} and shape {counts.shape}."
-        )
-    if not counts.any():
-        raise ValueError("candidates is True nowhere, so there is no row to take.")
-    return losses, codes, counts
-
-
-def _posterior(
-    losses: Losses, counts: Mask, max_iter: int, random_state: Any
-) -> tuple[Losses | None, str | None]:
-    """Posterior of the lower component, or None and the reason why there is none."""
-    fitted = np.sort(losses[counts])  # k-means starts from rows: their order must not matter
-    low, high = fitted[0], fitted[-1]
-    if len(fitted) < _N_PARAMETERS:
-        return None, f"{len(fitted)} rows are fewer than its {_N_PARAMETERS} parameters"
-    if high - low <= _ROUNDING * max(abs(low), abs(high)):
-        return None, f"all losses are {low:.6g}"
-    scaled = ((fitted - low) / (high - low))[:, None]
-    mixture = GaussianMixture(
-        2,
-        max_iter=max_iter,
-        tol=_TOLERANCE,
-        reg_covar=_LEAST_VARIANCE,
-        random_state=random_state,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the caller says so
-        mixture.fit(scaled)
-    if not mixture.converged_:
-        return None, f"it did not converge in {max_iter} iterations"
-    if not _has_two_components(mixture, scaled):
-        return None, "it has one component in effect"
-    return _monotone_posterior(mixture, (losses - low) / (high - low)), None
-
-
-def _has_two_components(mixture: GaussianMixture, scaled: NDArray[np.float64]) -> bool:
-    one = GaussianMixture(1, reg_covar=_LEAST_VARIANCE, random_state=0).fit(scaled)
-    if one.bic(scaled) <= mixture.bic(scaled):
-        return False
-    distance = np.ptp(mixture.means_)
-    return bool(distance > 2 * math.sqrt(mixture.covariances_.min()))
-
-
-def _monotone_posterior(mixture: GaussianMixture, scaled: Losses) -> Losses:
-    """Posterior of the lower component, held at the vertex of the log odds beyond it."""
-    lower, upper = mixture.means_.ravel().argsort()
-    means, precisions = mixture.means_.ravel(), mixture.precisions_.ravel()
-    curvature = precisions[upper] - precisions[lower]  # that of the log odds of the lower one
-    if curvature != 0:
-        slopes = precisions * means
-        vertex = (slopes[upper] - slopes[lower]) / curvature
-        scaled = np.minimum(scaled, vertex) if curvature > 0 else np.maximum(scaled, vertex)
-    return mixture.predict_proba(scaled[:, None])[:, lower]
+    return losses, codes, check_candidates(candidates, losses)
 
 
 def _classes_by_loss(losses: Losses, codes: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
     """The rows of each class, in the order of their losses."""
     order = np.lexsort((losses, codes))
     yield from np.split(order, np.bincount(codes).cumsum()[:-1])
-
-
-def _share_above(losses: Losses, others: Losses) -> Losses:
-    """Share of the others, which are sorted, that lie above each loss; ties count half."""
-    if not len(others):
-        return np.full(len(losses), 0.5)
-    below_or_equal = np.searchsorted(others, losses, side="right")
-    below = np.searchsorted(others, losses, side="left")
-    return 1 - (below + below_or_equal) / (2 * len(others))

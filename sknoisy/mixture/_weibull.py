@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, DensityMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._density import MixtureDensity
 from ._weibull_fit import (
     Fit,
     Rows,
@@ -24,8 +21,6 @@ from ._weibull_fit import (
     distinct_rows,
     log_joint,
     logarithms,
-    start_by_density,
-    start_by_shares,
 )
 
 __all__ = ["WeibullMixture"]
@@ -33,7 +28,7 @@ __all__ = ["WeibullMixture"]
 Floats = NDArray[np.float64]
 
 
-class WeibullMixture(DensityMixin, BaseEstimator):
+class WeibullMixture(MixtureDensity):
     r"""Mixture of Weibull distributions, a density of non-negative data.
 
     .. math:: f(x) = \sum_k \pi_k \prod_j
@@ -182,18 +177,11 @@ class WeibullMixture(DensityMixin, BaseEstimator):
             If the best start did not converge, or X has fewer distinct rows than components.
         """
         X = self._check_X(X, reset=True)
-        if len(X) < self.n_components:
-            raise ValueError(
-                f"n_components={self.n_components} needs at least as many rows, got n_samples="
-                f"{len(X)}. Lower n_components."
-            )
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-        rows, self.zero_value_ = distinct_rows(X, sample_weight, self.zero_value)
-        best = max(self._climbs(rows), key=lambda fit: fit.log_likelihood)
-        self._warn_of_trouble(best, len(rows.counts))
+        weights = self._check_rows(X, sample_weight)
+        rows, self.zero_value_ = distinct_rows(X, weights, self.zero_value)
+        climbs = (self._climb(rows, start) for start in self._starts(rows))
+        best = max(climbs, key=lambda fit: fit.log_likelihood)
+        self._warn_of_trouble(best.converged, len(rows.counts))
         order = np.argsort(best.mixture.log_scales.mean(axis=1), kind="stable")
         log_weights, log_scales, shapes = (part[order] for part in best.mixture)
         self.weights_ = np.exp(log_weights)
@@ -213,176 +201,21 @@ class WeibullMixture(DensityMixin, BaseEstimator):
             )
         return X
 
-    def _climbs(self, rows: Rows) -> Iterator[Fit]:
+    def _climb(self, rows: Rows, start: Floats) -> Fit:
         climb = climb_by_em if self.method == "em" else climb_directly
-        rng = check_random_state(self.random_state)
-        for i in range(1 if self.n_components == 1 else self.n_init):
-            if i == 0 and self.n_components == 2:
-                start = start_by_density(rows)
-            elif i == 0:
-                start = start_by_shares(rows, np.arange(1, self.n_components) / self.n_components)
-            else:
-                start = start_by_shares(rows, np.sort(rng.uniform(size=self.n_components - 1)))
-            yield climb(
-                rows, start, max_iter=self.max_iter, tol=self.tol, max_shape=self.max_shape
-            )
-
-    def _warn_of_trouble(self, fit: Fit, n_distinct: int) -> None:
-        if n_distinct < self.n_components:
-            trouble = (
-                f"X has {n_distinct} distinct row(s), fewer than n_components="
-                f"{self.n_components}: some components are alike. Lower n_components."
-            )
-        elif not fit.converged:
-            trouble = (
-                f"The best start did not converge in max_iter={self.max_iter} iterations. Raise "
-                f"max_iter or tol={self.tol:g}."
-            )
-        else:
-            return
-        warnings.warn(trouble, ConvergenceWarning, stacklevel=4)
+        return climb(rows, start, max_iter=self.max_iter, tol=self.tol, max_shape=self.max_shape)
 
     def _log_joint(self, X) -> Floats:
-        """Logarithm of share times density, shape (n_components, n_samples)."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         mixture = Weibulls(np.log(self.weights_), np.log(self.scales_), self.shapes_)
         return log_joint(logarithms(X, self.zero_value_), mixture)
 
-    def score_samples(self, X):
-        """Logarithm of the density of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite and not negative.
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,), float64
-        """
-        return np.logaddexp.reduce(self._log_joint(X), axis=0)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Mean log-likelihood of the rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite and not negative.
-        y : ignored
-            For the signature of estimators.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        log_likelihood : float
-        """
-        return self._log_likelihood(X, sample_weight)[0]
-
-    def _log_likelihood(self, X, sample_weight) -> tuple[float, float]:
-        """Mean log-likelihood, and the number of rows that it is a mean of."""
-        log_density = self.score_samples(X)
-        weights = _check_sample_weight(
-            sample_weight, log_density, dtype=np.float64, ensure_non_negative=True
-        )
-        return float(np.average(log_density, weights=weights)), float(weights.sum())
-
-    def predict_proba(self, X):
-        """Probability of each component, given the row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite and not negative.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_components), float64
-        """
-        joint = self._log_joint(X)
-        return np.exp(joint - np.logaddexp.reduce(joint, axis=0)).T
-
-    def predict(self, X):
-        """Most probable component of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite and not negative.
-
-        Returns
-        -------
-        components : ndarray of shape (n_samples,), int64
-            0 is the component of smallest scale.
-        """
-        return self._log_joint(X).argmax(axis=0)
-
-    def bic(self, X, sample_weight=None):
-        """Bayesian information criterion; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite and not negative.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        bic : float
-        """
-        mean, n = self._log_likelihood(X, sample_weight)
-        return -2 * mean * n + self._n_parameters() * np.log(n)
-
-    def aic(self, X, sample_weight=None):
-        """Akaike information criterion; lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite and not negative.
-        sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        aic : float
-        """
-        mean, n = self._log_likelihood(X, sample_weight)
-        return -2 * mean * n + 2 * self._n_parameters()
-
     def _n_parameters(self) -> int:
         return len(self.weights_) - 1 + 2 * self.scales_.size
 
-    def sample(self, n_samples=1):
-        """Draw rows from the mixture.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            At least 1.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features), float64
-            Rows, component by component.
-        components : ndarray of shape (n_samples,), int64
-            The component of each row.
-
-        Raises
-        ------
-        ValueError
-            If n_samples is less than 1.
-        """
-        check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
-        rng = check_random_state(self.random_state)
-        counts = rng.multinomial(n_samples, self.weights_)
-        components = np.repeat(np.arange(len(counts)), counts)
-        return self.scales_[components] * rng.weibull(self.shapes_[components]), components
+    def _draw(self, components: NDArray[np.intp], rng: np.random.RandomState) -> Floats:
+        return self.scales_[components] * rng.weibull(self.shapes_[components])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

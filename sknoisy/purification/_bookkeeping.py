@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils import Bunch, _safe_indexing, indexable
+from sklearn.utils import Bunch
 from sklearn.utils.metadata_routing import _manual_routing
 from sklearn.utils.validation import _check_sample_weight, _is_arraylike, _num_samples
+
+from .._indexing import take_rows
 
 __all__ = [
     "align_columns",
@@ -18,12 +20,9 @@ __all__ = [
     "check_known_labels",
     "count_rows",
     "follow_rows",
-    "is_all",
     "route_by_name",
     "rows_that_are_left",
     "rows_that_count",
-    "take_columns",
-    "take_rows",
 ]
 
 
@@ -138,34 +137,6 @@ def follow_rows(
 def _has_rows(value, n_samples: int) -> bool:
     indexable_ = _is_arraylike(value) or scipy.sparse.issparse(value)
     return indexable_ and _num_samples(value) == n_samples
-
-
-def take_rows(values, rows: np.ndarray):
-    """These rows of an array, a list, a frame or a sparse matrix; all of them are no copy."""
-    if is_all(rows, _num_samples(values)):
-        return values
-    return _safe_indexing(indexable(values)[0], rows)
-
-
-def take_columns(X, rows: np.ndarray, n_columns: int, name: str):
-    """Columns of a kernel or distance matrix, which stand for the rows of ``fit``.
-
-    Raises
-    ------
-    ValueError
-        If there is not one for each.
-    """
-    if np.shape(X)[1:] != (n_columns,):
-        raise ValueError(
-            f"X has shape {np.shape(X)}, but {name} is expecting {n_columns} features as input, "
-            "one column for each row that it was fitted on."
-        )
-    return _safe_indexing(X, rows, axis=1)
-
-
-def is_all(rows: np.ndarray, n_samples: int) -> bool:
-    """Whether these are all rows, in order."""
-    return len(rows) == n_samples and bool((rows == np.arange(n_samples)).all())
 
 
 def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) -> None:

@@ -23,18 +23,16 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
+from .._indexing import is_all, take_columns, take_rows
 from .._validation import encode_labels
 from ._bookkeeping import (
     align_columns,
     check_classes_left,
     count_rows,
     follow_rows,
-    is_all,
     route_by_name,
     rows_that_are_left,
     rows_that_count,
-    take_columns,
-    take_rows,
 )
 
 __all__ = ["PurifiedClassifier"]

@@ -1,0 +1,146 @@
+"""Maximum likelihood of beta mixtures: the mathematics, on distinct rows and multiplicities.
+
+Columns are independent given the component. A beta density is an exponential family: with
+T(x) = (log x, log(1 - x)), the mean log-likelihood of a component depends on its rows by the mean
+of T alone, and it is strictly concave in the two shapes. Shapes and means of T are arrays of shape
+(2, n_components, n_features).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize.elementwise import find_root
+from scipy.special import betaln, digamma, logsumexp, polygamma
+
+from ._weibull_fit import Rows
+
+__all__ = ["Betas", "Fit", "climb", "log_joint", "statistics"]
+
+_TOLERANCE = 1e-10  # of the shapes, relative
+_ROUNDING = 1e-12
+_MAX_NEWTON = 100  # five as a rule
+_FAR = 100.0  # times the bound: where Newton's method is taken to run away
+_TINIEST_SHARE = 1e-9
+
+Floats = NDArray[np.float64]
+
+
+class Betas(NamedTuple):
+    """A mixture: log shares (k,), and shapes (2, k, n_features)."""
+
+    log_weights: Floats
+    shapes: Floats
+
+
+class Fit(NamedTuple):
+    """Where a climb ended; the log-likelihoods, one per iteration, are means over rows."""
+
+    mixture: Betas
+    log_likelihoods: Floats
+    converged: bool
+
+
+def statistics(log_x: Floats) -> Floats:
+    """T of each row, shape (2, n_features, m), from the logarithms (n_features, m)."""
+    return np.stack([log_x, np.log(-np.expm1(log_x))])
+
+
+def log_joint(T: Floats, mixture: Betas) -> Floats:
+    """Logarithm of share times density, shape (k, m)."""
+    constant = mixture.log_weights - betaln(*mixture.shapes).sum(axis=1)
+    return constant[:, None] + np.einsum("skj,sjm->km", mixture.shapes - 1, T)
+
+
+def climb(
+    rows: Rows, log_resp: Floats, *, max_iter: int, tol: float, max_concentration: float
+) -> Fit:
+    """Expectation-maximisation from given responsibilities; it never goes down."""
+    T = statistics(rows.log_x)
+    mixture = _m_step(T, rows.counts, log_resp, None, max_concentration)
+    height, log_resp = _e_step(T, rows.counts, mixture)
+    heights, converged = [height], False
+    while not converged and len(heights) <= max_iter:
+        mixture = _m_step(T, rows.counts, log_resp, mixture.shapes, max_concentration)
+        height, log_resp = _e_step(T, rows.counts, mixture)
+        converged = height - heights[-1] <= tol
+        heights.append(height)
+    return Fit(mixture, np.array(heights[1:]), converged)
+
+
+def _e_step(T: Floats, counts: Floats, mixture: Betas) -> tuple[float, Floats]:
+    """Mean log-likelihood, and the logarithms of the responsibilities, shape (k, m)."""
+    joint = log_joint(T, mixture)
+    log_density = np.logaddexp.reduce(joint, axis=0)
+    return float(np.average(log_density, weights=counts)), joint - log_density
+
+
+def _m_step(
+    T: Floats, counts: Floats, log_resp: Floats, shapes: Floats | None, max_concentration: float
+) -> Betas:
+    log_resp = log_resp + np.log(counts)
+    log_total = logsumexp(log_resp, axis=1)
+    mean_T = np.einsum("km,sjm->skj", np.exp(log_resp - log_total[:, None]), T)
+    if shapes is None:
+        shapes = np.ones_like(mean_T)
+    shapes = _fit_betas(mean_T, shapes, max_concentration)
+    return Betas(log_total - np.log(counts.sum()), shapes)
+
+
+def _fit_betas(mean_T: Floats, shapes: Floats, max_concentration: float) -> Floats:
+    """The shapes of greatest likelihood whose sum, the concentration, is within its bound.
+
+    If the maximum lies beyond the bound, that within it lies on it, for the height is concave.
+    """
+    shapes = _climb_by_newton(mean_T, shapes, _FAR * max_concentration)
+    beyond = shapes.sum(axis=0) > max_concentration
+    if beyond.any():
+        shapes = shapes.copy()
+        shapes[:, beyond] = _on_the_bound(mean_T[:, beyond], max_concentration)
+    return shapes
+
+
+def _height(mean_T: Floats, shapes: Floats) -> Floats:
+    """Mean log-likelihood of each component and column, without what the shapes leave alone."""
+    return (shapes * mean_T).sum(axis=0) - betaln(*shapes)
+
+
+def _climb_by_newton(mean_T: Floats, shapes: Floats, far: float) -> Floats:
+    """Newton's method; steps stay positive, and are halved until they climb."""
+    height = _height(mean_T, shapes)
+    open_ = np.full(height.shape, True)
+    for _ in range(_MAX_NEWTON):
+        step = np.where(open_, _newton_step(mean_T, shapes), 0.0)
+        room = 0.9 * shapes / np.maximum(-step, _ROUNDING * shapes)
+        step *= np.minimum(1.0, room.min(axis=0))
+        floor = height - _ROUNDING * (1 + np.abs(height))
+        while (low := _height(mean_T, shapes + step) < floor).any():
+            step = np.where(low, step / 2, step)
+        open_ &= (np.abs(step) > _TOLERANCE * shapes).any(axis=0)
+        shapes = shapes + step
+        open_ &= shapes.sum(axis=0) < far
+        if not open_.any():
+            break
+        height = _height(mean_T, shapes)
+    return shapes
+
+
+def _newton_step(mean_T: Floats, shapes: Floats) -> Floats:
+    """Minus the Hessian is diag(c) - t 1 1', inverted by the formula of Sherman and Morrison."""
+    total = shapes.sum(axis=0)
+    slope = mean_T - digamma(shapes) + digamma(total)
+    c, t = polygamma(1, shapes), polygamma(1, total)
+    plain = slope / c
+    return plain + t * plain.sum(axis=0) / (1 - t * (1 / c).sum(axis=0)) / c
+
+
+def _on_the_bound(mean_T: Floats, concentration: float) -> Floats:
+    """The best shapes of this concentration s: ``digamma(rs) - digamma((1 - r)s)`` increases."""
+    root = find_root(
+        lambda r, target: digamma(r * concentration) - digamma((1 - r) * concentration) - target,
+        (_TINIEST_SHARE, 1 - _TINIEST_SHARE),
+        args=(mean_T[0] - mean_T[1],),
+    )
+    return concentration * np.stack([root.x, 1 - root.x])

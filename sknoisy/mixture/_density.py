@@ -1,0 +1,217 @@
+"""What mixtures have in common, whatever their distributions are."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from ._weibull_fit import Rows, start_by_density, start_by_shares
+
+__all__ = ["MixtureDensity"]
+
+Floats = NDArray[np.float64]
+
+
+class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
+    """Starts of a fit, and density, posterior and draws of the mixture that a subclass fitted.
+
+    scikit-learn's ``BaseMixture`` is private and takes more arguments since it knows array
+    libraries, starts from the rows in their order, and knows no ``sample_weight``.
+    """
+
+    n_components: int
+    n_init: int
+    max_iter: int
+    tol: float
+    random_state: Any
+    weights_: Floats
+
+    @abstractmethod
+    def _log_joint(self, X) -> Floats:
+        """Logarithm of share times density, shape (n_components, n_samples)."""
+
+    @abstractmethod
+    def _n_parameters(self) -> int:
+        """Free parameters, shares included."""
+
+    @abstractmethod
+    def _draw(self, components: NDArray[np.intp], rng: np.random.RandomState) -> Floats:
+        """One row of each of these components."""
+
+    def _check_rows(self, X: Floats, sample_weight) -> Floats | None:
+        """The weights as an array, if there are enough rows."""
+        if len(X) < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} needs at least as many rows, got n_samples="
+                f"{len(X)}. Lower n_components."
+            )
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+    def _starts(self, rows: Rows) -> Iterator[Floats]:
+        """Responsibilities to start from."""
+        rng = check_random_state(self.random_state)
+        for i in range(1 if self.n_components == 1 else self.n_init):
+            if i == 0 and self.n_components == 2:
+                yield start_by_density(rows)
+            elif i == 0:
+                yield start_by_shares(rows, np.arange(1, self.n_components) / self.n_components)
+            else:
+                yield start_by_shares(rows, np.sort(rng.uniform(size=self.n_components - 1)))
+
+    def _warn_of_trouble(self, converged: bool, n_distinct: int) -> None:
+        if n_distinct < self.n_components:
+            trouble = (
+                f"X has {n_distinct} distinct row(s), fewer than n_components="
+                f"{self.n_components}: some components are alike. Lower n_components."
+            )
+        elif not converged:
+            trouble = (
+                f"The best start did not converge in max_iter={self.max_iter} iterations. Raise "
+                f"max_iter or tol={self.tol:g}."
+            )
+        else:
+            return
+        warnings.warn(trouble, ConvergenceWarning, stacklevel=4)
+
+    def score_samples(self, X):
+        """Logarithm of the density of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the range that ``fit`` takes.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,), float64
+        """
+        return np.logaddexp.reduce(self._log_joint(X), axis=0)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean log-likelihood of the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the range that ``fit`` takes.
+        y : ignored
+            For the signature of estimators.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        log_likelihood : float
+        """
+        return self._log_likelihood(X, sample_weight)[0]
+
+    def _log_likelihood(self, X, sample_weight) -> tuple[float, float]:
+        """Mean log-likelihood, and the number of rows that it is a mean of."""
+        log_density = self.score_samples(X)
+        weights = _check_sample_weight(
+            sample_weight, log_density, dtype=np.float64, ensure_non_negative=True
+        )
+        return float(np.average(log_density, weights=weights)), float(weights.sum())
+
+    def predict_proba(self, X):
+        """Probability of each component, given the row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the range that ``fit`` takes.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_components), float64
+        """
+        joint = self._log_joint(X)
+        return np.exp(joint - np.logaddexp.reduce(joint, axis=0)).T
+
+    def predict(self, X):
+        """Most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the range that ``fit`` takes.
+
+        Returns
+        -------
+        components : ndarray of shape (n_samples,), int64
+            In the order of ``weights_``.
+        """
+        return self._log_joint(X).argmax(axis=0)
+
+    def bic(self, X, sample_weight=None):
+        """Bayesian information criterion; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the range that ``fit`` takes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        bic : float
+        """
+        mean, n = self._log_likelihood(X, sample_weight)
+        return -2 * mean * n + self._n_parameters() * np.log(n)
+
+    def aic(self, X, sample_weight=None):
+        """Akaike information criterion; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the range that ``fit`` takes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        aic : float
+        """
+        mean, n = self._log_likelihood(X, sample_weight)
+        return -2 * mean * n + 2 * self._n_parameters()
+
+    def sample(self, n_samples=1):
+        """Draw rows from the mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            At least 1.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), float64
+            Rows, component by component.
+        components : ndarray of shape (n_samples,), int64
+            The component of each row.
+
+        Raises
+        ------
+        ValueError
+            If n_samples is less than 1.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+        rng = check_random_state(self.random_state)
+        counts = rng.multinomial(n_samples, self.weights_)
+        components = np.repeat(np.arange(len(counts)), counts)
+        return self._draw(components, rng), components

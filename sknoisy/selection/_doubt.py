@@ -1,0 +1,83 @@
+"""Whether labels have anything to do with the rows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from sklearn.metrics import cohen_kappa_score
+
+from ..callbacks._evaluation import evaluate, rows_per_pass
+from ..data import TrainingData
+from ..net import DeviceNet
+
+__all__ = ["beats_chance", "predict_rows", "stratified_half"]
+
+_Z = 2.0  # standard errors: one sample of pure noise in 44 passes
+
+
+def stratified_half(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Half of the rows of each class, drawn at random; of an odd number the larger half.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int
+        Encoded labels.
+    rng : RandomState
+        Source of the draw.
+
+    Returns
+    -------
+    half : ndarray of shape (n,), bool
+    """
+    order = rng.permutation(len(codes))
+    order = order[np.argsort(codes[order], kind="stable")]
+    first = np.r_[0, np.bincount(codes).cumsum()[:-1]]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(codes)) - first[codes[order]]
+    return rank % 2 == 0
+
+
+def beats_chance(given: np.ndarray, predicted: np.ndarray) -> bool:
+    """Whether predictions of rows that were held out agree with their labels beyond chance.
+
+    Cohen's kappa is compared with two of its standard errors where the two are independent.
+
+    Parameters
+    ----------
+    given, predicted : ndarray of shape (n,), int
+        Labels.
+
+    Returns
+    -------
+    beats : bool
+        False, too, where all predictions are the same.
+    """
+    classes = np.union1d(given, predicted)
+    shares = [(labels[:, None] == classes).mean(axis=0) for labels in (given, predicted)]
+    by_chance = float(shares[0] @ shares[1])
+    if by_chance == 1:
+        return False
+    error = math.sqrt(by_chance / ((1 - by_chance) * len(given)))
+    return bool(cohen_kappa_score(given, predicted) > _Z * error)
+
+
+def predict_rows(net: DeviceNet, data: TrainingData, rows: torch.Tensor) -> np.ndarray:
+    """Classes that a net predicts for some rows of its data.
+
+    Parameters
+    ----------
+    net : DeviceNet
+        Fitted.
+    data : TrainingData
+        Its rows.
+    rows : Tensor of shape (m,), int64
+        Which.
+
+    Returns
+    -------
+    predicted : ndarray of shape (m,), int64
+    """
+    batches = evaluate(net, data, rows, rows_per_pass(net))
+    return torch.cat([logits.argmax(dim=1) for _, logits, _ in batches]).cpu().numpy()

@@ -1,0 +1,400 @@
+"""Rows of right labels, selected by how they are learned (MILD)."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import imblearn.base  # noqa: F401  (from here on scikit-learn routes metadata to fit_resample)
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from tqdm.auto import tqdm
+
+from .._indexing import take_rows
+from .._network_estimator import NetworkEstimator
+from ..callbacks import RecordDynamics
+from ..data import TrainingData
+from ..exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning
+from ..metrics import LearningDynamics, count_dynamics, segment_dynamics
+from ..net import DeviceNet
+from ._choice import Criteria
+from ._doubt import beats_chance, predict_rows, stratified_half
+from ._state import SelectionState
+
+__all__ = ["CleanSampleSelector"]
+
+_METRICS: dict[str, Callable[[Any, int], LearningDynamics]] = {
+    "count": count_dynamics,
+    "segments": segment_dynamics,
+}
+
+
+class CleanSampleSelector(NetworkEstimator):
+    r"""Select the rows whose labels are right, by their learning dynamics (MILD).
+
+    Wrong labels are hard to memorise and easy to forget. Round by round a network is trained on
+    the rows that are left, and each epoch's training forward pass says of each row whether its
+    given label is predicted. From these bits come the row's memorisation difficulty M and
+    forgetting difficulty G; a mixture of two Weibull distributions is fitted to the scores
+    :math:`m_i = M_i - G_i`, shifted to begin at 0:
+
+    .. math:: f(x) = \pi\, w(x; \alpha_1, \beta_1) + (1 - \pi)\, w(x; \alpha_2, \beta_2),
+        \quad \alpha_1 < \alpha_2,
+
+    and rows with :math:`x_i \le \alpha_2` are left for the next round. That drops only the hardest
+    third of the noisy component, so that right labels survive many rounds.
+
+    The paper has no rule for when to stop, and goes on dropping right labels when no wrong one is
+    left. Here the rounds end when the rows at the threshold are memorised in more than half of the
+    epochs, and what the last round has hardly memorised is dropped, too. No class is emptied, and
+    trusted rows (``clean_mask``) always stay.
+
+    It is a step of :mod:`sknoisy.pipeline`; in scikit-learn's own pipelines
+    :class:`PurifiedClassifier` runs it. X keeps its type in ``fit_resample``.
+
+    Parameters
+    ----------
+    metric : {"count", "segments"} or callable, default="count"
+        Difficulties M and G: "count", epochs without and with the right prediction (the released
+        code); "segments", mean lengths of such runs of epochs (the paper). A callable is called as
+        :func:`~sknoisy.metrics.count_dynamics` is, ``metric(bits, n_rows)``, and returns a
+        :class:`~sknoisy.metrics.LearningDynamics`, in epochs.
+    threshold : {"consistent", "released"}, default="consistent"
+        "released": as the released code does, scores are compared with :math:`\alpha_2` without
+        the shift. Hardly a row is dropped then.
+    stopping : bool, default=True
+        End the rounds when the threshold is negative: when rows at it are memorised in more than
+        half of the epochs. False: only `n_rounds` and a round that drops nothing end them.
+    min_memorized : float, default=0.4
+        In the round in which `stopping` takes effect, rows whose given label was predicted in
+        less than this share of the epochs are dropped; 0: none.
+    n_rounds : int, default=20
+        Rounds at most.
+    min_per_class : int, default=10
+        Rows of lowest score of each given class that every round keeps.
+    reset : bool, default=True
+        Begin each round with a new network, which has not memorised what is dropped. False: go on
+        with its weights, as the paper does; the optimiser and its schedule begin anew.
+    n_warmup_epochs : int, default=0
+        Epochs by which the first round is longer (50 in the paper).
+    module : None, nn.Module class, factory or instance, default=None
+        The network; it returns logits. None: an MLP for tables, the small
+        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
+    module_params : dict or None, default=None
+        Arguments of the class or factory, or of the default network. ``n_features``,
+        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
+        Optimiser of the network; "sgd" has momentum 0.9.
+    optimizer_params : dict or None, default=None
+        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
+        :func:`~sknoisy.networks.mlp_settings` says.
+    lr : float, default=0.05
+        Learning rate of the network.
+    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
+        Schedule by epochs of a round; "cosine" ends at a fiftieth of ``lr``. A callable takes the
+        optimiser and returns a torch scheduler.
+    max_epochs : int, default=40
+        Epochs of each round (20 in the paper, for 50,000 images).
+    batch_size : int, default=100
+        Rows per batch.
+    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
+        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
+        "flip+crop" for images, none for tables.
+    standardize : "auto" or bool, default="auto"
+        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
+        images, and for tables that the default network reads.
+    device : "auto", str or torch.device, default="auto"
+        "auto": a CUDA GPU if there is one, else the CPU.
+    callbacks : list or None, default=None
+        Further skorch callbacks; each round has copies of its own.
+    verbose : int, default=0
+        1 shows a progress bar over the rounds and says why they ended.
+    random_state : int, RandomState or None, default=None
+        Decides all draws; on a CPU, two fits with the same int select the same rows.
+
+    Attributes
+    ----------
+    sample_indices_ : ndarray of shape (n_selected,), int64
+        The rows that are selected, ascending.
+    clean_mask_ : ndarray of shape (n_samples,), bool
+        True where the row is selected.
+    clean_proba_ : ndarray of shape (n_samples,), float64
+        How far the label is believed: the share of the epochs of the row's last round in which its
+        given label was predicted; 1 for trusted rows.
+    memorization_, forgetting_ : ndarray of shape (n_samples,), float64
+        M and G of each row in its last round, in epochs.
+    rounds_ : list of dict
+        For each round: ``n_rows`` and ``n_kept``; ``threshold``, on the scale of the scores;
+        ``mixture``, the :class:`~sknoisy.mixture.WeibullMixture` of the shifted scores, or None;
+        ``scores`` and ``counts``, the distinct scores and how often each occurs; ``n_spared``,
+        rows that are kept for the sake of their class alone; ``history``, that of skorch.
+    n_iter_ : int
+        Rounds.
+    stop_reason_ : str
+        Why there were no more rounds.
+    net_ : DeviceNet
+        The net of the last round.
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    n_features_in_ : int
+        Columns, or pixels times channels.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if X was a frame of strings.
+    image_shape_ : tuple or None
+        Shape of an image.
+
+    See Also
+    --------
+    MILDClassifier : The selection and a network that learns from it.
+    LabelPurifier : Changes wrong labels; drops no row.
+    sknoisy.callbacks.RecordDynamics : Records the bits on any skorch net.
+
+    References
+    ----------
+    C. Hu et al., MILD: Modeling the Instance Learning Dynamics for Learning with Noisy Labels,
+    IJCAI 2023.
+
+    Examples
+    --------
+    >>> from sknoisy import CleanSampleSelector
+    >>> from sknoisy.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(rate=0.4, random_state=0)
+    >>> is_right = digits.target == digits.target_clean
+    >>> float(is_right.mean().round(2))
+    0.58
+    >>> selector = CleanSampleSelector(random_state=0)
+    >>> X, y = selector.fit_resample(digits.data, digits.target)
+    >>> bool(is_right[selector.sample_indices_].mean() > 0.9)
+    True
+    >>> bool(is_right[~selector.clean_mask_].mean() < 0.1)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **NetworkEstimator._parameter_constraints,
+        "metric": [StrOptions({"count", "segments"}), callable],
+        "threshold": [StrOptions({"consistent", "released"})],
+        "stopping": ["boolean"],
+        "min_memorized": [Interval(Real, 0, 1, closed="both")],
+        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "min_per_class": [Interval(Integral, 1, None, closed="left")],
+        "reset": ["boolean"],
+        "n_warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        metric: str | Callable[..., LearningDynamics] = "count",
+        threshold: str = "consistent",
+        stopping: bool = True,
+        min_memorized: float = 0.4,
+        n_rounds: int = 20,
+        min_per_class: int = 10,
+        reset: bool = True,
+        n_warmup_epochs: int = 0,
+        module=None,
+        module_params: dict[str, Any] | None = None,
+        optimizer="sgd",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 0.05,
+        lr_schedule="cosine",
+        max_epochs: int = 40,
+        batch_size: int = 100,
+        augment="auto",
+        standardize: str | bool = "auto",
+        device="auto",
+        callbacks: list | None = None,
+        verbose: int = 0,
+        random_state=None,
+    ):
+        super().__init__(
+            module=module,
+            module_params=module_params,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            lr=lr,
+            lr_schedule=lr_schedule,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            augment=augment,
+            standardize=standardize,
+            device=device,
+            callbacks=callbacks,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.metric = metric
+        self.threshold = threshold
+        self.stopping = stopping
+        self.min_memorized = min_memorized
+        self.n_rounds = n_rounds
+        self.min_per_class = min_per_class
+        self.reset = reset
+        self.n_warmup_epochs = n_warmup_epochs
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, clean_mask=None):
+        """Select rows.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Training rows.
+        y : array-like of shape (n_samples,)
+            Noisy labels of any type.
+        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
+            True where the label is trusted: these rows are selected. Each class needs one.
+
+        Returns
+        -------
+        self : object
+            The fitted selector.
+
+        Raises
+        ------
+        ValueError
+            On input that cannot be used; the message names the value and the cure.
+        NonFiniteLossError
+            If the training loss of the first round becomes NaN or infinite. In a later round, a
+            warning is given and the selection of the round before it stands.
+        """
+        return self._fit(X, y, clean_mask, None)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_resample(self, X, y, clean_mask=None):
+        """Select rows and return them.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Training rows.
+        y : array-like of shape (n_samples,)
+            Noisy labels of any type.
+        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
+            True where the label is trusted.
+
+        Returns
+        -------
+        X : object
+            The selected rows, of the type of X; the very X if all are selected.
+        y : object
+            Their given labels, of the type of y.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`fit`.
+        """
+        self.fit(X, y, clean_mask)
+        return take_rows(X, self.sample_indices_), take_rows(y, self.sample_indices_)
+
+    # --- rounds -----------------------------------------------------------------------------
+
+    def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
+        return [("dynamics", RecordDynamics())]
+
+    def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
+        seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_rounds)
+        self._state = SelectionState(data)
+        self.stop_reason_ = f"n_rounds={self.n_rounds} were done"
+        with tqdm(seeds, "CleanSampleSelector", unit="round", disable=not self.verbose) as bar:
+            for seed in bar:
+                reason = self._round(data, int(seed))
+                bar.set_postfix(kept=len(self._state.rows), refresh=False)
+                if reason is not None:
+                    self.stop_reason_ = reason
+                    break
+
+    def _round(self, data: TrainingData, seed: int) -> str | None:
+        """Train on the rows that are left and select among them; why to stop, if so."""
+        state, rng = self._state, np.random.RandomState(seed)
+        is_first = not state.rounds
+        trouble = self._train(data, rng, is_first)
+        if trouble is not None:
+            return trouble
+        criteria = Criteria(*(getattr(self, name) for name in Criteria._fields))
+        choice = state.choose(criteria, seed)
+        state.apply(choice, history=self.net_.history)
+        if is_first and choice.reason is None:
+            self._check_that_labels_can_be_learned(data, state.given, rng)
+        return choice.reason
+
+    def _train(self, data: TrainingData, rng: np.random.RandomState, is_first: bool) -> str | None:
+        """Train the net of a round and take its dynamics; what went wrong, if it did."""
+        max_epochs = self.max_epochs + (self.n_warmup_epochs if is_first else 0)
+        net = self._build_net(data, rng, copy.deepcopy(self.callbacks or []), max_epochs)
+        if not is_first and not self.reset:
+            net.module.load_state_dict(self.net_.module_.state_dict())
+        try:
+            net.fit(data.only(torch.as_tensor(self._state.rows, device=data.device)))
+        except NonFiniteLossError as error:
+            if is_first:
+                raise
+            n_done = len(self._state.rounds)
+            self._warn(
+                f"Round {n_done + 1} failed: {error} The selection of round {n_done} stands.",
+                SelectionWarning,
+            )
+            return "the training loss became NaN or infinite"
+        self.net_: DeviceNet = net
+        metric = _METRICS[self.metric] if isinstance(self.metric, str) else self.metric
+        self._state.observe(dict(net.callbacks_)["dynamics"], metric)
+        return "fit was interrupted" if net.interrupted_ else None
+
+    def _check_that_labels_can_be_learned(
+        self, data: TrainingData, given: np.ndarray, rng: np.random.RandomState
+    ) -> None:
+        half = stratified_half(given, rng)
+        learned, rest = (
+            torch.as_tensor(rows.nonzero()[0], device=data.device) for rows in (half, ~half)
+        )
+        net = self._build_net(data, rng, []).fit(data.only(learned))
+        if not beats_chance(given[~half], predict_rows(net, data, rest)):
+            self._warn(
+                f"A network that learned half of the {len(given)} rows predicts the labels of the "
+                "others no better than chance: the labels may be pure noise, and what is selected "
+                "then means nothing. Pass another module, more rows, or check y.",
+                SelectionWarning,
+            )
+
+    def _after_fit(self, data: TrainingData) -> None:
+        self.net_.module_.eval()
+        state = self._state
+        del self._state
+        self.rounds_, self.n_iter_ = state.rounds, len(state.rounds)
+        self.sample_indices_ = state.rows
+        self.clean_mask_ = np.zeros(len(data), bool)
+        self.clean_mask_[state.rows] = True
+        self.memorization_, self.forgetting_ = state.memorization, state.forgetting
+        self.clean_proba_ = state.memorized
+        self.clean_proba_[state.trusted] = 1.0
+        self._say(
+            f"{len(state.rows)} of {len(data)} rows selected in {self.n_iter_} rounds: "
+            f"{self.stop_reason_}."
+        )
+        if self.net_.interrupted_:
+            self._warn(
+                f"fit was interrupted in round {self.n_iter_ + 1} of {self.n_rounds}; the "
+                f"selection is that of round {self.n_iter_}, {len(state.rows)} of {len(data)} "
+                "rows.",
+                InterruptedFitWarning,
+            )
+
+    def _warn(self, message: str, category: type[Warning]) -> None:
+        warnings.warn(message, category, stacklevel=2)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "clean_mask_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
