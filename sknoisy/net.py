@@ -170,14 +170,18 @@ class DeviceNet(NeuralNet):
         logits, self._shared_logits = self._shared_logits, None
         return self.module_(x) if logits is None else logits
 
-    def train_step(self, batch: Batch, **fit_params):
-        """One step of the optimiser."""
+    def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the logits of its rows."""
         X, y = batch
-        if not self.module_.training:
-            self._set_training(True)
         logits = self.infer(X)
         self.criterion_.sample_weight = batch.sample_weight
-        loss = self.criterion_(logits, y)
+        return self.criterion_(logits, y), logits
+
+    def train_step(self, batch: Batch, **fit_params):
+        """One step of the optimiser."""
+        if not self.module_.training:
+            self._set_training(True)
+        loss, logits = self.loss_of(batch)
         self.optimizer_.zero_grad(set_to_none=True)
         loss.backward()
         if self._listeners["on_grad_computed"]:

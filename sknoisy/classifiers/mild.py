@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils._param_validation import HasMethods, StrOptions
+from torch import nn
 
 from ..base import BaseNoisyLabelClassifier
 from ..data import TrainingData
 from ..net import DeviceNet
+from ..networks import WithFeatures
 from ..purification._bookkeeping import rows_that_are_left
 from ..selection import CleanSampleSelector
 from ..semi_supervised import ContrastiveMixUpNet, MixMatchNet
@@ -245,12 +247,23 @@ class MILDClassifier(BaseNoisyLabelClassifier):
         counted = ~self.clean_mask_
         if data.sample_weight is not None:
             counted &= data.sample_weight.cpu().numpy() > 0
-        return partial(
-            _NETS[self.semi],
-            unlabeled=torch.as_tensor(counted.nonzero()[0], device=data.device),
-            generator=torch.Generator().manual_seed(int(torch.randint(2**31, ()))),
+        settings = {
+            "unlabeled": torch.as_tensor(counted.nonzero()[0], device=data.device),
+            "generator": torch.Generator().manual_seed(int(torch.randint(2**31, ()))),
             **(self.semi_params or {}),
-        )
+        }
+        if self.semi == "mixmatch":
+            return partial(MixMatchNet, **settings)
+
+        def build(module: nn.Module, criterion: Any, **kwargs) -> DeviceNet:
+            with torch.no_grad():
+                first = torch.arange(2, device=data.device)
+                features, _ = WithFeatures(module).eval()(data.take(first)[0])
+            width = features.shape[1]
+            own = {**settings, **kwargs, "n_features": width}
+            return ContrastiveMixUpNet(module, criterion, **own)
+
+        return build
 
 
 def _parameters_of(net: Callable[..., DeviceNet]) -> set[str]:

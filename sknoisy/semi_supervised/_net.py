@@ -100,22 +100,6 @@ class SemiSupervisedNet(DeviceNet):
         """The loss of a batch, and logits (n, n_classes) that stand for its rows."""
         raise NotImplementedError
 
-    def train_step(self, batch: Batch, **fit_params):
-        """One step of the optimiser."""
-        if not self.module_.training:
-            self._set_training(True)
-        loss, logits = self.loss_of(batch)
-        self.optimizer_.zero_grad(set_to_none=True)
-        loss.backward()
-        if self._listeners["on_grad_computed"]:
-            self.notify(
-                "on_grad_computed",
-                named_parameters=[*self.get_all_learnable_params()],
-                batch=batch,
-            )
-        self.optimizer_.step()
-        return {"loss": loss.detach(), "y_pred": logits.detach()}
-
 
 class Source:
     """What one training reads and draws: rows without labels, views, permutations and shares.
