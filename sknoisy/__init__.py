@@ -8,7 +8,9 @@ from .classifiers import (
     MetaWeightNetClassifier,
     MILDClassifier,
     MLCClassifier,
+    MLNTClassifier,
     MSLCClassifier,
+    NoisyLabelClassifier,
     TransitionMLCClassifier,
 )
 from .purification import LabelPurifier, PurifiedClassifier
@@ -23,8 +25,10 @@ __all__ = [
     "LabelPurifier",
     "MILDClassifier",
     "MLCClassifier",
+    "MLNTClassifier",
     "MSLCClassifier",
     "MetaWeightNetClassifier",
+    "NoisyLabelClassifier",
     "PurifiedClassifier",
     "TransitionMLCClassifier",
 ]

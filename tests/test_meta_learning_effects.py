@@ -13,6 +13,7 @@ from small_family import FAMILY, noisy_blobs, small
 
 from sknoisy import CLIDMUClassifier
 from sknoisy.datasets import load_noisy_digits, make_long_tailed
+from sknoisy.exceptions import CollapseWarning
 from sknoisy.meta import LDAMLoss
 
 # On a long tail
@@ -131,3 +132,27 @@ def test_it_beats_cross_entropy(digits, method, noise, margin):
     X, y, trusted, X_test, truth, plain = digits[noise]
     clf = FAMILY[method](**LONG).fit(X, y, clean_mask=trusted)
     assert clf.score(X_test, truth) > plain + margin
+
+
+# A network that collapses
+
+
+class Forget(Callback):
+    """Make the predictions constant throughout the fourth epoch."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training and len(net.history) == 4:
+            with torch.no_grad():
+                for parameter in net.module_.fc.parameters():
+                    parameter.zero_()
+
+
+@pytest.mark.parametrize("method", FAMILY)
+def test_a_network_that_collapses_is_set_back(method):
+    X, y, trusted = noisy_blobs()
+    clf = small(method, max_epochs=5, callbacks=[Forget()])
+    with pytest.warns(CollapseWarning, match="nearly constant"):
+        clf.fit(X, y, clean_mask=trusted)
+    assert clf.n_recoveries_ == (2 if method == "FaMUS" else 1)  # FaMUS trains two networks
+    assert len(np.unique(clf.predict(X))) > 1
+    assert small(method).fit(X, y, clean_mask=trusted).n_recoveries_ == 0

@@ -2,6 +2,8 @@
 
 ===============================  ==========================================================
 :class:`MetaUpdate`              trains a meta model beside the network, batch by batch
+:class:`NoiseToleranceUpdate`    makes the network tolerant of synthetic label noise
+:class:`TeacherAverage`          keeps the moving average of the network
 :class:`PerSampleCrossEntropy`   the criterion through which its guidance acts
 :class:`PseudoCleanRows`         chooses rows for the meta set by their losses, every epoch
 :class:`RecordDynamics`          records which rows are memorised, one bit per row and epoch
@@ -18,9 +20,11 @@ from .clid_score import CLIDScore
 from .collapse_guard import CollapseGuard
 from .criterion import PerSampleCrossEntropy
 from .meta_update import MetaUpdate
+from .noise_tolerance_update import NoiseToleranceUpdate
 from .progress import EpochProgress
 from .pseudo_clean import PseudoCleanRows
 from .record_dynamics import RecordDynamics, RowLoader
+from .teacher_average import TeacherAverage
 
 __all__ = [
     "CLIDScore",
@@ -28,8 +32,10 @@ __all__ = [
     "CollapseGuard",
     "EpochProgress",
     "MetaUpdate",
+    "NoiseToleranceUpdate",
     "PerSampleCrossEntropy",
     "PseudoCleanRows",
     "RecordDynamics",
     "RowLoader",
+    "TeacherAverage",
 ]

@@ -7,7 +7,9 @@ from .l2r import L2RClassifier
 from .meta_weight_net import MetaWeightNetClassifier
 from .mild import MILDClassifier
 from .mlc import MLCClassifier
+from .mlnt import MLNTClassifier
 from .mslc import MSLCClassifier
+from .noisy_label import MethodChoice, NoisyLabelClassifier
 from .transition_mlc import TransitionMLCClassifier
 
 __all__ = [
@@ -17,7 +19,10 @@ __all__ = [
     "L2RClassifier",
     "MILDClassifier",
     "MLCClassifier",
+    "MLNTClassifier",
     "MSLCClassifier",
     "MetaWeightNetClassifier",
+    "MethodChoice",
+    "NoisyLabelClassifier",
     "TransitionMLCClassifier",
 ]

@@ -12,7 +12,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..base import BaseNoisyLabelClassifier
-from ..callbacks import MetaUpdate, PseudoCleanRows
+from ..callbacks import CollapseGuard, MetaUpdate, PseudoCleanRows
 from ..data import TrainingData
 from ..meta import (
     CrossEntropyObjective,
@@ -137,7 +137,8 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
             trust_meta_rows=self._trusts_meta_rows,
             random_state=int(seeds[1]),
         )
-        return [*finders, ("meta", update)]
+        guard = CollapseGuard(max(self.n_warmup_epochs_, 1), random_state=int(seeds[1]))
+        return [*finders, ("meta", update), ("guard", guard)]
 
     @staticmethod
     def _meta_update(net: DeviceNet) -> MetaUpdate:
@@ -145,6 +146,8 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
 
     def _finish(self, data: TrainingData) -> None:
         updates = [(self._meta_update(net), net) for net in self._meta_nets()]
+        guards = [dict(net.callbacks_)["guard"] for _, net in updates]
+        self.n_recoveries_ = sum(guard.n_recoveries_ for guard in guards)
         self.n_skipped_batches_ = sum(meta.n_skipped_batches_ for meta, _ in updates)
         weights = [meta.weigh_rows(net, data) for meta, net in updates if meta.n_steps_]
         meta = updates[0][0]

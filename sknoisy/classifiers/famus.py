@@ -106,6 +106,9 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     layer_names_, layer_usage_ : tuple of str, ndarray of shape (n_epochs, n_layers)
         Layers and the share of steps in which each was active, by epochs of the meta update, in
         the first network; of a gradient that samples layers only.
+    n_recoveries_ : int
+        How often a collapsing network was set back to its last good epoch, with a
+        :class:`~sknoisy.exceptions.CollapseWarning`.
     n_skipped_batches_ : int
         Batches of which no row had any weight; the network made no step on them.
     net_ : DeviceNet

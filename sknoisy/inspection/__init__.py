@@ -5,5 +5,6 @@ which is imported when something is drawn: ``pip install "sknoisy[plots]"``.
 """
 
 from ._layer_usage import LayerUsageDisplay
+from ._learning_dynamics import LearningDynamicsDisplay
 
-__all__ = ["LayerUsageDisplay"]
+__all__ = ["LayerUsageDisplay", "LearningDynamicsDisplay"]

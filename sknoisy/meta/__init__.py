@@ -10,6 +10,8 @@ meta model                :class:`WNet`, :class:`VRI`, :class:`L2RWeights`,
 gradient strategy         :class:`ForwardGradient` (default), :class:`ReverseGradient`,
                           :class:`LayerSampledGradient`
 virtual step              inside the strategies: plain gradient descent at the current rate
+noise tolerance           :class:`ToleranceGradient`: a step by which the network stays of
+                          its mind after virtual steps on synthetic noisy labels
 ========================  =============================================================
 """
 
@@ -19,8 +21,10 @@ from .label_correction import LabelCorrector, SoftLabelCorrector, TransitionCorr
 from .layer_sampling import LayerSampledGradient
 from .losses import LDAMLoss
 from .models import BatchOutputs, MetaModel, balance_weights
+from .noise_tolerance import blend_targets, consistency, transfer_labels
 from .objectives import CLIDObjective, CrossEntropyObjective, MAEObjective, cross_layer_divergence
 from .reweighting import L2RWeights
+from .tolerance_gradient import ToleranceGradient, ToleranceProblem, ToleranceStep
 from .weighting import VRI, WNet, gaussian_kl
 
 __all__ = [
@@ -40,9 +44,15 @@ __all__ = [
     "ReverseGradient",
     "SoftLabelCorrector",
     "StatelessModule",
+    "ToleranceGradient",
+    "ToleranceProblem",
+    "ToleranceStep",
     "TransitionCorrector",
     "WNet",
     "balance_weights",
+    "blend_targets",
+    "consistency",
     "cross_layer_divergence",
     "gaussian_kl",
+    "transfer_labels",
 ]

@@ -76,7 +76,7 @@ class BetaMixture(MixtureDensity):
         Its iterations.
     lower_bound_ : float
         Its mean log-likelihood; the name is that of scikit-learn's mixtures.
-    lower_bounds_ : ndarray of shape (n_iter_,)
+    lower_bounds_ : ndarray of shape (n_iterations,)
         Its mean log-likelihood after each iteration.
     n_features_in_ : int
         Columns.

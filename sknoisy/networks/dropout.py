@@ -43,6 +43,8 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         mask = torch.rand(x.shape, device=x.device, dtype=x.dtype).ge_(self.p).div_(1 - self.p)
+        if torch._C._are_functorch_transforms_active():  # vmap takes no Function of this kind
+            return x * mask
         return _MaskProduct.apply(x, mask)
 
     def extra_repr(self) -> str:

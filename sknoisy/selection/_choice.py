@@ -86,7 +86,7 @@ def choose_rows(
         return Choice(np.ones(len(scores), bool), trouble)
     limit = float(mixture.scales_[-1, 0])
     if criteria.threshold == "consistent":  # the released code forgets that scores were shifted
-        limit += min(scores.min(), 0.0)
+        limit += min(float(scores.min()), 0.0)
     is_last = criteria.stopping and limit < 0
     wanted = trusted | (memorized >= criteria.min_memorized if is_last else scores <= limit)
     keep = _with_every_class(wanted, scores, codes, criteria.min_per_class)

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from sklearn.metrics import cohen_kappa_score
 
 from ..callbacks._evaluation import evaluate, rows_per_pass
 from ..data import TrainingData
@@ -42,7 +41,8 @@ def stratified_half(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray
 def beats_chance(given: np.ndarray, predicted: np.ndarray) -> bool:
     """Whether predictions of rows that were held out agree with their labels beyond chance.
 
-    Cohen's kappa is compared with two of its standard errors where the two are independent.
+    Cohen's kappa is compared with two of the standard errors that it has where the two are
+    independent (J. Fleiss, J. Cohen and B. Everitt, Psychological Bulletin 72, 1969).
 
     Parameters
     ----------
@@ -52,15 +52,18 @@ def beats_chance(given: np.ndarray, predicted: np.ndarray) -> bool:
     Returns
     -------
     beats : bool
-        False, too, where all predictions are the same.
+        False, too, where all labels or all predictions are the same.
     """
     classes = np.union1d(given, predicted)
-    shares = [(labels[:, None] == classes).mean(axis=0) for labels in (given, predicted)]
-    by_chance = float(shares[0] @ shares[1])
-    if by_chance == 1:
+    shares = np.array([(labels[:, None] == classes).mean(axis=0) for labels in (given, predicted)])
+    if shares.max() == 1:
         return False
-    error = math.sqrt(by_chance / ((1 - by_chance) * len(given)))
-    return bool(cohen_kappa_score(given, predicted) > _Z * error)
+    by_class = np.prod(shares, axis=0)
+    by_chance = by_class.sum()
+    variance = by_chance + by_chance**2 - by_class @ shares.sum(axis=0)
+    # Kappa and its error have the same denominator, 1 - by_chance.
+    excess = np.mean(given == predicted) - by_chance
+    return bool(excess > _Z * math.sqrt(variance / len(given)))
 
 
 def predict_rows(net: DeviceNet, data: TrainingData, rows: torch.Tensor) -> np.ndarray:

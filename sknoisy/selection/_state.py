@@ -67,6 +67,8 @@ class SelectionState:
     def choose(self, criteria: Criteria, seed: int) -> Choice:
         """Which of the rows that are left to keep."""
         rows = self.rows
+        if not self.rounds:  # if the first round is the last, there is no noise to speak of
+            criteria = criteria._replace(min_memorized=0.0)
         return choose_rows(
             self.scores, self.memorized[rows], self.given[rows], self.trusted[rows], criteria, seed
         )

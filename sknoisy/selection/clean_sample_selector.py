@@ -32,6 +32,7 @@ _METRICS: dict[str, Callable[[Any, int], LearningDynamics]] = {
     "count": count_dynamics,
     "segments": segment_dynamics,
 }
+_INTERRUPTED = "fit was interrupted"
 
 
 class CleanSampleSelector(NetworkEstimator):
@@ -71,8 +72,8 @@ class CleanSampleSelector(NetworkEstimator):
         End the rounds when the threshold is negative: when rows at it are memorised in more than
         half of the epochs. False: only `n_rounds` and a round that drops nothing end them.
     min_memorized : float, default=0.4
-        In the round in which `stopping` takes effect, rows whose given label was predicted in
-        less than this share of the epochs are dropped; 0: none.
+        In the round in which `stopping` takes effect, unless it is the first, rows whose given
+        label was predicted in less than this share of the epochs are dropped; 0: none.
     n_rounds : int, default=20
         Rounds at most.
     min_per_class : int, default=10
@@ -317,14 +318,13 @@ class CleanSampleSelector(NetworkEstimator):
         """Train on the rows that are left and select among them; why to stop, if so."""
         state, rng = self._state, np.random.RandomState(seed)
         is_first = not state.rounds
-        trouble = self._train(data, rng, is_first)
-        if trouble is not None:
+        if (trouble := self._train(data, rng, is_first)) is not None:
             return trouble
         criteria = Criteria(*(getattr(self, name) for name in Criteria._fields))
         choice = state.choose(criteria, seed)
         state.apply(choice, history=self.net_.history)
         if is_first and choice.reason is None:
-            self._check_that_labels_can_be_learned(data, state.given, rng)
+            return self._check_that_labels_can_be_learned(data, state.given, rng)
         return choice.reason
 
     def _train(self, data: TrainingData, rng: np.random.RandomState, is_first: bool) -> str | None:
@@ -339,31 +339,34 @@ class CleanSampleSelector(NetworkEstimator):
             if is_first:
                 raise
             n_done = len(self._state.rounds)
-            self._warn(
+            warnings.warn(
                 f"Round {n_done + 1} failed: {error} The selection of round {n_done} stands.",
                 SelectionWarning,
+                stacklevel=7,
             )
             return "the training loss became NaN or infinite"
         self.net_: DeviceNet = net
         metric = _METRICS[self.metric] if isinstance(self.metric, str) else self.metric
         self._state.observe(dict(net.callbacks_)["dynamics"], metric)
-        return "fit was interrupted" if net.interrupted_ else None
+        return _INTERRUPTED if net.interrupted_ else None
 
     def _check_that_labels_can_be_learned(
         self, data: TrainingData, given: np.ndarray, rng: np.random.RandomState
-    ) -> None:
+    ) -> str | None:
         half = stratified_half(given, rng)
         learned, rest = (
             torch.as_tensor(rows.nonzero()[0], device=data.device) for rows in (half, ~half)
         )
         net = self._build_net(data, rng, []).fit(data.only(learned))
-        if not beats_chance(given[~half], predict_rows(net, data, rest)):
-            self._warn(
+        if not (net.interrupted_ or beats_chance(given[~half], predict_rows(net, data, rest))):
+            warnings.warn(
                 f"A network that learned half of the {len(given)} rows predicts the labels of the "
                 "others no better than chance: the labels may be pure noise, and what is selected "
                 "then means nothing. Pass another module, more rows, or check y.",
                 SelectionWarning,
+                stacklevel=7,
             )
+        return _INTERRUPTED if net.interrupted_ else None
 
     def _after_fit(self, data: TrainingData) -> None:
         self.net_.module_.eval()
@@ -371,25 +374,21 @@ class CleanSampleSelector(NetworkEstimator):
         del self._state
         self.rounds_, self.n_iter_ = state.rounds, len(state.rounds)
         self.sample_indices_ = state.rows
-        self.clean_mask_ = np.zeros(len(data), bool)
-        self.clean_mask_[state.rows] = True
+        self.clean_mask_ = np.isin(np.arange(len(data)), state.rows)
         self.memorization_, self.forgetting_ = state.memorization, state.forgetting
-        self.clean_proba_ = state.memorized
-        self.clean_proba_[state.trusted] = 1.0
+        self.clean_proba_ = np.where(state.trusted, 1.0, state.memorized)
         self._say(
             f"{len(state.rows)} of {len(data)} rows selected in {self.n_iter_} rounds: "
             f"{self.stop_reason_}."
         )
-        if self.net_.interrupted_:
-            self._warn(
+        if self.stop_reason_ == _INTERRUPTED:
+            warnings.warn(
                 f"fit was interrupted in round {self.n_iter_ + 1} of {self.n_rounds}; the "
                 f"selection is that of round {self.n_iter_}, {len(state.rows)} of {len(data)} "
                 "rows.",
                 InterruptedFitWarning,
+                stacklevel=5,
             )
-
-    def _warn(self, message: str, category: type[Warning]) -> None:
-        warnings.warn(message, category, stacklevel=2)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "clean_mask_")

@@ -1,0 +1,87 @@
+"""Labels by the vote of a forest and two networks, each of which has learned the noisy ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
+
+from ..purification._labels import keep_classes
+from .clid_mu import CLIDMUClassifier
+from .mild import MILDClassifier
+
+__all__ = ["forests", "networks", "vote"]
+
+# A forest has not seen the row of which it speaks out of bag; networks have.
+_OUT_OF_BAG = 2.0
+# Of a probability of 1: the given label decides where the others hardly do.
+_GIVEN = 0.3
+
+
+def networks(seed: int, **params: Any) -> dict[str, ClassifierMixin]:
+    """The networks that vote, unfitted, with these parameters."""
+    return {
+        "clid_mu": CLIDMUClassifier(random_state=seed, **params),
+        "mild": MILDClassifier(random_state=seed, **params),
+    }
+
+
+def forests(seed: int, n_jobs: int | None) -> VotingClassifier:
+    """What learns the purified labels: the mean of a random forest and extremely random trees."""
+    members = [
+        ("forest", RandomForestClassifier(random_state=seed, n_jobs=n_jobs)),
+        ("extra_trees", ExtraTreesClassifier(random_state=seed, n_jobs=n_jobs)),
+    ]
+    return VotingClassifier(members, voting="soft")
+
+
+def vote(
+    X,
+    codes: np.ndarray,
+    trusted: np.ndarray | None,
+    weights: np.ndarray | None,
+    members: dict[str, ClassifierMixin],
+    seed: int,
+    n_jobs: int | None,
+) -> np.ndarray:
+    """Fit all that vote, and count.
+
+    Parameters
+    ----------
+    X : array or sparse matrix of shape (n, d)
+        Rows.
+    codes : ndarray of int64 of shape (n,)
+        Encoded given labels 0, ..., n_classes - 1.
+    trusted : ndarray of bool of shape (n,) or None
+        Rows whose given label is certain.
+    weights : ndarray of shape (n,) or None
+        Weights of the rows.
+    members : dict of classifier
+        The networks; they are fitted.
+    seed : int
+        Of the forest that votes out of bag.
+    n_jobs : int or None
+        Its processes.
+
+    Returns
+    -------
+    proba : ndarray of shape (n, n_classes)
+        Probabilities of the true class; each class is the most probable one of some row.
+    """
+    forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
+    forest.fit(X, codes, weights)
+    given = np.eye(codes.max() + 1)[codes]
+    # A row that was in every bag has no vote out of bag.
+    total = (
+        _OUT_OF_BAG * np.nan_to_num(forest.oob_decision_function_)
+        + ((_OUT_OF_BAG + len(members)) * _GIVEN) * given
+    )
+    for member in members.values():
+        member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
+        total += member.predict_proba(X)
+    proba = total / total.sum(axis=1, keepdims=True)
+    if trusted is not None:
+        proba[trusted] = given[trusted]
+    return keep_classes(proba, codes)

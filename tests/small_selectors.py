@@ -1,0 +1,34 @@
+"""A selector that is done in a moment, and three blobs with wrong labels."""
+
+import numpy as np
+from purified_problems import noisy_blobs
+
+from sknoisy import CleanSampleSelector
+
+X, GIVEN, CLEAN = noisy_blobs(0.3)
+NAMES = np.array(["ape", "bee", "cat"])[GIVEN]
+RIGHT = GIVEN == CLEAN
+
+
+def quick(**parameters):
+    """A selector with any parameters; with these it runs two rounds on the blobs."""
+    settings = {
+        "max_epochs": 8,
+        "n_rounds": 4,
+        "batch_size": 32,
+        "device": "cpu",
+        "random_state": 0,
+    }
+    if "module" not in parameters:
+        settings["module_params"] = {"hidden": (16,)}
+    return CleanSampleSelector(**{**settings, **parameters})
+
+
+def kept(selector):
+    """Rows that are left after each round."""
+    return [entry["n_kept"] for entry in selector.rounds_]
+
+
+def record(selector):
+    """The dynamics of the last round."""
+    return dict(selector.net_.callbacks_)["dynamics"]
