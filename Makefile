@@ -32,6 +32,7 @@ docs: $(VENV)/.installed-docs ## HTML in docs/_build/html, every warning an erro
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+bench-accuracy: ARGS ?= --quick --n-jobs 2
 bench-%: benchmarks/%.py $(VENV)/.installed-plots $(VENV)/.installed-benchmarks ## run benchmarks/<name>.py with $(ARGS)
 	$(BIN)/python $< $(ARGS)
 

@@ -42,6 +42,7 @@ import cifar10n
 METHODS = {
     "cross-entropy": functools.partial(sknoisy.CLIDMUClassifier, **CROSS_ENTROPY),
     "MLNT, one iteration": MLNTClassifier,
+    "MLNT, two iterations": functools.partial(MLNTClassifier, n_iterations=2),
     "MLNT, three iterations": functools.partial(MLNTClassifier, n_iterations=3),
     "MLNT, joint step": functools.partial(MLNTClassifier, meta_step="joint"),
     "teacher alone (no inner step)": functools.partial(
@@ -52,13 +53,17 @@ DIGITS = ["symmetric 40", "symmetric 60"]
 HUMAN = "CIFAR-10N worse"
 
 
-def fit_method(setting: str, method: str, epochs: int, seed: int, data: str, n_train: int) -> Row:
+def fit_method(
+    setting: str, method: str, epochs: int, seed: int, data: str, n_train: int, n_synthetic: int
+) -> Row:
     """Scores of one fit."""
     if setting == HUMAN:
         problem = cifar10n.read(Path(data), "worse", n_train, 2000, seed)
     else:
         problem = read_digits(setting, seed)
     clf = METHODS[method](max_epochs=epochs, random_state=seed)
+    if n_synthetic and "MLNT" in method:
+        clf.set_params(n_synthetic=n_synthetic)
     start = time.perf_counter()
     clf.fit(problem.X, problem.y)
     seconds = time.perf_counter() - start
@@ -100,6 +105,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--cifar", default="", help="cifar10n.npz: CIFAR-10N instead of digits")
     parser.add_argument("--n-train", type=int, default=5000, help="of CIFAR-10N (%(default)s)")
+    parser.add_argument("--n-synthetic", type=int, default=0, help="M; 0: the default's")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     args = parser.parse_args()
     settings = [HUMAN] if args.cifar else DIGITS
@@ -111,6 +117,7 @@ def main() -> None:
             "seed": seed,
             "data": args.cifar,
             "n_train": args.n_train,
+            "n_synthetic": args.n_synthetic,
         }
         for seed in range(args.seeds)
         for setting in settings

@@ -147,7 +147,7 @@ class NetworkEstimator(BaseEstimator):
         """Drop what an earlier fit learned: should this one fail, the estimator is not fitted."""
         of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
         learned = [name for name in vars(self) if name.endswith("_") and name not in of_X]
-        for name in [*learned, "_states"]:
+        for name in [*learned, "_state", "_states"]:
             self.__dict__.pop(name, None)
 
     def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:

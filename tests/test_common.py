@@ -13,6 +13,7 @@ from sknoisy import (
     LabelPurifier,
     MetaWeightNetClassifier,
     MLCClassifier,
+    MLNTClassifier,
     MSLCClassifier,
     TransitionMLCClassifier,
 )
@@ -23,6 +24,7 @@ SMALL = {
     "n_warmup_epochs": 1,
     "random_state": 0,
 }
+MLNT = {"max_epochs": 12, "batch_size": 64, "n_synthetic": 3, "random_state": 0}
 CLASSIFIERS = [
     CLIDMUClassifier(n_ensemble=2, **SMALL),
     CLIDMUClassifier(weighting="vri", n_ensemble=2, **SMALL),
@@ -39,6 +41,8 @@ CLASSIFIERS = [
         batch_size=64,
         random_state=0,
     ),
+    MLNTClassifier(**MLNT),
+    MLNTClassifier(n_iterations=2, **MLNT),
 ]
 
 _WEIGHT_TWO = (
@@ -57,6 +61,7 @@ MAY_SKIP = {"check_array_api_input"}
 # labels so random, that losses do not tell right labels from wrong ones.
 @pytest.mark.filterwarnings("ignore::sknoisy.exceptions.CollapseWarning")
 @pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
+@pytest.mark.filterwarnings("ignore:The mentor believes hardly any label")
 @parametrize_with_checks(
     CLASSIFIERS, expected_failed_checks=lambda _: EXPECTED_FAILURES, xfail_strict=True
 )

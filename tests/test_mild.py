@@ -128,7 +128,7 @@ def test_rows_of_weight_zero_have_no_part(semi):
     trusted = np.isin(np.arange(len(X)), REST)
     kept = np.arange(0, len(counted), 2)
     other_X, other_y = np.where(out[:, None], X[::-1], X), np.where(out, NAMES[::-1], NAMES)
-    params = {} if semi == "none" else {"semi_params": {"corruption_rate": 0.0}}
+    params = {} if semi == "none" else {"semi_params": {"corruption_rate": 0.5}}
     clfs = [
         unscaled(semi=semi, selector=Keep(kept), **params).fit(
             rows, labels, clean_mask=trusted, sample_weight=weight

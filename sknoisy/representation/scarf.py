@@ -33,15 +33,19 @@ class FeatureCorruption:
         The training rows.
     rate : float
         Share of the columns, in [0, 1].
+    among : Tensor of shape (m,) or None, default=None
+        Rows that values are taken from, int64; None: all.
     """
 
-    def __init__(self, rows: Rows, rate: float):
-        self.rows, self.rate = rows, rate
+    def __init__(self, rows: Rows, rate: float, among: Tensor | None = None):
+        self.rows, self.rate, self.among = rows, rate, among
 
     def __call__(self, X: Tensor, generator: torch.Generator) -> Tensor:
         """Corrupted copies of rows (n, d)."""
         draw: dict[str, Any] = {"generator": generator, "device": X.device}
-        donors = self.rows.take(torch.randint(len(self.rows), (_N_DONORS,), **draw))
+        n = len(self.rows if self.among is None else self.among)
+        index = torch.randint(n, (_N_DONORS,), **draw)
+        donors = self.rows.take(index if self.among is None else self.among[index])
         values = donors.gather(0, torch.randint(_N_DONORS, X.shape, **draw))
         # SCARF, Algorithm 1: I_i, a subset of q = floor(c M) of the M features
         q = math.floor(self.rate * X.shape[1] + 1e-9)

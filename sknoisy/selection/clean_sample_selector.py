@@ -285,14 +285,9 @@ class CleanSampleSelector(NetworkEstimator):
         Returns
         -------
         X : object
-            The selected rows, of the type of X; the very X if all are selected.
+            The selected rows, of the type of X (of a CSC matrix, CSR); the very X if all are.
         y : object
             Their given labels, of the type of y.
-
-        Raises
-        ------
-        ValueError
-            As in :meth:`fit`.
         """
         self.fit(X, y, clean_mask)
         return take_rows(X, self.sample_indices_), take_rows(y, self.sample_indices_)
@@ -355,9 +350,12 @@ class CleanSampleSelector(NetworkEstimator):
     ) -> str | None:
         half = stratified_half(given, rng)
         learned, rest = (
-            torch.as_tensor(rows.nonzero()[0], device=data.device) for rows in (half, ~half)
+            torch.as_tensor(m, device=data.device).nonzero()[:, 0] for m in (half, ~half)
         )
-        net = self._build_net(data, rng, []).fit(data.only(learned))
+        try:
+            net = self._build_net(data, rng, []).fit(data.only(learned))
+        except NonFiniteLossError:  # the rounds stand without this check
+            return None
         if not (net.interrupted_ or beats_chance(given[~half], predict_rows(net, data, rest))):
             warnings.warn(
                 f"A network that learned half of the {len(given)} rows predicts the labels of the "

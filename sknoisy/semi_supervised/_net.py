@@ -173,7 +173,9 @@ def _augmentation(
     if rate is None:
         rate = 0.0 if _has_dropout(module) else _RATE
     if data.augment is None and is_table and rate > 0:
-        return FeatureCorruption(data.rows, rate)
+        weights = data.sample_weight
+        counted = None if weights is None else weights.nonzero()[:, 0]
+        return FeatureCorruption(data.rows, rate, counted)
     return data.augment
 
 
