@@ -42,7 +42,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, NetworkEstimator):
 
     # --- fit --------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=False)  # a purifier or selector checks its own
     def fit(self, X, y, *, clean_mask=None, sample_weight=None):
         """Train on noisy labels.
 

@@ -2,7 +2,11 @@
 
 from unittest import SkipTest
 
+import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from sknoisy import NoisyLabelClassifier
@@ -46,3 +50,13 @@ def test_at_least_55_checks_run(classifier):
     names = [check.func.__name__ for _, check in estimator_checks_generator(classifier)]
     assert EXPECTED_FAILURES.keys() <= set(names)
     assert len([name for name in names if name not in {*EXPECTED_FAILURES, *MAY_SKIP}]) >= 55
+
+
+def test_weights_of_the_vote_need_no_request():
+    X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    weights = np.where(np.arange(60) < 5, 0.5, 1.0)
+    clf = CLASSIFIERS[0]
+    expected = clone(clf).fit(X, y, sample_weight=weights).predict_proba(X)
+    with config_context(enable_metadata_routing=True):
+        found = clone(clf).fit(X, y, sample_weight=weights).predict_proba(X)
+    assert_array_equal(found, expected)

@@ -210,7 +210,8 @@ class NoiseToleranceUpdate(Callback):
     def _weight(self, batch, device: torch.device) -> Tensor | None:
         if self.sample_weight is None:
             return getattr(batch, "sample_weight", None)
-        return self.sample_weight.to(device)[_rows(batch, "sample_weight")]
+        rows = _rows(batch, "sample_weight").to(self.sample_weight.device)
+        return self.sample_weight[rows].to(device)
 
     def _points(self, batch, x: Tensor) -> Tensor:
         if self.features is None:
@@ -218,8 +219,8 @@ class NoiseToleranceUpdate(Callback):
         if callable(self.features):
             with torch.no_grad():
                 return self.features(x)
-        points = torch.as_tensor(self.features, device=x.device)
-        return points[_rows(batch, "features")]
+        points = torch.as_tensor(self.features)  # where it lies: a batch of it is moved
+        return points[_rows(batch, "features").to(points.device)].to(x.device)
 
     @torch.no_grad()
     def _target(self, x: Tensor, progress: float) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import clone
 
 from .._construction import seed_undecided
+from ..selection import CleanSampleSelector
 
 __all__ = ["run_cleaner"]
 
@@ -40,5 +41,8 @@ def run_cleaner(
     # A cleaner of somebody else's may know nothing of trusted rows.
     knows = "clean_mask" in inspect.signature(fitted.fit_resample).parameters
     judges = {"clean_mask": trusted} if trusted is not None and knows else {}
+    if isinstance(fitted, CleanSampleSelector):  # fit_resample would copy rows of X
+        fitted.fit(X, y, **judges)
+        return fitted, y[fitted.sample_indices_]
     _, cleaned = fitted.fit_resample(X, y, **judges)
     return fitted, np.asarray(cleaned)

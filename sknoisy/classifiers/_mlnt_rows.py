@@ -14,7 +14,10 @@ _VALIDATION_SHARE = 0.1
 
 
 def validation_rows(
-    labels: np.ndarray, candidates: np.ndarray, random_state: np.random.RandomState
+    labels: np.ndarray,
+    trusted: np.ndarray,
+    counted: np.ndarray,
+    random_state: np.random.RandomState,
 ) -> np.ndarray:
     """Draw trusted rows that choose the epoch and are kept out of training.
 
@@ -22,21 +25,21 @@ def validation_rows(
     ----------
     labels : ndarray of shape (n,)
         Encoded labels.
-    candidates : ndarray of bool of shape (n,)
-        Trusted rows that count.
+    trusted, counted : ndarray of bool of shape (n,)
+        Rows that the user vouches for, and those that count in training; both to be drawn.
     random_state : RandomState
         Draws them.
 
     Returns
     -------
     is_drawn : ndarray of bool of shape (n,)
-        Of each class at most a tenth of its rows, rounded up, and never its last one.
+        Of each class at most a tenth of its rows that count, rounded up, never the last one.
     """
     is_drawn = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        of_class = labels == label
+    for label in np.unique(labels[counted]):
+        of_class = counted & (labels == label)
         n_most = min(math.ceil(_VALIDATION_SHARE * of_class.sum()), of_class.sum() - 1)
-        members = random_state.permutation(np.flatnonzero(of_class & candidates))
+        members = random_state.permutation(np.flatnonzero(of_class & trusted))
         is_drawn[members[:n_most]] = True
     return is_drawn
 
@@ -79,12 +82,12 @@ def believed_rows(
         n_least = min(_MIN_PER_CLASS, math.ceil(len(members) / 2))
         if is_kept[members].sum() < n_least:
             is_kept[members[np.argsort(-of_given[members], kind="stable")[:n_least]]] = True
-            poor.append(classes[label].item())
+            poor.append(label)
     if poor:
         warnings.warn(
-            f"The mentor believes hardly any label of class {poor}: the most probable ones, up to "
-            f"{_MIN_PER_CLASS} per class, were kept. Pass a mentor_threshold that keeps more than "
-            f"{threshold!r}.",
+            f"The mentor believes hardly any label of class {classes[poor].tolist()}: the most "
+            f"probable ones, up to {_MIN_PER_CLASS} per class, were kept. Pass a mentor_threshold "
+            f"that keeps more than {threshold!r}.",
             UserWarning,
             stacklevel=2,
         )

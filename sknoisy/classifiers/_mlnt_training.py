@@ -16,7 +16,7 @@ from ..base import BaseNoisyLabelClassifier
 from ..callbacks.noise_tolerance_update import NoiseToleranceUpdate
 from ..callbacks.teacher_average import TeacherAverage
 from ..data import TrainingData
-from ..exceptions import InterruptedFitWarning
+from ..exceptions import CollapseWarning, InterruptedFitWarning
 from ..net import DeviceNet
 from ._mlnt_epochs import Choice, EpochChoice, outputs_of
 from ._mlnt_rows import believed_rows, validation_rows
@@ -59,11 +59,17 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
                 )
             counts = np.ones(len(encoded)) if weights is None else np.asarray(weights, float)
             rng = np.random.RandomState(seed)
-            judges = validation_rows(encoded, trusted & (counts > 0), rng)
+            judges = validation_rows(encoded, trusted, counts > 0, rng)
             if judges.any():
                 self.validation_rows_ = np.flatnonzero(judges)
                 weights = np.where(judges, 0.0, counts)
                 weights = weights / weights.mean()
+            elif self.epoch_selection == "trusted":
+                raise ValueError(
+                    "epoch_selection='trusted' keeps trusted rows out of training, and none can "
+                    "be spared: trust rows of positive weight, in classes of two such rows, "
+                    "or pass epoch_selection='last'."
+                )
         return super()._training_data(X, encoded, weights, trusted, device, seed)
 
     def _selection(self, trusted: Any) -> str:
@@ -71,6 +77,15 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
         if self.epoch_selection != "auto":
             return self.epoch_selection
         return "last" if trusted is None or not self.n_synthetic else "trusted"
+
+    def _finish(self, data: TrainingData) -> None:
+        if self.n_synthetic and len(self._proba(data.rows).argmax(dim=1).unique()) == 1:
+            warnings.warn(
+                "The network predicts one class for all training rows: it has collapsed. Lower "
+                f"meta_lr, which is {self.meta_lr_:g}, or inner_lr, which is {self.inner_lr_:g}.",
+                CollapseWarning,
+                stacklevel=6,
+            )
 
     # --- the iterations -------------------------------------------------------------------------
 
@@ -94,6 +109,8 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
             if "meta" in callbacks:
                 callbacks["meta"].features = features
             net.fit(believed)
+            if "meta" in callbacks:  # else they, and all rows' features, would be pickled
+                callbacks["meta"].set_params(features=None, mentor=None, sample_weight=None)
             if mentor is None or not net.interrupted_:  # else the mentor's training was complete
                 self.net_, self._choice = net, callbacks["choice"].choice_
             if net.interrupted_:
@@ -151,6 +168,8 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
             )
         callbacks["teacher"] = TeacherAverage(self.teacher_decay_)
         by = self._selection(data.trusted)
+        if by == "trusted" and not hasattr(self, "validation_rows_"):
+            by = "last"  # no trusted row could be spared
         candidates: tuple[str, ...] = (self.predict_with,)
         if self.predict_with == "auto":
             both = ("teacher", "student")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ _GIVEN = 0.3
 def networks(seed: int, **params: Any) -> dict[str, ClassifierMixin]:
     """The networks that vote, unfitted, with these parameters."""
     return {
-        "clid_mu": CLIDMUClassifier(random_state=seed, **params),
-        "mild": MILDClassifier(random_state=seed, **params),
+        "clid_mu": CLIDMUClassifier(**{"random_state": seed, **params}),
+        "mild": MILDClassifier(**{"random_state": seed, **params}),
     }
 
 
@@ -71,13 +72,15 @@ def vote(
         Probabilities of the true class; each class is the most probable one of some row.
     """
     forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
-    forest.fit(X, codes, weights)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+        forest.fit(X, codes, weights)
     given = np.eye(codes.max() + 1)[codes]
-    # A row that was in every bag has no vote out of bag.
-    total = (
-        _OUT_OF_BAG * np.nan_to_num(forest.oob_decision_function_)
-        + ((_OUT_OF_BAG + len(members)) * _GIVEN) * given
-    )
+    # A row that was in every bag has no vote out of bag, nor has one that is alone in its class:
+    # no tree that speaks of it has seen the class.
+    out_of_bag = np.nan_to_num(forest.oob_decision_function_)
+    out_of_bag[np.bincount(codes)[codes] == 1] = 0
+    total = _OUT_OF_BAG * out_of_bag + (_OUT_OF_BAG + len(members)) * _GIVEN * given
     for member in members.values():
         member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
         total += member.predict_proba(X)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from torch import nn
 
 from .._indexing import take_rows
@@ -45,6 +51,18 @@ _OF_NETWORK = (
     "verbose",
 )
 
+_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+_OF_SEMI: dict[str, list] = {
+    "alpha": [_NOT_NEGATIVE],
+    "temperature": [Interval(Real, 0, None, closed="neither")],
+    "unlabeled_weight": [_NOT_NEGATIVE],
+    "n_ramp_epochs": [_NOT_NEGATIVE],
+    "prior_weight": [_NOT_NEGATIVE],
+    "contrastive_weight": [_NOT_NEGATIVE],
+    "projection_dim": [Interval(Integral, 1, None, closed="left")],
+    "corruption_rate": [None, Interval(Real, 0, 1, closed="both")],
+}
+
 # On sixteen tables MixMatch gains a point where 40 % of the labels are wrong, and costs one and a
 # half where 20 % are.
 _MANY_REJECTED = 0.3
@@ -65,6 +83,7 @@ class MILDClassifier(BaseNoisyLabelClassifier):
         It is cloned, sees validated arrays and says by ``sample_indices_`` which rows it kept.
         None: ``CleanSampleSelector()`` with the network, the optimiser, the augmentation and the
         device of this classifier. Where its ``random_state`` is None, this classifier's decides.
+        Ctrl-C while it runs ends the selection alone.
     semi : {"auto", "none", "mixmatch", "mixup+contrastive"}, default="auto"
         What to do with the rows that were not selected: "none", leave them out; "mixmatch", guess
         their labels and mix them with the others (:class:`~sknoisy.semi_supervised.MixMatchNet`);
@@ -210,6 +229,11 @@ class MILDClassifier(BaseNoisyLabelClassifier):
         self._check_semi_params()
         counts = np.arange(len(encoded)) if weights is None else weights.nonzero()[0]
         vouched = None if trusted is None else trusted[counts]
+        if vouched is not None and len(np.setdiff1d(encoded[counts], encoded[counts][vouched])):
+            raise ValueError(
+                "All trusted rows of some class have a sample_weight of 0: give one of each class "
+                "a positive weight, or pass clean_mask=None."
+            )
         kept = self._select(take_rows(X, counts), self.classes_[encoded[counts]], vouched, seed)
         self.sample_indices_ = counts[kept]
         self.semi_ = self.semi
@@ -256,6 +280,8 @@ class MILDClassifier(BaseNoisyLabelClassifier):
                 f"semi_params has {unknown}, which semi={self.semi!r} does not know; it knows "
                 f"{sorted(known)}."
             )
+        values = self.semi_params or {}
+        validate_parameter_constraints(_OF_SEMI, values, "the semi_params of MILDClassifier")
 
     def _net_class(self, data: TrainingData) -> Callable[..., DeviceNet]:
         if self.semi_ == "none":

@@ -67,13 +67,13 @@ class MLNTClassifier(NoiseTolerantTraining):
         Share of the teacher in the target at the end of an iteration, from 0 at its beginning;
         the rest is the mentor's.
     predict_with : {"auto", "teacher", "student"}, default="auto"
-        "auto": the teacher or, if there are trusted rows, the better one.
+        "auto": the teacher or, where trusted rows choose the epoch, the better one.
     epoch_selection : {"auto", "last", "agreement", "clid", "trusted"}, default="auto"
         "last": the last epoch. "agreement": student and teacher predict the same class most often.
         "clid": the lowest cross-layer information divergence; neither takes an epoch of the ramp,
         when a network that predicts one class scores well. "trusted": the highest accuracy on
         trusted rows, at most a tenth of each class, which are kept out of training for it.
-        "auto": "trusted" if there are trusted rows, else "last".
+        "auto": "trusted" if some trusted rows can be spared, else "last".
     module : None, nn.Module class, factory or instance, default=None
         The network; it returns logits. None: an MLP for tables, the small
         :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.

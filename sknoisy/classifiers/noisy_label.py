@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from numbers import Integral
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -81,10 +83,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         "auto": "vote" for tables of up to 20,000 rows, "mild" for longer ones, "famus" for
         images. The others are the library's classifiers by name, with default parameters.
     estimator : None or classifier, default=None
-        What learns the purified labels of the vote; it is cloned. None: the mean of a random
-        forest and of extremely randomised trees.
+        What learns the purified labels of the vote; it is cloned, and refused by other methods.
+        None: the mean of a random forest and of extremely randomised trees.
     network_params : dict or None, default=None
-        Parameters of the networks, such as ``{"max_epochs": 100}``.
+        Parameters of the networks, such as ``{"max_epochs": 100}``; in a vote, of both.
     n_jobs : int or None, default=None
         Processes of the forests.
     device : "auto", str or torch.device, default="auto"
@@ -103,7 +105,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Labels.
     purified_labels_ : ndarray of shape (n_samples,)
-        The label that each row was taken to have.
+        The label that each row was taken to have: by the vote, else the network's prediction; of
+        trusted rows the given one.
     clean_proba_ : ndarray of shape (n_samples,)
         Probability that the given label is right: the share of the vote, or that of the network; 1
         for trusted rows.
@@ -164,7 +167,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=False)  # the networks check network_params
     def fit(self, X, y, *, clean_mask=None, sample_weight=None):
         """Pick a method and train on noisy labels.
 
@@ -189,18 +192,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         ------
         ValueError
             On input that cannot be used; the message names the value and the cure.
+        TypeError
+            If ``sample_weight`` is passed and ``estimator`` does not take it.
         """
         X = check_X(self, X, reset=True)
         classes, codes = encode_labels(y, X.shape[0], type(self).__name__)
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, codes, classes)
         method, reason = self._pick(X)
-        if self.estimator is not None and method != "vote":
-            raise ValueError(
-                f"estimator={self.estimator!r} learns the labels of the vote, but the method here "
-                f'is {method!r}, because {reason}. Pass estimator=None, or method="vote" and a '
-                "table."
-            )
+        self._check_estimator(method, reason, weights)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         params = {"device": self.device, "verbose": self.verbose, **(self.network_params or {})}
 
@@ -211,7 +211,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             proba = vote(X, codes, trusted, weights, members, seed, self.n_jobs)
             estimator = self._fit_on_purified(X, proba.argmax(axis=1), weights, seed)
         else:
-            members, estimator = {}, _METHODS[method](random_state=seed, **params)
+            members, estimator = {}, _METHODS[method](**{"random_state": seed, **params})
             estimator.fit(X, codes, clean_mask=trusted, sample_weight=weights)
             proba = estimator.predict_proba(X)
             if trusted is not None:
@@ -234,12 +234,30 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             return "mild", f"X is a table of more than {_MAX_VOTE_ROWS} rows"
         return "vote", f"X is a table of {X.shape[0]} rows"
 
-    def _fit_on_purified(self, X, codes: np.ndarray, weights, seed: int) -> Any:
+    def _check_estimator(self, method: str, reason: str, weights: np.ndarray | None) -> None:
+        """Refuse, before anything is trained, an estimator that has no use here."""
         if self.estimator is None:
-            estimator: Any = forests(seed, self.n_jobs)
-        else:
-            estimator = seed_undecided(clone(self.estimator), seed)
-        return estimator.fit(X, codes, **({} if weights is None else {"sample_weight": weights}))
+            return
+        if method != "vote":
+            raise ValueError(
+                f"estimator={self.estimator!r} learns the labels of the vote, but the method here "
+                f'is {method!r}, because {reason}. Pass estimator=None, or method="vote" and a '
+                "table."
+            )
+        parameters = inspect.signature(self.estimator.fit).parameters.values()
+        takes = any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+        if weights is not None and not takes:
+            raise TypeError(
+                f"sample_weight was passed, but {type(self.estimator).__name__}.fit does not take "
+                "it. Leave it out, or pass another estimator."
+            )
+
+    def _fit_on_purified(self, X, codes: np.ndarray, weights, seed: int) -> Any:
+        given = {} if weights is None else {"sample_weight": weights}
+        if self.estimator is None:
+            with config_context(enable_metadata_routing=False):  # nobody need request our weights
+                return forests(seed, self.n_jobs).fit(X, codes, **given)
+        return seed_undecided(clone(self.estimator), seed).fit(X, codes, **given)
 
     def _note(self, classes, codes, proba, method: str, reason: str) -> None:
         purified = proba.argmax(axis=1)
@@ -295,7 +313,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If X is not of the kind that was fitted.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")

@@ -295,8 +295,10 @@ def _twice_differentiable(problem: ToleranceProblem) -> Iterator[None]:
     mkldnn = torch.backends.mkldnn.enabled
     has_rnn = any(isinstance(part, nn.RNNBase) for part in problem.module.modules())
     torch.backends.mkldnn.enabled = mkldnn and not has_rnn  # type: ignore[assignment]
+    # Not where it may stay on: this context also resets what the user set, deterministic say.
+    cudnn = torch.backends.cudnn.flags(enabled=False) if has_rnn else contextlib.nullcontext()
     try:
-        with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=not has_rnn):
+        with sdpa_kernel(SDPBackend.MATH), cudnn:
             yield
     except RuntimeError as error:
         trouble = str(error).splitlines()[0]

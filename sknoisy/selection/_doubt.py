@@ -54,8 +54,9 @@ def beats_chance(given: np.ndarray, predicted: np.ndarray) -> bool:
     beats : bool
         False, too, where all labels or all predictions are the same.
     """
-    classes = np.union1d(given, predicted)
-    shares = np.array([(labels[:, None] == classes).mean(axis=0) for labels in (given, predicted)])
+    n_classes = 1 + max(given.max(), predicted.max())
+    counts = [np.bincount(labels, minlength=n_classes) for labels in (given, predicted)]
+    shares = np.array(counts) / len(given)
     if shares.max() == 1:
         return False
     by_class = np.prod(shares, axis=0)

@@ -69,8 +69,8 @@ class CleanSampleSelector(NetworkEstimator):
         "released": as the released code does, scores are compared with :math:`\alpha_2` without
         the shift. Hardly a row is dropped then.
     stopping : bool, default=True
-        End the rounds when the threshold is negative: when rows at it are memorised in more than
-        half of the epochs. False: only `n_rounds` and a round that drops nothing end them.
+        End the rounds when the threshold is negative: with "count", when rows at it are memorised
+        in more than half of the epochs. False: only `n_rounds` and a round that drops nothing do.
     min_memorized : float, default=0.4
         In the round in which `stopping` takes effect, unless it is the first, rows whose given
         label was predicted in less than this share of the epochs are dropped; 0: none.
@@ -340,9 +340,10 @@ class CleanSampleSelector(NetworkEstimator):
                 stacklevel=7,
             )
             return "the training loss became NaN or infinite"
-        self.net_: DeviceNet = net
-        metric = _METRICS[self.metric] if isinstance(self.metric, str) else self.metric
-        self._state.observe(dict(net.callbacks_)["dynamics"], metric)
+        if is_first or not net.interrupted_:  # else what the round before found stands
+            self.net_: DeviceNet = net
+            metric = _METRICS[self.metric] if isinstance(self.metric, str) else self.metric
+            self._state.observe(dict(net.callbacks_)["dynamics"], metric)
         return _INTERRUPTED if net.interrupted_ else None
 
     def _check_that_labels_can_be_learned(
