@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
 
 from ..purification._labels import keep_classes
+from ..selection._doubt import stratified_half
 from .clid_mu import CLIDMUClassifier
 from .mild import MILDClassifier
 
-__all__ = ["forests", "networks", "vote"]
+__all__ = ["Vote", "forests", "networks", "networks_lead", "vote"]
 
 # A forest has not seen the row of which it speaks out of bag; networks have.
 _OUT_OF_BAG = 2.0
 # Of a probability of 1: the given label decides where the others hardly do.
 _GIVEN = 0.3
+
+
+class Vote(NamedTuple):
+    """What the vote says of every row.
+
+    Attributes
+    ----------
+    proba : ndarray of shape (n, n_classes)
+        Probabilities of the true class; each class is the most probable one of some row.
+    out_of_bag : ndarray of shape (n, n_classes)
+        Those of the forest alone, of trees that have not seen the row; zeros where there are none.
+    """
+
+    proba: np.ndarray
+    out_of_bag: np.ndarray
 
 
 def networks(seed: int, **params: Any) -> dict[str, ClassifierMixin]:
@@ -46,7 +62,7 @@ def vote(
     members: dict[str, ClassifierMixin],
     seed: int,
     n_jobs: int | None,
-) -> np.ndarray:
+) -> Vote:
     """Fit all that vote, and count.
 
     Parameters
@@ -68,8 +84,7 @@ def vote(
 
     Returns
     -------
-    proba : ndarray of shape (n, n_classes)
-        Probabilities of the true class; each class is the most probable one of some row.
+    vote : Vote
     """
     forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
     with warnings.catch_warnings():
@@ -87,4 +102,46 @@ def vote(
     proba = total / total.sum(axis=1, keepdims=True)
     if trusted is not None:
         proba[trusted] = given[trusted]
-    return keep_classes(proba, codes)
+    return Vote(keep_classes(proba, codes), out_of_bag)
+
+
+def networks_lead(
+    X,
+    codes: np.ndarray,
+    weights: np.ndarray | None,
+    out_of_bag: np.ndarray,
+    network: ClassifierMixin,
+    seed: int,
+) -> bool:
+    """Whether a network predicts given labels that it has not seen better than the forest does.
+
+    Parameters
+    ----------
+    X : array or sparse matrix of shape (n, d)
+        Rows.
+    codes : ndarray of int64 of shape (n,)
+        Encoded given labels.
+    weights : ndarray of shape (n,) or None
+        Weights of the rows; those of weight 0 have no say.
+    out_of_bag : ndarray of shape (n, n_classes)
+        What the forest says of them.
+    network : classifier
+        Clones of it are fitted to either half of the rows, and asked about the other.
+    seed : int
+        Draws the halves.
+
+    Returns
+    -------
+    lead : bool
+        False, too, where a half has less than two classes.
+    """
+    rows = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
+    half = stratified_half(codes[rows], np.random.RandomState(seed))
+    n_right = 0
+    for learned, asked in ((rows[half], rows[~half]), (rows[~half], rows[half])):
+        if len(np.unique(codes[learned])) < 2:
+            return False
+        given = {} if weights is None else {"sample_weight": weights[learned]}
+        fitted = clone(network).fit(X[learned], codes[learned], **given)
+        n_right += int(np.sum(fitted.predict(X[asked]) == codes[asked]))
+    return n_right > np.sum(out_of_bag[rows].argmax(axis=1) == codes[rows])
