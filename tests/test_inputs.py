@@ -198,7 +198,7 @@ class SeeRows:
 
     def __init__(self, monkeypatch):
         self.seen = []
-        from sknoisy import base
+        from sknoisy import _network_estimator, base
 
         make_rows = base.make_rows
 
@@ -206,7 +206,8 @@ class SeeRows:
             self.seen.append(make_rows(*args, **kwargs))
             return self.seen[-1]
 
-        monkeypatch.setattr(base, "make_rows", spy)
+        for module in (_network_estimator, base):  # of fit and of predict
+            monkeypatch.setattr(module, "make_rows", spy)
 
 
 def test_memory_map_stays_on_the_disk(quick, tmp_path, monkeypatch, global_random_seed):
