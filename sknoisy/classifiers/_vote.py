@@ -137,11 +137,13 @@ def networks_lead(
     """
     rows = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
     half = stratified_half(codes[rows], np.random.RandomState(seed))
+    if min(len(np.unique(codes[rows[part]])) for part in (half, ~half)) < 2:
+        return False
     n_right = 0
     for learned, asked in ((rows[half], rows[~half]), (rows[~half], rows[half])):
-        if len(np.unique(codes[learned])) < 2:
-            return False
         given = {} if weights is None else {"sample_weight": weights[learned]}
-        fitted = clone(network).fit(X[learned], codes[learned], **given)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a network that is only a probe
+            fitted = clone(network).fit(X[learned], codes[learned], **given)
         n_right += int(np.sum(fitted.predict(X[asked]) == codes[asked]))
     return n_right > np.sum(out_of_bag[rows].argmax(axis=1) == codes[rows])

@@ -140,8 +140,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     >>> from sknoisy import NoisyLabelClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = NoisyLabelClassifier(random_state=0).fit(digits.data[:600], digits.target[:600])
-    >>> bool(clf.score(digits.data[600:], digits.target_clean[600:]) > 0.9)
+    >>> clf = NoisyLabelClassifier(random_state=0).fit(digits.data[:900], digits.target[:900])
+    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
     True
     >>> clf.choice_.method, bool(0.2 < clf.choice_.noise_rate < 0.4)
     ('vote', True)
