@@ -301,7 +301,7 @@ def _twice_differentiable(problem: ToleranceProblem) -> Iterator[None]:
         with sdpa_kernel(SDPBackend.MATH), cudnn:
             yield
     except RuntimeError as error:
-        trouble = str(error).splitlines()[0]
+        trouble = str(error).splitlines()[0].rstrip(".")
         if not any(part in trouble for part in ("derivative", "differentiate twice", "double")):
             raise
         raise NotImplementedError(
