@@ -37,10 +37,8 @@ from _common import (
     seconds_per_fit,
     spread,
 )
-from digits import SETTINGS
-from sklearn.datasets import load_digits
+from meta_family import read_digits
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import train_test_split
 
 import sknoisy
 from sknoisy.mixture import WeibullMixture
@@ -74,13 +72,6 @@ CLASSIFIERS = {
     'MILD, semi="none"': partial(sknoisy.MILDClassifier, semi="none"),
     'MILD, semi="mixup+contrastive"': partial(sknoisy.MILDClassifier, semi="mixup+contrastive"),
 }
-
-
-def read_digits(setting: str, seed: int) -> cifar10n.Cifar10N:
-    """Training rows with noisy and true labels, test rows."""
-    X, y = load_digits(return_X_y=True)
-    X, X_test, y, y_test = train_test_split(X, y, train_size=0.6, stratify=y, random_state=seed)
-    return cifar10n.Cifar10N(X, SETTINGS[setting](y, random_state=seed).y, y, X_test, y_test)
 
 
 def quality(selected: np.ndarray, right: np.ndarray, y: np.ndarray) -> Row:

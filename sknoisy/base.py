@@ -19,7 +19,6 @@ from .callbacks._evaluation import rows_per_pass
 from .callbacks.checkpoint_ensemble import cpu_state
 from .data import TrainingData, make_rows
 from .exceptions import InterruptedFitWarning
-from .net import DeviceNet
 from .networks import WithFeatures
 
 __all__ = ["BaseNoisyLabelClassifier"]
@@ -82,7 +81,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, NetworkEstimator):
 
     def _warn_of_interruption(self) -> None:
         if self.net_.interrupted_:
-            done = _n_finished_epochs(self.net_)
+            done = self.net_.n_finished_epochs
             warnings.warn(
                 f"fit was interrupted after {done} of {self.max_epochs} epochs; the estimator is "
                 "fitted with what was learned so far.",
@@ -93,7 +92,7 @@ class BaseNoisyLabelClassifier(ClassifierMixin, NetworkEstimator):
     def _after_fit(self, data: TrainingData) -> None:
         self.net_.module_.eval()
         self.history_ = self.net_.history
-        self.n_iter_ = _n_finished_epochs(self.net_)
+        self.n_iter_ = self.net_.n_finished_epochs
         self._states = self._member_states()
         proba = self._proba(data.rows)
         rows = torch.arange(len(data))
@@ -220,8 +219,3 @@ def _finite(output: Tensor, first_row: int) -> Tensor:
             "values are too large for float32, or too far from those of fit."
         )
     return output
-
-
-def _n_finished_epochs(net: DeviceNet) -> int:
-    """Epochs without the one that an interruption left unfinished."""
-    return sum("train_loss" in epoch for epoch in net.history)

@@ -113,6 +113,11 @@ class DeviceNet(NeuralNet):
         self._finite_state = cpu_state(self.module_)
         self.interrupted_ = False
 
+    @property
+    def n_finished_epochs(self) -> int:
+        """Epochs without the one that an interruption left unfinished."""
+        return sum("train_loss" in epoch for epoch in self.history)
+
     def stopped_early(self) -> bool:
         """Whether it was skorch's EarlyStopping, which stops as a user does."""
         stoppers = (cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping))

@@ -94,7 +94,7 @@ class EpochChoice(Callback):
             self.choice_ = self._state(net, self.candidates[0])
 
     def _state(self, net, name: str) -> Choice:
-        epoch = sum("train_loss" in row for row in net.history)
+        epoch = net.n_finished_epochs
         return Choice(epoch, name, cpu_state(_networks(net)[name]))
 
     def _scores(self, net, data: TrainingData) -> dict[str, tuple[float, ...]]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .._construction import seeded
 from ..base import BaseNoisyLabelClassifier
+from ..callbacks._evaluation import rows_per_pass
 from ..callbacks.noise_tolerance_update import NoiseToleranceUpdate
 from ..callbacks.teacher_average import TeacherAverage
 from ..data import TrainingData
@@ -198,7 +199,7 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
 
     def _outputs_of(self, module: nn.Module, data: TrainingData) -> tuple[Tensor, Tensor]:
         rows = torch.arange(len(data), device=data.device)
-        return outputs_of(module, data, rows, 4 * max(self.batch_size, 25))
+        return outputs_of(module, data, rows, rows_per_pass(self))
 
     def _mentor(self) -> nn.Module:
         """The network that was chosen."""
@@ -231,7 +232,7 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
     def _warn_if_interrupted(self, net: DeviceNet) -> None:
         if not net.interrupted_:
             return
-        done = sum("train_loss" in epoch for epoch in net.history)
+        done = net.n_finished_epochs
         kept = ""
         if net is not self.net_:
             kept = f" of iteration {self.n_iterations_ + 1}, which is left out"

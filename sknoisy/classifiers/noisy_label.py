@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable
 from numbers import Integral
@@ -18,6 +17,7 @@ from tqdm.auto import tqdm
 
 from .._construction import random_state_of, seed_undecided
 from .._validation import check_clean_mask, check_sample_weight, check_X, encode_labels
+from ..purification._bookkeeping import takes_sample_weight
 from ._vote import forests, networks, networks_lead, vote
 from .clid_mu import CLIDMUClassifier
 from .dmlp import DMLPClassifier
@@ -258,9 +258,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 f'is {method!r}, because {reason}. Pass estimator=None, or method="vote" and a '
                 "table."
             )
-        parameters = inspect.signature(self.estimator.fit).parameters.values()
-        takes = any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
-        if weights is not None and not takes:
+        if weights is not None and not takes_sample_weight(self.estimator):
             raise TypeError(
                 f"sample_weight was passed, but {type(self.estimator).__name__}.fit does not take "
                 "it. Leave it out, or pass another estimator."

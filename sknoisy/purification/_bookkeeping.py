@@ -23,6 +23,7 @@ __all__ = [
     "route_by_name",
     "rows_that_are_left",
     "rows_that_count",
+    "takes_sample_weight",
 ]
 
 
@@ -44,9 +45,7 @@ def route_by_name(cleaner, estimator, metadata: dict[str, Any]) -> Bunch:
             "sklearn.set_config(enable_metadata_routing=True) and "
             "estimator.set_fit_request(clean_mask=True)."
         )
-    parameters = inspect.signature(estimator.fit).parameters.values()
-    takes_weights = any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
-    if to_estimator and not takes_weights:
+    if to_estimator and not takes_sample_weight(estimator):
         raise TypeError(
             f"sample_weight was passed, but {type(estimator).__name__}.fit does not take it. "
             "Leave it out, or take another estimator. If an ensemble such as BaggingClassifier "
@@ -56,6 +55,12 @@ def route_by_name(cleaner, estimator, metadata: dict[str, Any]) -> Bunch:
     return _manual_routing(
         {"cleaner": {"fit_resample": to_cleaner}, "estimator": {"fit": to_estimator}}
     )
+
+
+def takes_sample_weight(estimator) -> bool:
+    """Whether ``fit`` of an estimator has ``sample_weight``, or any keyword."""
+    parameters = inspect.signature(estimator.fit).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def count_rows(X) -> int:

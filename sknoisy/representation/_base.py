@@ -230,7 +230,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Keep the encoder, drop the head that it was trained under."""
         net.keep(network.encoder.eval())
         self.net_, self.history_ = net, net.history
-        self.n_iter_ = sum("train_loss" in epoch for epoch in net.history)
+        self.n_iter_ = net.n_finished_epochs
         self._n_features_out = network.n_features
         if net.interrupted_:
             warnings.warn(
