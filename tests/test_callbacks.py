@@ -235,6 +235,21 @@ def test_guard_counts_every_recovery():
     assert_allclose(rates, [0.001])
 
 
+def test_guard_goes_back_to_the_reference_epoch_when_the_last_good_one_did_not_hold():
+    states = []
+    meta, guard = update(meta_lr=0.1), CollapseGuard(2)
+    look = At(
+        lambda net: states.append(copy.deepcopy([state(net.module_), state(meta.meta_model_)]))
+    )
+    with pytest.warns(CollapseWarning) as caught:
+        fit_device_net(meta, At(forget, 5, 7), guard, look, max_epochs=7, lr=0.3)
+    assert_close(states[4], states[3], rtol=0, atol=0)
+    assert_close(states[6], states[1], rtol=0, atol=0)
+    assert not torch.equal(states[1][0]["2.weight"], states[5][0]["2.weight"])
+    told = [str(warning.message) for warning in caught]
+    assert ["last good epoch" in told[0], "set back to epoch 2" in told[1]] == [True, True]
+
+
 def test_guard_works_without_a_meta_update():
     guard = CollapseGuard(1)
     with pytest.warns(CollapseWarning, match="lower lr to avoid this"):

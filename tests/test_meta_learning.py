@@ -19,6 +19,7 @@ from sknoisy.networks import MLP
 
 METHODS = pytest.mark.parametrize("method", FAMILY)
 PURIFIERS = {"MLC", "MSLC"}
+LEARN_FIRST = {"L2R", "MLC", "MSLC"}
 X, Y, TRUSTED = noisy_blobs()
 # Rows so few that the losses may say nothing.
 LENIENT = pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
@@ -96,11 +97,20 @@ def test_strategies_by_name(method):
         )
 
 
+@pytest.mark.parametrize("method", sorted(LEARN_FIRST))
+@pytest.mark.parametrize(("batch_size", "expected"), [(120, 15), (10, 13), (4, 5)])
+def test_warmup_makes_150_steps_within_5_epochs_and_half_of_all(method, batch_size, expected):
+    given = {"n_warmup_epochs": "auto", "max_epochs": 30, "batch_size": batch_size}
+    assert len(X) == 120
+    assert fit(method, **given).n_warmup_epochs_ == expected
+
+
 @METHODS
 def test_values_of_auto(method):
     clf = fit(method, n_warmup_epochs="auto", max_epochs=6)
     assert clf.n_warmup_epochs_ == 3
-    assert fit(method, n_warmup_epochs="auto", max_epochs=12).n_warmup_epochs_ == 5
+    warmup = fit(method, n_warmup_epochs="auto", max_epochs=12).n_warmup_epochs_
+    assert warmup == (6 if method in LEARN_FIRST else 5)
     assert ["meta_loss" in epoch for epoch in clf.history_] == [False] * 3 + [True] * 3
     if method == "L2R":
         assert not hasattr(clf, "meta_lr_")

@@ -156,3 +156,16 @@ def test_a_network_that_collapses_is_set_back(method):
     assert clf.n_recoveries_ == (2 if method == "FaMUS" else 1)  # FaMUS trains two networks
     assert len(np.unique(clf.predict(X))) > 1
     assert small(method).fit(X, y, clean_mask=trusted).n_recoveries_ == 0
+
+
+@pytest.mark.filterwarnings("ignore::sknoisy.exceptions.CollapseWarning")
+@pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
+def test_a_collapsed_network_does_not_choose_its_judges():
+    class Judges(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            judges.append(dict(net.callbacks_)["pseudo_clean"].rows_)
+
+    judges = []
+    X, y, _ = noisy_blobs()
+    small("MW-Net", max_epochs=5, n_warmup_epochs=2, callbacks=[Forget(), Judges()]).fit(X, y)
+    assert_array_equal(judges[3], judges[2])

@@ -158,6 +158,9 @@ def starved(n_high=30):
         (5, 10, 0.5, 3),  # half of five rows, rounded up
         (1, 10, 0.5, 1),
         (1, 10, 1e-12, 1),
+        (30, 0.2, 0.5, 6),  # a share
+        (30, 0.07, 0.5, 3),  # rounded up
+        (30, 0.9, 0.5, 15),
     ],
 )
 def test_a_class_of_high_losses_keeps_its_lowest(n_high, min_per_class, fallback_share, expected):
@@ -299,7 +302,9 @@ def test_candidates_in_the_fallback():
         ({"targets": [0, 1, 1]}, "inconsistent numbers of samples"),
         ({"threshold": 1.5}, r"threshold must lie in \[0, 1\], got 1.5"),
         ({"threshold": float("nan")}, "threshold"),
-        ({"min_per_class": 0}, "min_per_class must be at least 1, got 0"),
+        ({"min_per_class": 0}, "min_per_class must be a whole number from 1, .*share.*got 0"),
+        ({"min_per_class": 1.5}, "min_per_class.*got 1.5"),
+        ({"min_per_class": float("inf")}, "min_per_class.*got inf"),
         ({"fallback_share": 0}, r"fallback_share must lie in \(0, 1\], got 0"),
         ({"fallback_share": 1.1}, "fallback_share"),
         ({"candidates": [True]}, r"one entry per row, \(2,\).*shape \(1,\)"),

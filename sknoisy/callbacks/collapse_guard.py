@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.utils import check_random_state
@@ -37,6 +37,16 @@ class _Predictions(NamedTuple):
     probability: Tensor
 
 
+class _States(NamedTuple):
+    """State dicts of an epoch; that of the meta model is None where there is none."""
+
+    module: dict[str, Any]
+    meta_model: dict[str, Any] | None
+
+
+_NO_STATES = _States({}, None)
+
+
 class CollapseGuard(Callback):
     """Set a collapsing network back to its last good epoch and slow the meta model down.
 
@@ -52,8 +62,12 @@ class CollapseGuard(Callback):
       frequent; the probability stays where a poorly trained network is only undecided.
 
     If either falls below ``tolerance`` times its reference, the network and the meta model return
-    to the last good epoch, both optimisers start afresh, the meta model's at a tenth of its rate,
-    and a :class:`~sknoisy.exceptions.CollapseWarning` tells so.
+    to the last good epoch or, when they had returned before, to the reference epoch: an epoch on
+    the edge is no good place to start from. Both optimisers start afresh, the meta model's at a
+    tenth of its rate, and a :class:`~sknoisy.exceptions.CollapseWarning` tells so.
+
+    In the list of callbacks it stands before a :class:`PseudoCleanRows`, which would otherwise
+    choose by the collapsed network.
 
     Parameters
     ----------
@@ -89,7 +103,7 @@ class CollapseGuard(Callback):
         self.n_recoveries_ = 0
         self._index: Tensor | None = None
         self._reference: _Predictions | None = None
-        self._good: tuple[dict, dict | None] = ({}, None)
+        self._first = self._good = _NO_STATES
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         """Compare with the reference, recover if need be."""
@@ -109,14 +123,15 @@ class CollapseGuard(Callback):
         else:
             trouble = self._trouble(now, self._reference)
         if trouble is None:
-            self._keep(net)
+            self._good = _states(net)
+            self._first = self._first if self._first.module else self._good
         else:
             self._recover(net, trouble)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Forget the data and the kept states."""
         self._index = self._reference = None
-        self._good = ({}, None)
+        self._first = self._good = _NO_STATES
 
     def _predictions(self, net, dataset, index: Tensor) -> _Predictions:
         batches = evaluate(net, dataset, index, rows_per_pass(net))
@@ -138,33 +153,36 @@ class CollapseGuard(Callback):
             return f"{int(lost.sum())} of {len(lost)} classes are hardly predicted any more"
         return None
 
-    def _keep(self, net) -> None:
-        meta = _meta_update(net)
-        self._good = (
-            copy.deepcopy(net.module_.state_dict()),
-            None if meta is None else copy.deepcopy(meta.meta_model_.state_dict()),
-        )
-
     def _recover(self, net, trouble: str) -> None:
         self.n_recoveries_ += 1
         net.history.record("set_back", True)
-        state, meta_state = self._good
-        net.module_.load_state_dict(state)
+        of_module, of_meta_model = self._good if self.n_recoveries_ == 1 else self._first
+        net.module_.load_state_dict(of_module)
         net.optimizer_.state.clear()
         meta = _meta_update(net)
         cure = "lower lr"
-        if meta is not None and meta_state is not None:
-            meta.meta_model_.load_state_dict(meta_state)
+        if meta is not None and of_meta_model is not None:
+            meta.meta_model_.load_state_dict(of_meta_model)
         if meta is not None and meta.meta_optimizer_ is not None:
             rate = meta.meta_optimizer_.param_groups[0]["lr"] / 10
             meta.reset_optimizer(rate)
             cure = f"meta_lr continues at {rate:g}; pass a lower meta_lr"
+        first = f"epoch {self.n_reference_epochs}"
+        target = "the last good epoch" if self.n_recoveries_ == 1 else first
         warnings.warn(
-            f"Epoch {len(net.history)}: {trouble}. The network was set back to the last good "
-            f"epoch ({cure} to avoid this).",
+            f"Epoch {len(net.history)}: {trouble}. The network was set back to {target} "
+            f"({cure} to avoid this).",
             CollapseWarning,
             stacklevel=2,
         )
+
+
+def _states(net) -> _States:
+    meta = _meta_update(net)
+    return _States(
+        copy.deepcopy(net.module_.state_dict()),
+        None if meta is None else copy.deepcopy(meta.meta_model_.state_dict()),
+    )
 
 
 def _weight_by_class(dataset, n_classes: int) -> Tensor:

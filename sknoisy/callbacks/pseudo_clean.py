@@ -39,8 +39,9 @@ class PseudoCleanRows(Callback):
         a network that has learned nothing.
     threshold : float, default=0.5
         Rows of a larger posterior are chosen.
-    min_per_class : int, default=10
-        Rows of lowest loss that each given class keeps, up to ``fallback_share`` of its rows.
+    min_per_class : int or float, default=10
+        Rows of lowest loss that each given class keeps, up to ``fallback_share`` of its rows; a
+        float in (0, 1) is a share of them, too.
     fallback_share : float, default=0.5
         Share of lowest loss that is chosen from each class where the mixture is of no use. A
         :class:`~sknoisy.exceptions.MixtureWarning` says so once per training.
@@ -76,7 +77,7 @@ class PseudoCleanRows(Callback):
         n_warmup_epochs: int = 5,
         *,
         threshold: float = 0.5,
-        min_per_class: int = 10,
+        min_per_class: int | float = 10,
         fallback_share: float = 0.5,
         random_state: Any = None,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -32,10 +33,10 @@ _GRADIENTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
-    """Epochs of plain training; "auto" stands for 5, at most half of all."""
+def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int, min_epochs: int = 5) -> int:
+    """Epochs of plain training; "auto" stands for ``min_epochs``, at most half of all."""
     if n_warmup_epochs == "auto":
-        return min(5, max_epochs // 2)
+        return min(min_epochs, max_epochs // 2)
     n_warmup = int(n_warmup_epochs)
     if n_warmup >= max_epochs:
         warnings.warn(
@@ -47,7 +48,9 @@ def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
     return n_warmup
 
 
-def meta_set(data: TrainingData, n_warmup_epochs: int, seed: int) -> tuple[list, Any]:
+def meta_set(
+    data: TrainingData, n_warmup_epochs: int, seed: int, min_per_class: int | float = 10
+) -> tuple[list, Any]:
     """Callbacks that find the meta set, and the meta set: trusted rows or pseudo-clean ones."""
     if data.trusted is not None:
         rows = data.trusted
@@ -55,7 +58,7 @@ def meta_set(data: TrainingData, n_warmup_epochs: int, seed: int) -> tuple[list,
             rows = rows & (data.sample_weight > 0)
         if rows.any():
             return [], rows.nonzero()[:, 0].cpu().numpy()
-    finder = PseudoCleanRows(n_warmup_epochs, random_state=seed)
+    finder = PseudoCleanRows(n_warmup_epochs, min_per_class=min_per_class, random_state=seed)
     return [("pseudo_clean", finder)], finder
 
 
@@ -79,6 +82,11 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
     n_warmup_epochs: str | int
 
     _trusts_meta_rows = False  # whether rows of small loss keep their label in training
+    _min_meta_per_class: int | float = 10  # of those rows
+    _n_warmup_steps = 0  # that n_warmup_epochs="auto" makes at least
+    # Where the meta loss has nothing more to say, its gradient is noise, which Adam enlarges to
+    # steps of full size. Weights bear it; correctors, which write labels, take a larger eps.
+    _adam_eps = 1e-8
 
     # --- the seam ---------------------------------------------------------------------------
 
@@ -120,9 +128,14 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
-        self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs)
+        of_steps = math.ceil(self._n_warmup_steps / math.ceil(len(data) / self.batch_size))
+        self.n_warmup_epochs_ = resolve_warmup(
+            self.n_warmup_epochs, self.max_epochs, max(5, of_steps)
+        )
         meta_lr = self._resolve_meta_lr()
-        finders, rows = meta_set(data, self.n_warmup_epochs_, int(seeds[0]))
+        finders, rows = meta_set(
+            data, self.n_warmup_epochs_, int(seeds[0]), self._min_meta_per_class
+        )
         judges = "rows of small loss" if finders else f"{len(rows)} trusted rows"
         self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {judges}")
         update = MetaUpdate(
@@ -132,13 +145,14 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
             meta_rows=rows,
             meta_lr=meta_lr,
             meta_optimizer=torch.optim.Adam,
+            meta_optimizer_params={"eps": self._adam_eps},
             meta_batch_size=self.meta_batch_size,
             n_warmup_epochs=self.n_warmup_epochs_,
             trust_meta_rows=self._trusts_meta_rows,
             random_state=int(seeds[1]),
         )
         guard = CollapseGuard(max(self.n_warmup_epochs_, 1), random_state=int(seeds[1]))
-        return [*finders, ("meta", update), ("guard", guard)]
+        return [("guard", guard), *finders, ("meta", update)]
 
     @staticmethod
     def _meta_update(net: DeviceNet) -> MetaUpdate:

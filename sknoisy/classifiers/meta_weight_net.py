@@ -94,7 +94,7 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
         Layers and the share of steps in which each was active, by epochs of the meta update; of a
         gradient that samples layers only.
     n_recoveries_ : int
-        How often a collapsing network was set back to its last good epoch, with a
+        How often a collapsing network was set back to an earlier epoch, with a
         :class:`~sknoisy.exceptions.CollapseWarning`.
     n_skipped_batches_ : int
         Batches of which no row had any weight; the network made no step on them.

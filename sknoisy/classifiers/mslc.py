@@ -39,7 +39,8 @@ class MSLCClassifier(MetaLearningClassifier):
     meta_batch_size : int, default=100
         Rows per meta batch.
     n_warmup_epochs : "auto" or int, default="auto"
-        Epochs of plain cross-entropy first. "auto": 5, at most half of ``max_epochs``.
+        Epochs of plain cross-entropy first. "auto": 5, or more of them where these make less than
+        150 steps, at most half of ``max_epochs``.
     module : None, nn.Module class, factory or instance, default=None
         The network; it returns logits. None: an MLP for tables, the small
         :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
@@ -93,7 +94,7 @@ class MSLCClassifier(MetaLearningClassifier):
         Layers and the share of steps in which each was active, by epochs of the meta update; of a
         gradient that samples layers only.
     n_recoveries_ : int
-        How often a collapsing network was set back to its last good epoch, with a
+        How often a collapsing network was set back to an earlier epoch, with a
         :class:`~sknoisy.exceptions.CollapseWarning`.
     n_skipped_batches_ : int
         Batches of which no row had any weight; the network made no step on them.
@@ -133,6 +134,9 @@ class MSLCClassifier(MetaLearningClassifier):
         **MetaLearningClassifier._parameter_constraints,
         "targets": [StrOptions({"soft", "hard"})],
     }
+
+    _n_warmup_steps = 150
+    _adam_eps = 1e-3
 
     def __init__(
         self,

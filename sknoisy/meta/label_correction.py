@@ -13,6 +13,8 @@ from .models import BatchOutputs, MetaModel, per_sample_loss
 
 __all__ = ["LabelCorrector", "SoftLabelCorrector", "TransitionCorrector"]
 
+_TRUST = 2.0  # a gate that starts at sigmoid(2) = 0.88
+
 
 class _SoftLabels(MetaModel):
     """Base of the meta models whose guidance is a soft label per row.
@@ -100,7 +102,7 @@ class LabelCorrector(_SoftLabels):
         self.output = nn.Linear(n_hidden, n_classes)
         self.gate = nn.Linear(n_hidden, 1) if skip else None
         if self.gate is not None:
-            nn.init.constant_(self.gate.bias, 2.0)
+            nn.init.constant_(self.gate.bias, _TRUST)
 
     def correct(self, batch: BatchOutputs) -> Tensor:
         """Softmax of the output, mixed with the given label if there is a skip connection."""
@@ -119,8 +121,9 @@ class SoftLabelCorrector(_SoftLabels):
         \tilde y_t = a\, y + (1 - a) (b\, \tilde y_{t-1} + (1 - b)\, p_t), \qquad
         a = A(\mathrm{CE}(p_t, y)), \quad b = B(\mathrm{CE}(p_t, \tilde y_{t-1}))
 
-    with A and B two networks 1 - ReLU(n_hidden) - sigmoid. Each row's soft label is kept from
-    epoch to epoch; in the warm-up it is the prediction, and the given label before any.
+    with A and B two networks 1 - ReLU(n_hidden) - sigmoid; a starts near 0.88, so that
+    correction is learned, not trust. Each row's soft label is kept from epoch to epoch; in the
+    warm-up it is the prediction, and the given label before any.
 
     Parameters
     ----------
@@ -160,7 +163,7 @@ class SoftLabelCorrector(_SoftLabels):
         if targets not in ("soft", "hard"):
             raise ValueError(f"targets must be 'soft' or 'hard', got {targets!r}.")
         self.targets = targets
-        self.trust_given = _gate(n_hidden)
+        self.trust_given = _gate(n_hidden, _TRUST)
         self.trust_memory = _gate(n_hidden)
         self.memory: Tensor
         self.register_buffer("memory", torch.zeros(n_samples, n_classes))
@@ -300,6 +303,9 @@ def _one_hot(targets: Tensor, like: Tensor) -> Tensor:
     return F.one_hot(targets, like.shape[1]).to(like)
 
 
-def _gate(n_hidden: int) -> nn.Sequential:
-    """A number in (0, 1) as a function of a loss."""
-    return nn.Sequential(nn.Linear(1, n_hidden), nn.ReLU(), nn.Linear(n_hidden, 1), nn.Sigmoid())
+def _gate(n_hidden: int, bias: float | None = None) -> nn.Sequential:
+    """A number in (0, 1) as a function of a loss; of the output's bias, as drawn if None."""
+    output = nn.Linear(n_hidden, 1)
+    if bias is not None:
+        nn.init.constant_(output.bias, bias)
+    return nn.Sequential(nn.Linear(1, n_hidden), nn.ReLU(), output, nn.Sigmoid())

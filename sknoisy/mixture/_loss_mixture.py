@@ -54,7 +54,7 @@ def split_by_loss(
     targets: ArrayLike,
     *,
     threshold: float = 0.5,
-    min_per_class: int = 10,
+    min_per_class: int | float = 10,
     fallback_share: float = 0.5,
     kind: str = "gaussian",
     max_iter: int = 100,
@@ -72,8 +72,8 @@ def split_by_loss(
 
     and rows above the threshold are taken for right. Three guards are not in the papers:
 
-    - Each given class keeps its ``min_per_class`` rows of lowest loss, whatever the posterior
-      says, though no more than ``fallback_share`` of its rows: no class is ever emptied.
+    - Each given class keeps its ``min_per_class`` rows (or share) of lowest loss, whatever the
+      posterior says, though no more than ``fallback_share`` of its rows: no class is ever emptied.
     - The log odds of two Gaussians are a parabola. Past its vertex a larger loss would count as
       cleaner; there the odds stay as they are at the vertex.
     - Where the mixture says nothing, the ``fallback_share`` of lowest loss of each class is
@@ -94,8 +94,8 @@ def split_by_loss(
         Given labels of any type.
     threshold : float, default=0.5
         In [0, 1]; DivideMix takes 0.6 where nine tenths of the labels are wrong.
-    min_per_class : int, default=10
-        At least 1.
+    min_per_class : int or float, default=10
+        At least 1; a float in (0, 1) is a share of the rows of the class.
     fallback_share : float, default=0.5
         In (0, 1]. The default is a split at the median.
     kind : {"gaussian", "beta"}, default="gaussian"
@@ -161,7 +161,7 @@ def split_or_fall_back(
     targets: ArrayLike,
     *,
     threshold: float,
-    min_per_class: int,
+    min_per_class: int | float,
     fallback_share: float,
     kind: str = "gaussian",
     max_iter: int = 100,
@@ -176,9 +176,9 @@ def split_or_fall_back(
     is_clean = counts & (clean_proba > threshold) & (trouble is None)
     for rows in _classes_by_loss(losses, codes):
         eligible = rows[counts[rows]]
-        # Rounded, because 0.07 * 100 is 7.000000000000001.
-        share = max(math.ceil(round(fallback_share * len(eligible), 9)), 1)
-        is_clean[eligible[: min(min_per_class, share) if trouble is None else share]] = True
+        most = _share_of(eligible, fallback_share)
+        least = _share_of(eligible, min_per_class) if min_per_class < 1 else int(min_per_class)
+        is_clean[eligible[: min(least, most) if trouble is None else most]] = True
         if trouble is not None:
             clean_proba[rows] = share_above(losses[rows], losses[eligible])
     if trouble is not None:
@@ -189,11 +189,19 @@ def split_or_fall_back(
     return LossSplit(clean_proba, is_clean), trouble
 
 
-def _check_parameters(threshold: float, min_per_class: int, fallback_share: float) -> None:
+def _share_of(rows: NDArray[np.intp], share: float) -> int:
+    """Number of rows, at least 1; rounded first, because 0.07 * 100 is 7.000000000000001."""
+    return max(math.ceil(round(share * len(rows), 9)), 1)
+
+
+def _check_parameters(threshold: float, min_per_class: int | float, fallback_share: float) -> None:
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1], got {threshold!r}.")
-    if not min_per_class >= 1:
-        raise ValueError(f"min_per_class must be at least 1, got {min_per_class!r}.")
+    if not (0 < min_per_class < 1 or (min_per_class >= 1 and float(min_per_class).is_integer())):
+        raise ValueError(
+            "min_per_class must be a whole number from 1, or a share of the class in (0, 1), got "
+            f"{min_per_class!r}."
+        )
     if not 0 < fallback_share <= 1:
         raise ValueError(f"fallback_share must lie in (0, 1], got {fallback_share!r}.")
 
