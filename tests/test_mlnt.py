@@ -163,12 +163,13 @@ def test_parameter_values_that_are_not_known(parameter, value):
 
 def test_values_of_auto():
     clf = fit(n_pretrain_epochs="auto", lr=0.1)
-    assert (clf.inner_lr_, clf.meta_lr_, clf.n_pretrain_epochs_) == (0.1, 4.0, 1)
+    assert (clf.inner_lr_, clf.n_pretrain_epochs_) == (0.02, 1)
+    assert clf.meta_lr_ == pytest.approx(3.0)
     assert clf.n_ramp_epochs_ == 0.5
-    assert clf.teacher_decay_ == 0.9  # 12 steps
-    assert fit(max_epochs=100, n_synthetic=0).teacher_decay_ == pytest.approx(0.95)  # 400
-    assert fit(meta_step="joint").meta_lr_ == pytest.approx(0.2)
-    settings = {"meta_lr": 4.0, "inner_lr": 0.1, "n_ramp_epochs": 0.5, "teacher_decay": 0.9}
+    assert clf.teacher_decay_ == 0.5  # 12 steps
+    assert fit(max_epochs=100, n_synthetic=0).teacher_decay_ == pytest.approx(0.75)  # 400
+    assert fit(meta_step="joint").meta_lr_ == pytest.approx(0.15)
+    settings = {"inner_lr": 0.02, "n_ramp_epochs": 0.5, "teacher_decay": 0.5}
     assert_array_equal(proba(lr=0.1, **settings), proba(lr=0.1))
 
 
@@ -246,10 +247,10 @@ def test_trusted_selection_without_trusted_rows():
 @pytest.mark.parametrize("threshold", ["auto", 0.36])
 def test_mentor_filters_by_its_probability(threshold):
     """The mentor is the network of a fit of one iteration."""
-    mentor = fit(max_epochs=8)
+    mentor = fit(max_epochs=12)
     p = mentor.predict_proba(X)
     expected = mentor.predict(X) == Y if threshold == "auto" else p[np.arange(len(Y)), Y] > 0.36
-    clf = fit(n_iterations=2, mentor_threshold=threshold, max_epochs=8)
+    clf = fit(n_iterations=2, mentor_threshold=threshold, max_epochs=12)
     assert_array_equal(clf.kept_rows_, expected)
     assert 30 < expected.sum() < 110
     assert clf.n_iterations_ == 2
@@ -367,5 +368,5 @@ def test_what_is_decided_is_said_if_asked(capfd):
     for verbose in (0, 1):
         fit(verbose=verbose, n_iterations=2)
         said = "".join(capfd.readouterr())
-        assert ("teacher_decay=0.9" in said) == (verbose == 1)
+        assert ("meta_lr=at most 1.5, teacher_decay=0.5" in said) == (verbose == 1)
         assert ("the mentor believes" in said) == (verbose == 1)

@@ -67,7 +67,7 @@ def test_interrupted_first_iteration(event, meta_step, epoch_selection):
         assert not hasattr(clf, "kept_rows_")
         np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
     if event == "epoch begin":  # two whole epochs: the same as that many
-        settings["teacher_decay"] = 0.9
+        settings["teacher_decay"] = 0.5
         shorter = small(max_epochs=2, **settings).fit(X, Y)
         np.testing.assert_array_equal(clf.predict_proba(X), shorter.predict_proba(X))
 

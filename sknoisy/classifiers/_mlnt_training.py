@@ -20,12 +20,14 @@ from ..data import TrainingData
 from ..exceptions import CollapseWarning, InterruptedFitWarning
 from ..net import DeviceNet
 from ._mlnt_epochs import Choice, EpochChoice, outputs_of
+from ._mlnt_rate import MetaRate
 from ._mlnt_rows import believed_rows, validation_rows
 
 __all__ = ["NoiseTolerantTraining"]
 
 _N_JUDGES = 1000
-_META_LR = {"separate": 40, "joint": 4}  # times lr: a momentum of 0.9 makes ten steps of one
+# Times lr; a momentum of 0.9 makes ten steps of one.
+_META_LR = {"separate": 30, "joint": 3}
 
 
 class NoiseTolerantTraining(BaseNoisyLabelClassifier):
@@ -124,7 +126,7 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
 
     def _resolve(self, data: TrainingData) -> None:
         """Set what "auto" stands for."""
-        self.inner_lr_ = self.lr if self.inner_lr == "auto" else float(self.inner_lr)
+        self.inner_lr_ = self.lr / 5 if self.inner_lr == "auto" else float(self.inner_lr)
         by_default = self.lr * _META_LR[self.meta_step]
         self.meta_lr_ = by_default if self.meta_lr == "auto" else float(self.meta_lr)
         self.n_ramp_epochs_ = (
@@ -136,13 +138,14 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
             else int(self.n_pretrain_epochs)
         )
         n_steps = self.max_epochs * math.ceil(len(data) / self.batch_size)
-        by_length = 1 - 1 / min(max(n_steps / 20, 10), 1000)
+        by_length = 1 - 1 / min(max(n_steps / 100, 2), 1000)
         self.teacher_decay_ = (
             by_length if self.teacher_decay == "auto" else float(self.teacher_decay)
         )
+        at_most = "at most " if self.meta_lr == "auto" else ""
         self._say(
-            f"teacher_decay={self.teacher_decay_:.4g}, n_ramp_epochs={self.n_ramp_epochs_:.3g}, "
-            f"n_pretrain_epochs={self.n_pretrain_epochs_}"
+            f"meta_lr={at_most}{self.meta_lr_:.3g}, teacher_decay={self.teacher_decay_:.4g}, "
+            f"n_ramp_epochs={self.n_ramp_epochs_:.3g}, n_pretrain_epochs={self.n_pretrain_epochs_}"
         )
 
     def _of_iteration(self, data: TrainingData, mentor: nn.Module | None) -> dict[str, Any]:
@@ -152,6 +155,8 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
             weight = data.sample_weight
             if weight is None and mentor is not None:  # the meta step uses all rows
                 weight = torch.ones(len(data), device=data.device)
+            if self.meta_lr == "auto":
+                callbacks["rate"] = MetaRate(self.meta_lr_)
             callbacks["meta"] = NoiseToleranceUpdate(
                 n_synthetic=self.n_synthetic,
                 transfer_share=self.transfer_share,
@@ -182,6 +187,11 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
     def _draw(self, callbacks: dict[str, Any], data: TrainingData, rng) -> None:
         if "meta" in callbacks:
             callbacks["meta"].random_state = int(rng.randint(np.iinfo(np.int32).max))
+        if "rate" in callbacks:
+            weight = data.sample_weight
+            counted = np.arange(len(data)) if weight is None else weight.cpu().numpy().nonzero()[0]
+            asked = rng.choice(counted, min(len(counted), _N_JUDGES), replace=False)
+            callbacks["rate"].rows = torch.as_tensor(asked, device=data.device)
         judges = getattr(self, "validation_rows_", None)
         if judges is None:
             judges = rng.choice(len(data), min(len(data), _N_JUDGES), replace=False)

@@ -32,10 +32,13 @@ class MLNTClassifier(NoiseTolerantTraining):
     n_neighbors : int, default=10
         Neighbours to draw from, at most all other rows of the batch.
     inner_lr : "auto" or float, default="auto"
-        Step size on the synthetic labels. "auto": ``lr``.
+        Step size on the synthetic labels. "auto": a fifth of ``lr``. ``lr`` is published.
     meta_lr : "auto" or float, default="auto"
-        Step size of the meta step, after the ramp; it follows the schedule of ``lr``. "auto": 40
-        ``lr``, or 4 ``lr`` in a joint step, which has the optimiser's momentum.
+        Step size of the meta step, after the ramp; it follows the schedule of ``lr``. "auto": at
+        most 30 ``lr``, or 3 ``lr`` in a joint step, which has the optimiser's momentum, and less
+        the less the teacher contradicts the labels. Its largest probability minus that of the
+        given label, in the mean over (at most 1,000) training rows before each epoch, is divided
+        by 0.075. A float: the same in all epochs, as published.
     meta_step : {"separate", "joint"}, default="separate"
         "separate": a step of plain gradient descent on the meta loss before the actual step.
         "joint": one step of the optimiser along the sum of both gradients, that of the meta loss
@@ -55,7 +58,7 @@ class MLNTClassifier(NoiseTolerantTraining):
         neighbours. "auto": a third of ``max_epochs``. 0: the rows themselves say it.
     teacher_decay : "auto" or float, default="auto"
         Share of its past that the teacher keeps at each step, in [0, 1]. "auto": it averages over
-        about a twentieth of the steps, at least 10 and at most 1,000 of them.
+        about a hundredth of the steps, at least 2 and at most 1,000 of them.
     n_iterations : int, default=1
         Trainings; from the second on, the network chosen in the one before is the mentor. The
         paper has 3.
@@ -125,15 +128,15 @@ class MLNTClassifier(NoiseTolerantTraining):
     validation_rows_ : ndarray of shape (n_validation,)
         Trusted rows that chose the epoch; there are none without.
     inner_lr_, meta_lr_, teacher_decay_, n_ramp_epochs_ : float
-        The values that "auto" stood for.
+        The values that "auto" stood for; of ``meta_lr``, which changes, the largest.
     n_pretrain_epochs_ : int
         The values that "auto" stood for.
     net_ : DeviceNet
         The fitted skorch net of the last iteration; its module is the student, and sees scaled
         rows.
     history_ : skorch.history.History
-        Of the last iteration, per epoch: ``train_loss``, ``meta_loss``, ``event_lr``, ``dur``,
-        and what chose the epoch.
+        Of the last iteration, per epoch: ``train_loss``, ``meta_loss``, ``meta_lr`` before ramp
+        and schedule if it is "auto", ``event_lr``, ``dur``, and what chose the epoch.
     n_iterations_ : int
         Iterations that were run to their end.
     n_iter_ : int
