@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.validation import _num_samples
 
-__all__ = ["is_all", "take_columns", "take_rows"]
+__all__ = ["is_all", "rows_of_classes", "take_columns", "take_rows"]
 
 
 def take_rows(values, rows: np.ndarray):
@@ -35,3 +38,9 @@ def take_columns(X, rows: np.ndarray, n_columns: int, name: str):
 def is_all(rows: np.ndarray, n_samples: int) -> bool:
     """Whether these are all rows, in order."""
     return len(rows) == n_samples and bool((rows == np.arange(n_samples)).all())
+
+
+def rows_of_classes(codes: NDArray[np.intp], values: np.ndarray) -> Iterator[NDArray[np.intp]]:
+    """The rows of each class, in the order of their values; equal ones keep their order."""
+    order = np.lexsort((values, codes))
+    yield from np.split(order, np.bincount(codes).cumsum()[:-1])

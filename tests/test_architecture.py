@@ -20,11 +20,11 @@ PACKAGE = ROOT / "sknoisy"
 # From the ground up. A part may import what stands on a lower floor, never what stands beside or
 # above it; sknoisy/__init__.py, the roof, may import everything and is imported by nobody.
 FLOORS = (
-    {"exceptions"},
+    {"exceptions", "_indexing"},
     {"meta", "noise"},
     {"metrics", "networks", "mixture", "data", "datasets"},
     {"callbacks"},
-    {"net", "_construction", "_indexing", "_validation"},
+    {"net", "_construction", "_validation"},
     {"_network_estimator"},
     {"base", "representation"},
     {"purification", "selection", "semi_supervised"},

@@ -97,14 +97,6 @@ def test_strategies_by_name(method):
         )
 
 
-@pytest.mark.parametrize("method", sorted(LEARN_FIRST))
-@pytest.mark.parametrize(("batch_size", "expected"), [(120, 15), (10, 13), (4, 5)])
-def test_warmup_makes_150_steps_within_5_epochs_and_half_of_all(method, batch_size, expected):
-    given = {"n_warmup_epochs": "auto", "max_epochs": 30, "batch_size": batch_size}
-    assert len(X) == 120
-    assert fit(method, **given).n_warmup_epochs_ == expected
-
-
 @METHODS
 def test_values_of_auto(method):
     clf = fit(method, n_warmup_epochs="auto", max_epochs=6)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 from skorch.utils import to_device, to_tensor
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from ..data import TrainingData
 from ..networks import WithFeatures
 
-__all__ = ["draw_rows", "evaluate", "rows_per_pass", "take"]
+__all__ = ["draw_rows", "evaluate", "outputs_of", "rows_per_pass", "take"]
 
 
 def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
@@ -42,15 +44,27 @@ def rows_per_pass(net) -> int:
     return 4 * max(net.batch_size, 25)
 
 
-@torch.no_grad()
-def evaluate(net, dataset, index: Tensor, batch_size: int):
+def evaluate(net, dataset, index: Tensor, batch_size: int) -> Iterator[tuple]:
     """Yield (features, logits, targets) of batches of rows, in eval mode, without augmentation."""
-    network = WithFeatures(net.module_)
-    training = net.module_.training
-    net.module_.eval()
+    return _passes(net.module_, (take(net, dataset, part) for part in index.split(batch_size)))
+
+
+def outputs_of(
+    module: nn.Module, data: TrainingData, rows: Tensor, batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Features and logits of rows by a module that need not be a net's."""
+    parts = _passes(module, (data.take(part) for part in rows.split(batch_size)))
+    features, logits, _ = zip(*parts, strict=True)
+    return torch.cat(features), torch.cat(logits)
+
+
+@torch.no_grad()
+def _passes(module: nn.Module, batches: Iterable) -> Iterator[tuple]:
+    network = WithFeatures(module)
+    training = module.training
+    module.eval()
     try:
-        for part in index.split(batch_size):
-            X, y = take(net, dataset, part)
+        for X, y in batches:
             yield *network(X), y
     finally:
-        net.module_.train(training)
+        module.train(training)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from ..callbacks._evaluation import rows_per_pass
+from ..callbacks._evaluation import outputs_of, rows_per_pass
 from ..callbacks.checkpoint_ensemble import cpu_state
 from ..callbacks.noise_tolerance_update import teacher_among
 from ..data import TrainingData
 from ..meta import CLIDObjective
 from ..meta.models import per_sample_loss
-from ..networks import WithFeatures
 
-__all__ = ["Choice", "EpochChoice", "outputs_of"]
+__all__ = ["Choice", "EpochChoice"]
 
 _GRAPH_ROWS = 100  # rows per graph of CLID
 
@@ -129,19 +127,3 @@ def _clid(features: Tensor, logits: Tensor) -> float:
     size = len(logits) // n_graphs
     parts = (slice(i * size, (i + 1) * size) for i in range(n_graphs))
     return sum(CLIDObjective()(features[p], logits[p]).item() for p in parts) / n_graphs
-
-
-@torch.no_grad()
-def outputs_of(
-    module: nn.Module, data: TrainingData, rows: Tensor, n_rows: int
-) -> tuple[Tensor, Tensor]:
-    """Penultimate features and logits of rows, in eval mode, without augmentation."""
-    training = module.training
-    module.eval()
-    try:
-        network = WithFeatures(module)
-        parts = [network(data.take(index)[0]) for index in rows.split(n_rows)]
-    finally:
-        module.train(training)
-    features, logits = zip(*parts, strict=True)
-    return torch.cat(features), torch.cat(logits)

@@ -7,9 +7,8 @@ from typing import Any
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from ..callbacks._evaluation import rows_per_pass
+from ..callbacks._evaluation import outputs_of, rows_per_pass
 from ..callbacks.noise_tolerance_update import NoiseToleranceUpdate, teacher_among
-from ._mlnt_epochs import outputs_of
 
 __all__ = ["MetaRate", "contradiction"]
 

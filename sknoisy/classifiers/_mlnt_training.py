@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from .._construction import seeded
 from ..base import BaseNoisyLabelClassifier
-from ..callbacks._evaluation import rows_per_pass
+from ..callbacks._evaluation import outputs_of, rows_per_pass
 from ..callbacks.noise_tolerance_update import NoiseToleranceUpdate
 from ..callbacks.teacher_average import TeacherAverage
 from ..data import TrainingData
 from ..exceptions import CollapseWarning, InterruptedFitWarning
 from ..net import DeviceNet
-from ._mlnt_epochs import Choice, EpochChoice, outputs_of
+from ._mlnt_epochs import Choice, EpochChoice
 from ._mlnt_rate import MetaRate
 from ._mlnt_rows import believed_rows, validation_rows
 

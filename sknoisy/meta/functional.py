@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ._primals import DualPass, Primals, RecordPrimals
 
-__all__ = ["RandomState", "StatelessModule"]
+__all__ = ["RandomState", "StatelessModule", "without_mkldnn"]
 
 Parameters = dict[str, Tensor]
 
@@ -133,7 +133,7 @@ class StatelessModule:
             # Fused attention and mkldnn's LSTM have no forward-mode derivative.
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self._has_lstm and x.device.type == "cpu":
-                stack.enter_context(_without_mkldnn())
+                stack.enter_context(without_mkldnn())
             stack.enter_context(forward_ad.dual_level())
             dual = dict(self.parameters)
             for name, tangent in direction.items():
@@ -170,7 +170,7 @@ def _load_decompositions() -> None:
 
 
 @contextlib.contextmanager
-def _without_mkldnn() -> Iterator[None]:
+def without_mkldnn() -> Iterator[None]:
     """``torch.backends.mkldnn.flags(enabled=False)``, which warns where there is no Intel GPU."""
     enabled = torch.backends.mkldnn.enabled
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment]

@@ -22,7 +22,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .functional import RandomState
+from .functional import RandomState, without_mkldnn
 from .noise_tolerance import consistency
 
 __all__ = ["ToleranceGradient", "ToleranceProblem", "ToleranceStep", "stateless_logits"]
@@ -292,13 +292,13 @@ def _is_cheaper_batched(module: nn.Module, n_sets: int) -> bool:
 @contextlib.contextmanager
 def _twice_differentiable(problem: ToleranceProblem) -> Iterator[None]:
     """Take kernels that have a second derivative; name the operation that has none."""
-    mkldnn = torch.backends.mkldnn.enabled
-    has_rnn = any(isinstance(part, nn.RNNBase) for part in problem.module.modules())
-    torch.backends.mkldnn.enabled = mkldnn and not has_rnn  # type: ignore[assignment]
-    # Not where it may stay on: this context also resets what the user set, deterministic say.
-    cudnn = torch.backends.cudnn.flags(enabled=False) if has_rnn else contextlib.nullcontext()
     try:
-        with sdpa_kernel(SDPBackend.MATH), cudnn:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if any(isinstance(part, nn.RNNBase) for part in problem.module.modules()):
+                stack.enter_context(without_mkldnn())
+                # Only here: this context also resets what the user set, deterministic say.
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             yield
     except RuntimeError as error:
         trouble = str(error).splitlines()[0].rstrip(".")
@@ -309,5 +309,3 @@ def _twice_differentiable(problem: ToleranceProblem) -> Iterator[None]:
             f"holds an operation without one: {trouble}. Pass first_order=True, or replace the "
             "operation (nn.EmbeddingBag by nn.Embedding and a sum, say)."
         ) from error
-    finally:
-        torch.backends.mkldnn.enabled = mkldnn

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from .._indexing import rows_of_classes
 from ..exceptions import MixtureWarning
 from ._loss_posterior import (
     Losses,
@@ -174,7 +174,7 @@ def split_or_fall_back(
     losses, codes, counts = _check_rows(losses, targets, candidates)
     (clean_proba, *_), trouble = fit_losses(losses, counts, kind, max_iter, random_state)
     is_clean = counts & (clean_proba > threshold) & (trouble is None)
-    for rows in _classes_by_loss(losses, codes):
+    for rows in rows_of_classes(codes, losses):
         eligible = rows[counts[rows]]
         most = _share_of(eligible, fallback_share)
         least = _share_of(eligible, min_per_class) if min_per_class < 1 else int(min_per_class)
@@ -213,9 +213,3 @@ def _check_rows(losses, targets, candidates) -> tuple[Losses, NDArray[np.intp], 
     check_consistent_length(losses, targets)
     codes = np.unique(targets, return_inverse=True)[1]
     return losses, codes, check_candidates(candidates, losses)
-
-
-def _classes_by_loss(losses: Losses, codes: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """The rows of each class, in the order of their losses."""
-    order = np.lexsort((losses, codes))
-    yield from np.split(order, np.bincount(codes).cumsum()[:-1])

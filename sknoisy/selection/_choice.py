@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from .._indexing import rows_of_classes
 from ..mixture import WeibullMixture, shift_scores
 
 __all__ = ["Choice", "Criteria", "choose_rows"]
@@ -117,7 +118,6 @@ def _with_every_class(
 ) -> Mask:
     """The same with the rows of lowest score of each class."""
     keep = keep.copy()
-    order = np.lexsort((scores, codes))
-    for rows in np.split(order, np.bincount(codes).cumsum()[:-1]):
+    for rows in rows_of_classes(codes, scores):
         keep[rows[:min_per_class]] = True
     return keep
