@@ -192,6 +192,22 @@ def test_purified_labels_that_tell_less_of_others_are_not_learned(monkeypatch):
     assert_array_equal(clf.predict_proba(X), plain.predict_proba(X))
 
 
+def test_labels_of_which_no_part_is_purified_are_not_learned(monkeypatch):
+    """The judge of the purifier is of two minds: a verdict that hangs on the draw of the rows."""
+
+    class TurnsAll(Turns):
+        def fit(self, X, y):
+            super().fit(X, y)
+            if len(y) < 180:
+                self.purified_labels_ = y
+            return self
+
+    monkeypatch.setattr(dmlp, "LabelPurifier", TurnsAll)
+    clf = DMLPClassifier(**SMALL).fit(X, NAMES)
+    assert clf.held_out_gain_ == (0, 0)
+    assert_array_equal(clf.purified_labels_, NAMES)
+
+
 def test_trusted_rows_judge_instead_and_many_rows_do_without(monkeypatch):
     monkeypatch.setattr(dmlp, "LabelPurifier", Turns)
     trusted = np.arange(len(X)) < 20

@@ -35,7 +35,8 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
     network does. So up to 2,000 rows without trusted ones are judged once more: three parts of
     them, which leave out a third each, are purified by themselves, and the network learns each
     part with its given labels and with the purified ones. If these predict fewer of the given
-    labels left out, by more than a standard error, it learns the given labels.
+    labels left out, by more than a standard error, or if the purifier itself changes no label of
+    any part, it learns the given labels.
 
     Trusted rows are passed as ``clean_mask``; they judge the purification and keep their labels.
     Rows whose ``sample_weight`` is 0 have no part in either step.
@@ -184,23 +185,26 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
         if trusted is not None:
             purified[trusted] = given[trusted]
         data = super()._training_data(X, encoded, weights, trusted, device, seed)
-        self.held_out_gain_ = None
+        self.held_out_gain_: Verdict | None = None
         if self.purifier is None and trusted is None and (purified != given).any():
-            self.held_out_gain_ = self._judge(X, encoded, counts, data, seed)
-        if self.held_out_gain_ is not None and self.held_out_gain_.is_worse:
-            purified = given
+            if self._had_better_not(X, encoded, counts, data, seed):
+                purified = given
         self.purified_labels_ = purified
         return _with_labels(data, slice(None), np.searchsorted(self.classes_, purified))
 
-    def _judge(self, X, encoded, counts, data: TrainingData, seed: int) -> Verdict | None:
+    def _had_better_not(self, X, encoded, counts, data: TrainingData, seed: int) -> bool:
         """Purify parts of the rows, too, and learn them: does that tell more of the others?"""
         if len(counts) > MAX_ROWS:
-            return None
+            return False
+        is_part_changed = False
 
         def purify(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal is_part_changed
             purifier = LabelPurifier(device=self.device, random_state=seed)
-            rows_of_X = take_rows(X, counts[rows])
-            return rows, purifier.fit(rows_of_X, encoded[counts[rows]]).purified_labels_
+            y = encoded[counts[rows]]
+            labels = purifier.fit(take_rows(X, counts[rows]), y).purified_labels_
+            is_part_changed |= bool((labels != y).any())
+            return rows, labels
 
         def predict(rows, labels, held, seed: int) -> np.ndarray:
             part = _with_labels(data, counts[rows], labels)
@@ -209,16 +213,18 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
 
         try:
             rng = np.random.RandomState(seed)
-            return rehearse(encoded[counts], _N_FOLDS, rng, purify, predict)
+            verdict = rehearse(encoded[counts], _N_FOLDS, rng, purify, predict)
         except NonFiniteLossError:  # the purified labels stand
-            return None
+            return False
         except KeyboardInterrupt:
             warnings.warn(
                 "fit was interrupted while the purification was judged; purified labels stand.",
                 InterruptedFitWarning,
                 stacklevel=6,
             )
-            return None
+            return False
+        self.held_out_gain_ = verdict
+        return verdict is not None and (verdict.is_worse or not is_part_changed)
 
     def _purify(self, X, y: np.ndarray, trusted: np.ndarray | None, seed: int) -> np.ndarray:
         purifier = self.purifier
