@@ -230,7 +230,7 @@ def test_rows_of_weight_zero_judge_nothing(monkeypatch):
 
 
 def test_the_judgement_has_no_part_in_the_training():
-    rows, given, clean = noisy_blobs(0.4)
+    rows, given, clean = noisy_blobs(0.2)
     judged = DMLPClassifier(**SMALL).fit(rows, given)
     alone = DMLPClassifier(purifier=LabelPurifier(), **SMALL).fit(rows, given)
     assert not judged.held_out_gain_.is_worse

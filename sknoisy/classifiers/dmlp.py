@@ -186,9 +186,9 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
             purified[trusted] = given[trusted]
         data = super()._training_data(X, encoded, weights, trusted, device, seed)
         self.held_out_gain_: Verdict | None = None
-        if self.purifier is None and trusted is None and (purified != given).any():
-            if self._had_better_not(X, encoded, counts, data, seed):
-                purified = given
+        is_judged = self.purifier is None and trusted is None and (purified != given).any()
+        if is_judged and self._had_better_not(X, encoded, counts, data, seed):
+            purified = given
         self.purified_labels_ = purified
         return _with_labels(data, slice(None), np.searchsorted(self.classes_, purified))
 
