@@ -15,6 +15,7 @@ def quick(**parameters):
     settings = {
         "max_epochs": 8,
         "n_rounds": 4,
+        "n_folds": 0,
         "batch_size": 32,
         "device": "cpu",
         "random_state": 0,

@@ -19,7 +19,7 @@ from sknoisy import CleanSampleSelector
 from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning
 from sknoisy.metrics import LearningDynamics
 
-MODULE = "sknoisy.selection.clean_sample_selector"
+MODULE = "sknoisy.selection._rounds"
 
 
 def words(*parts):

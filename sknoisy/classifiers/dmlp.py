@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils._param_validation import HasMethods
 
+from .._indexing import take_rows
 from ..base import BaseNoisyLabelClassifier
 from ..data import TrainingData
+from ..exceptions import InterruptedFitWarning, NonFiniteLossError
 from ..purification import LabelPurifier
 from ..purification._bookkeeping import check_known_labels
+from ..selection._rehearsal import MAX_ROWS, Verdict, learn_and_predict, rehearse
 from ._cleaning import run_cleaner
 
 __all__ = ["DMLPClassifier"]
+
+_N_FOLDS = 3
 
 
 class DMLPClassifier(BaseNoisyLabelClassifier):
@@ -22,6 +30,13 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
 
     The labels are purified on frozen features first, by :class:`~sknoisy.LabelPurifier`; then a
     fresh network learns the purified labels by plain cross-entropy: "DMLP-Naive" of the paper.
+
+    The purifier judges its labels by a regression, which may know less of the rows than the
+    network does. So up to 2,000 rows without trusted ones are judged once more: three parts of
+    them, which leave out a third each, are purified by themselves, and the network learns each
+    part with its given labels and with the purified ones. If these predict fewer of the given
+    labels left out, by more than a standard error, or if the purifier itself changes no label of
+    any part, it learns the given labels.
 
     Trusted rows are passed as ``clean_mask``; they judge the purification and keep their labels.
     Rows whose ``sample_weight`` is 0 have no part in either step.
@@ -31,7 +46,8 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
     purifier : None, LabelPurifier or other estimator with ``fit_resample``, default=None
         It is cloned, sees validated arrays and returns a label for each row. None:
         ``LabelPurifier()`` on this classifier's device. Where its ``random_state`` is None, this
-        classifier's decides. Rows of ``clean_mask`` keep their labels, whatever it returns.
+        classifier's decides. Rows of ``clean_mask`` keep their labels, whatever it returns. One
+        that is given is taken at its word: the network does not judge its labels.
     module : None, nn.Module class, factory or instance, default=None
         The network; it returns logits. None: an MLP for tables, the small
         :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
@@ -74,7 +90,12 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
     purifier_ : estimator
         The fitted purifier.
     purified_labels_ : ndarray of shape (n_samples,)
-        The labels that the network learned.
+        The labels that the network learned: the given ones if the judgement was against the
+        purifier's.
+    held_out_gain_ : Verdict or None
+        Named tuple of the judgement: ``gain``, by how much the share of left-out labels that are
+        predicted is larger after purification, and ``error``, its standard error; None if nothing
+        was judged.
     clean_proba_ : ndarray of shape (n_samples,)
         Probability that the given label is right: the network's probability of it, 1 for trusted
         rows.
@@ -155,19 +176,55 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
         self.purifier = purifier
 
     def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
-        counts = slice(None) if weights is None else weights > 0
+        counts = np.arange(len(encoded)) if weights is None else weights.nonzero()[0]
         given = self.classes_[encoded]
         purified = given.copy()
         purified[counts] = self._purify(
-            X[counts], given[counts], None if trusted is None else trusted[counts], seed
+            take_rows(X, counts), given[counts], None if trusted is None else trusted[counts], seed
         )
         if trusted is not None:
             purified[trusted] = given[trusted]
+        data = super()._training_data(X, encoded, weights, trusted, device, seed)
+        self.held_out_gain_: Verdict | None = None
+        is_judged = self.purifier is None and trusted is None and (purified != given).any()
+        if is_judged and self._had_better_not(X, encoded, counts, data, seed):
+            purified = given
         self.purified_labels_ = purified
-        targets = np.searchsorted(self.classes_, purified)
-        data = super()._training_data(X, targets, weights, trusted, device, seed)
-        data.given = torch.as_tensor(encoded, device=device)
-        return data
+        return _with_labels(data, slice(None), np.searchsorted(self.classes_, purified))
+
+    def _had_better_not(self, X, encoded, counts, data: TrainingData, seed: int) -> bool:
+        """Purify parts of the rows, too, and learn them: does that tell more of the others?"""
+        if len(counts) > MAX_ROWS:
+            return False
+        is_part_changed = False
+
+        def purify(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal is_part_changed
+            purifier = LabelPurifier(device=self.device, random_state=seed)
+            y = encoded[counts[rows]]
+            labels = purifier.fit(take_rows(X, counts[rows]), y).purified_labels_
+            is_part_changed |= bool((labels != y).any())
+            return rows, labels
+
+        def predict(rows, labels, held, seed: int) -> np.ndarray:
+            part = _with_labels(data, counts[rows], labels)
+            build = partial(self._build_net, data)
+            return learn_and_predict(build, part, counts[rows], counts[held], seed)
+
+        try:
+            rng = np.random.RandomState(seed)
+            verdict = rehearse(encoded[counts], _N_FOLDS, rng, purify, predict)
+        except NonFiniteLossError:  # the purified labels stand
+            return False
+        except KeyboardInterrupt:
+            warnings.warn(
+                "fit was interrupted while the purification was judged; purified labels stand.",
+                InterruptedFitWarning,
+                stacklevel=6,
+            )
+            return False
+        self.held_out_gain_ = verdict
+        return verdict is not None and (verdict.is_worse or not is_part_changed)
 
     def _purify(self, X, y: np.ndarray, trusted: np.ndarray | None, seed: int) -> np.ndarray:
         purifier = self.purifier
@@ -183,3 +240,11 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
             )
         check_known_labels(purified, self.classes_, name)
         return purified
+
+
+def _with_labels(data: TrainingData, rows: Any, codes: np.ndarray) -> TrainingData:
+    """The same data, of which some rows have other labels to learn."""
+    changed = copy.copy(data)
+    changed.targets = data.given.clone()
+    changed.targets[rows] = torch.as_tensor(codes, device=data.device)
+    return changed

@@ -72,7 +72,9 @@ class MILDClassifier(BaseNoisyLabelClassifier):
     """Classifier for noisy labels by modelling the learning dynamics of rows (MILD).
 
     Rows of right labels are selected first, by :class:`~sknoisy.CleanSampleSelector`; then a fresh
-    network learns them. With `semi`, it learns from the other rows, too, without their labels.
+    network learns them. With `semi`, it learns from the other rows, too, without their labels. Of
+    up to 2,000 rows all are selected if rows that were left out say that a selection costs more
+    than it brings.
 
     Trusted rows are passed as ``clean_mask``; they are always selected. Rows whose
     ``sample_weight`` is 0 have no part in either step.

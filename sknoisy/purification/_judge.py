@@ -13,7 +13,8 @@ __all__ = ["Judge"]
 
 _MAX_ROWS = 5000
 _PATIENCE = 3
-_CLEAR = 2.0  # in standard errors
+# In standard errors. Likelihoods of few rows hang on how a few of them are predicted.
+_CLEAR, _CLEARLY_FEWER = 2.0, 1.0
 
 
 class Judge:
@@ -69,8 +70,9 @@ class Judge:
         self._intrinsic_steps = True
         if self.runs:
             self._weights = torch.cat([_weights(held) for held in self.held])
-            self._unchanged = self._judged([run.unchanged() for run in self.runs])
-            self._best = self._unchanged
+            unchanged = [run.unchanged() for run in self.runs]
+            self._unchanged = self._best = self._judged(unchanged)
+            self._hits_unchanged = self._hits_best = self._hits(unchanged)
             self._guessed = torch.cat([_guess(held, rows.given) for held in self.held])
 
     def choose(self) -> Choice:
@@ -95,7 +97,7 @@ class Judge:
         likelihood, choice, self._states, judged = best
         self._intrinsic_steps = choice.intrinsic_steps
         if not self.likelihoods or likelihood > max(self.likelihoods):
-            self._best = judged
+            self._best, self._hits_best = judged, self._hits(self._states)
         self.likelihoods.append(likelihood)
         self.trusted_accuracies.append(self._trusted_accuracy())
         return choice
@@ -115,15 +117,21 @@ class Judge:
         """Whether labels had better stay as they are.
 
         It is so where labels taken as they are predict others clearly better than purified ones,
-        where guessing by the shares of the classes is no worse than purified ones, and where no
-        row could be left out.
+        or more of them by a standard error; where guessing by the shares of the classes is no
+        worse than purified ones; and where no row could be left out.
         """
         if not self.runs or not self.likelihoods:
             return True
-        loss = (self._unchanged - self._best) * self._weights / self._weights.mean()
-        error = loss.std() / len(loss) ** 0.5
-        is_clear = bool(loss.mean() > _CLEAR * error) and bool(loss.mean() > 0)
-        return is_clear or self._mean(self._best) <= self._mean(self._guessed)
+        return (
+            self._exceeds(self._unchanged - self._best, _CLEAR)
+            or self._exceeds(self._hits_unchanged - self._hits_best, _CLEARLY_FEWER)
+            or self._mean(self._best) <= self._mean(self._guessed)
+        )
+
+    def _exceeds(self, loss: Tensor, margin: float) -> bool:
+        """Whether the mean is above 0 by more than so many standard errors."""
+        loss = loss * self._weights / self._weights.mean()
+        return bool(loss.mean() > margin * loss.std() / len(loss) ** 0.5) and bool(loss.mean() > 0)
 
     def _judged(self, states: list[State]) -> Tensor:
         return torch.cat(
@@ -134,10 +142,13 @@ class Judge:
         return float((self._weights * likelihoods).sum() / self._weights.sum())
 
     def _trusted_accuracy(self) -> float | None:
-        pooled = torch.cat(
-            [_is_right(held, state) for held, state in zip(self.held, self._states, strict=True)]
-        )
-        return float(pooled.double().mean()) if len(pooled) else None
+        trusted = torch.cat([held.trusted for held in self.held])
+        return float(self._hits(self._states)[trusted].mean()) if trusted.any() else None
+
+    def _hits(self, states: list[State]) -> Tensor:
+        """Of the rows left out, whether the given label is predicted."""
+        pairs = zip(self.held, states, strict=True)
+        return torch.cat([_is_predicted(held, state) for held, state in pairs]).double()
 
 
 def split_folds(
@@ -166,10 +177,9 @@ def split_folds(
     ]
 
 
-def _is_right(held: Rows, state: State) -> Tensor:
-    """Of trusted rows, whether the prediction is their label."""
+def _is_predicted(held: Rows, state: State) -> Tensor:
     assert state.held_proba is not None
-    return (state.held_proba.argmax(dim=1) == held.given.argmax(dim=1))[held.trusted]
+    return state.held_proba.argmax(dim=1) == held.given.argmax(dim=1)
 
 
 def _likelihood(held: Rows, state: State) -> Tensor:

@@ -11,7 +11,7 @@ from ..callbacks._evaluation import evaluate, rows_per_pass
 from ..data import TrainingData
 from ..net import DeviceNet
 
-__all__ = ["beats_chance", "predict_rows", "stratified_half"]
+__all__ = ["beats_chance", "class_ranks", "predict_rows", "stratified_half"]
 
 _Z = 2.0  # standard errors: one sample of pure noise in 44 passes
 
@@ -30,12 +30,29 @@ def stratified_half(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray
     -------
     half : ndarray of shape (n,), bool
     """
+    return class_ranks(codes, rng) % 2 == 0
+
+
+def class_ranks(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Numbers 0, 1, ... of the rows of each class, in random order.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int
+        Encoded labels.
+    rng : RandomState
+        Source of the draw.
+
+    Returns
+    -------
+    ranks : ndarray of shape (n,), int64
+    """
     order = rng.permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]
     first = np.r_[0, np.bincount(codes).cumsum()[:-1]]
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(codes)) - first[codes[order]]
-    return rank % 2 == 0
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(codes)) - first[codes[order]]
+    return ranks
 
 
 def beats_chance(given: np.ndarray, predicted: np.ndarray) -> bool:

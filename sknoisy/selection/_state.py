@@ -22,6 +22,8 @@ class SelectionState:
     ----------
     data : TrainingData
         Its rows.
+    rows : ndarray of shape (n,), int64, optional
+        Those to select from, ascending; by default all.
 
     Attributes
     ----------
@@ -39,12 +41,12 @@ class SelectionState:
         The record.
     """
 
-    def __init__(self, data: TrainingData):
+    def __init__(self, data: TrainingData, rows: np.ndarray | None = None):
         n_rows = len(data)
         self.given, self.trusted = data.given.cpu().numpy(), np.zeros(n_rows, bool)
         if data.trusted is not None:
             self.trusted = data.trusted.cpu().numpy()
-        self.rows = np.arange(n_rows)
+        self.rows = np.arange(n_rows) if rows is None else rows
         self.memorization, self.forgetting = np.zeros(n_rows), np.zeros(n_rows)
         self.memorized = np.full(n_rows, 0.5)
         self.rounds: list[dict[str, Any]] = []

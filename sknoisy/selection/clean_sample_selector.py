@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
 import imblearn.base  # noqa: F401  (from here on scikit-learn routes metadata to fit_resample)
-import numpy as np
-import torch
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
-from tqdm.auto import tqdm
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._indexing import take_rows
-from .._network_estimator import NetworkEstimator
-from ..callbacks import RecordDynamics
-from ..data import TrainingData
-from ..exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning
-from ..metrics import LearningDynamics, count_dynamics, segment_dynamics
-from ..net import DeviceNet
-from ._choice import Criteria
-from ._doubt import beats_chance, predict_rows, stratified_half
-from ._state import SelectionState
+from ..metrics import LearningDynamics
+from ._rounds import SelectionRounds
 
 __all__ = ["CleanSampleSelector"]
 
-_METRICS: dict[str, Callable[[Any, int], LearningDynamics]] = {
-    "count": count_dynamics,
-    "segments": segment_dynamics,
-}
-_INTERRUPTED = "fit was interrupted"
 
-
-class CleanSampleSelector(NetworkEstimator):
+class CleanSampleSelector(SelectionRounds):
     r"""Select the rows whose labels are right, by their learning dynamics (MILD).
 
     Wrong labels are hard to memorise and easy to forget. Round by round a network is trained on
@@ -54,6 +36,12 @@ class CleanSampleSelector(NetworkEstimator):
     left. Here the rounds end when the rows at the threshold are memorised in more than half of the
     epochs, and what the last round has hardly memorised is dropped, too. No class is emptied, and
     trusted rows (``clean_mask``) always stay.
+
+    Right labels that are hard to learn are dropped like wrong ones, and where rows are few the
+    others do not make up for them. So up to 2,000 rows are judged: the rounds are run on parts of
+    them, which leave out a fold each, and a network learns each part as it is and as it was
+    selected. If the latter predicts fewer of the given labels left out, by more than a standard
+    error, all rows stay.
 
     It is a step of :mod:`sknoisy.pipeline`; in scikit-learn's own pipelines
     :class:`PurifiedClassifier` runs it. X keeps its type in ``fit_resample``.
@@ -78,6 +66,9 @@ class CleanSampleSelector(NetworkEstimator):
         Rounds at most.
     min_per_class : int, default=10
         Rows of lowest score of each given class that every round keeps.
+    n_folds : int, default=3
+        Folds of the rows that judge the selection, if there are no more than 2,000 rows; networks
+        of the judgement have none of `callbacks`. 0: no judgement, and a third of the time.
     reset : bool, default=True
         Begin each round with a new network, which has not memorised what is dropped. False: go on
         with its weights, as the paper does; the optimiser and its schedule begin anew.
@@ -136,8 +127,12 @@ class CleanSampleSelector(NetworkEstimator):
         rows that are kept for the sake of their class alone; ``history``, that of skorch.
     n_iter_ : int
         Rounds.
+    held_out_gain_ : Verdict or None
+        Named tuple of the judgement: ``gain``, by how much the share of left-out labels that are
+        predicted is larger after the selection, and ``error``, its standard error; None if nothing
+        was judged.
     stop_reason_ : str
-        Why there were no more rounds.
+        Why there were no more rounds, or that all rows stay.
     net_ : DeviceNet
         The net of the last round.
     classes_ : ndarray of shape (n_classes,)
@@ -177,13 +172,14 @@ class CleanSampleSelector(NetworkEstimator):
     """
 
     _parameter_constraints: dict = {
-        **NetworkEstimator._parameter_constraints,
+        **SelectionRounds._parameter_constraints,
         "metric": [StrOptions({"count", "segments"}), callable],
         "threshold": [StrOptions({"consistent", "released"})],
         "stopping": ["boolean"],
         "min_memorized": [Interval(Real, 0, 1, closed="both")],
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "min_per_class": [Interval(Integral, 1, None, closed="left")],
+        "n_folds": [Options(Integral, {0}), Interval(Integral, 2, None, closed="left")],
         "reset": ["boolean"],
         "n_warmup_epochs": [Interval(Integral, 0, None, closed="left")],
     }
@@ -197,6 +193,7 @@ class CleanSampleSelector(NetworkEstimator):
         min_memorized: float = 0.4,
         n_rounds: int = 20,
         min_per_class: int = 10,
+        n_folds: int = 3,
         reset: bool = True,
         n_warmup_epochs: int = 0,
         module=None,
@@ -236,6 +233,7 @@ class CleanSampleSelector(NetworkEstimator):
         self.min_memorized = min_memorized
         self.n_rounds = n_rounds
         self.min_per_class = min_per_class
+        self.n_folds = n_folds
         self.reset = reset
         self.n_warmup_epochs = n_warmup_epochs
 
@@ -291,103 +289,6 @@ class CleanSampleSelector(NetworkEstimator):
         """
         self.fit(X, y, clean_mask)
         return take_rows(X, self.sample_indices_), take_rows(y, self.sample_indices_)
-
-    # --- rounds -----------------------------------------------------------------------------
-
-    def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
-        return [("dynamics", RecordDynamics())]
-
-    def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
-        seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_rounds)
-        self._state = SelectionState(data)
-        self.stop_reason_ = f"n_rounds={self.n_rounds} were done"
-        with tqdm(seeds, "CleanSampleSelector", unit="round", disable=not self.verbose) as bar:
-            for seed in bar:
-                reason = self._round(data, int(seed))
-                bar.set_postfix(kept=len(self._state.rows), refresh=False)
-                if reason is not None:
-                    self.stop_reason_ = reason
-                    break
-
-    def _round(self, data: TrainingData, seed: int) -> str | None:
-        """Train on the rows that are left and select among them; why to stop, if so."""
-        state, rng = self._state, np.random.RandomState(seed)
-        is_first = not state.rounds
-        if (trouble := self._train(data, rng, is_first)) is not None:
-            return trouble
-        criteria = Criteria(*(getattr(self, name) for name in Criteria._fields))
-        choice = state.choose(criteria, seed)
-        state.apply(choice, history=self.net_.history)
-        if is_first and choice.reason is None:
-            return self._check_that_labels_can_be_learned(data, state.given, rng)
-        return choice.reason
-
-    def _train(self, data: TrainingData, rng: np.random.RandomState, is_first: bool) -> str | None:
-        """Train the net of a round and take its dynamics; what went wrong, if it did."""
-        max_epochs = self.max_epochs + (self.n_warmup_epochs if is_first else 0)
-        net = self._build_net(data, rng, copy.deepcopy(self.callbacks or []), max_epochs)
-        if not is_first and not self.reset:
-            net.module.load_state_dict(self.net_.module_.state_dict())
-        try:
-            net.fit(data.only(torch.as_tensor(self._state.rows, device=data.device)))
-        except NonFiniteLossError as error:
-            if is_first:
-                raise
-            n_done = len(self._state.rounds)
-            warnings.warn(
-                f"Round {n_done + 1} failed: {error} The selection of round {n_done} stands.",
-                SelectionWarning,
-                stacklevel=7,
-            )
-            return "the training loss became NaN or infinite"
-        if is_first or not net.interrupted_:  # else what the round before found stands
-            self.net_: DeviceNet = net
-            metric = _METRICS[self.metric] if isinstance(self.metric, str) else self.metric
-            self._state.observe(dict(net.callbacks_)["dynamics"], metric)
-        return _INTERRUPTED if net.interrupted_ else None
-
-    def _check_that_labels_can_be_learned(
-        self, data: TrainingData, given: np.ndarray, rng: np.random.RandomState
-    ) -> str | None:
-        half = stratified_half(given, rng)
-        learned, rest = (
-            torch.as_tensor(m, device=data.device).nonzero()[:, 0] for m in (half, ~half)
-        )
-        try:
-            net = self._build_net(data, rng, []).fit(data.only(learned))
-        except NonFiniteLossError:  # the rounds stand without this check
-            return None
-        if not (net.interrupted_ or beats_chance(given[~half], predict_rows(net, data, rest))):
-            warnings.warn(
-                f"A network that learned half of the {len(given)} rows predicts the labels of the "
-                "others no better than chance: the labels may be pure noise, and what is selected "
-                "then means nothing. Pass another module, more rows, or check y.",
-                SelectionWarning,
-                stacklevel=7,
-            )
-        return _INTERRUPTED if net.interrupted_ else None
-
-    def _after_fit(self, data: TrainingData) -> None:
-        self.net_.module_.eval()
-        state = self._state
-        del self._state
-        self.rounds_, self.n_iter_ = state.rounds, len(state.rounds)
-        self.sample_indices_ = state.rows
-        self.clean_mask_ = np.isin(np.arange(len(data)), state.rows)
-        self.memorization_, self.forgetting_ = state.memorization, state.forgetting
-        self.clean_proba_ = np.where(state.trusted, 1.0, state.memorized)
-        self._say(
-            f"{len(state.rows)} of {len(data)} rows selected in {self.n_iter_} rounds: "
-            f"{self.stop_reason_}."
-        )
-        if self.stop_reason_ == _INTERRUPTED:
-            warnings.warn(
-                f"fit was interrupted in round {self.n_iter_ + 1} of {self.n_rounds}; the "
-                f"selection is that of round {self.n_iter_}, {len(state.rows)} of {len(data)} "
-                "rows.",
-                InterruptedFitWarning,
-                stacklevel=5,
-            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "clean_mask_")
