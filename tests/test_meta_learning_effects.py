@@ -134,18 +134,6 @@ def test_it_beats_cross_entropy(digits, method, noise, margin):
     assert clf.score(X_test, truth) > plain + margin
 
 
-# When the meta update begins
-
-
-@pytest.mark.parametrize("method", ["L2R", "MLC", "MSLC"])
-@pytest.mark.parametrize(("batch_size", "expected"), [(120, 15), (10, 13), (4, 5)])
-def test_warmup_makes_150_steps_within_5_epochs_and_half_of_all(method, batch_size, expected):
-    X, y, trusted = noisy_blobs()
-    assert len(X) == 120
-    clf = small(method, n_warmup_epochs="auto", max_epochs=30, batch_size=batch_size)
-    assert clf.fit(X, y, clean_mask=trusted).n_warmup_epochs_ == expected
-
-
 # A network that collapses
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -33,10 +32,10 @@ _GRADIENTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int, min_epochs: int = 5) -> int:
-    """Epochs of plain training; "auto" stands for ``min_epochs``, at most half of all."""
+def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
+    """Epochs of plain training; "auto" stands for 5, at most half of all."""
     if n_warmup_epochs == "auto":
-        return min(min_epochs, max_epochs // 2)
+        return min(5, max_epochs // 2)
     n_warmup = int(n_warmup_epochs)
     if n_warmup >= max_epochs:
         warnings.warn(
@@ -83,9 +82,8 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
 
     _trusts_meta_rows = False  # whether rows of small loss keep their label in training
     _min_meta_per_class: int | float = 10  # of those rows
-    _n_warmup_steps = 0  # that n_warmup_epochs="auto" makes at least
-    # Where the meta loss has nothing more to say, its gradient is noise, which Adam enlarges to
-    # steps of full size. Weights bear it; correctors, which write labels, take a larger eps.
+    # Of Adam, where rows of small loss judge. These have little more to say about a network that
+    # has learned them; Adam would enlarge what is noise then to steps of full size.
     _adam_eps = 1e-8
 
     # --- the seam ---------------------------------------------------------------------------
@@ -128,10 +126,7 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
-        of_steps = math.ceil(self._n_warmup_steps / math.ceil(len(data) / self.batch_size))
-        self.n_warmup_epochs_ = resolve_warmup(
-            self.n_warmup_epochs, self.max_epochs, max(5, of_steps)
-        )
+        self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs)
         meta_lr = self._resolve_meta_lr()
         finders, rows = meta_set(
             data, self.n_warmup_epochs_, int(seeds[0]), self._min_meta_per_class
@@ -145,7 +140,7 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
             meta_rows=rows,
             meta_lr=meta_lr,
             meta_optimizer=torch.optim.Adam,
-            meta_optimizer_params={"eps": self._adam_eps},
+            meta_optimizer_params={"eps": self._adam_eps} if finders else None,
             meta_batch_size=self.meta_batch_size,
             n_warmup_epochs=self.n_warmup_epochs_,
             trust_meta_rows=self._trusts_meta_rows,

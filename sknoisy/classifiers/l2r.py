@@ -39,8 +39,7 @@ class L2RClassifier(MetaLearningClassifier):
     meta_batch_size : int, default=100
         Rows per meta batch.
     n_warmup_epochs : "auto" or int, default="auto"
-        Epochs of plain cross-entropy first. "auto": 5, or more of them where these make less than
-        150 steps, at most half of ``max_epochs``.
+        Epochs of plain cross-entropy first. "auto": 5, at most half of ``max_epochs``.
     module : None, nn.Module class, factory or instance, default=None
         The network; it returns logits. None: an MLP for tables, the small
         :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
@@ -133,8 +132,6 @@ class L2RClassifier(MetaLearningClassifier):
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
     }
     del _parameter_constraints["meta_lr"]  # its meta model lives for one batch
-
-    _n_warmup_steps = 150
 
     def __init__(
         self,

@@ -24,8 +24,8 @@ class MLCClassifier(MetaLearningClassifier):
     virtual step. Trusted rows keep their label in training.
 
     Trusted rows are passed as ``clean_mask``. Without them the meta set are the rows of small
-    loss, chosen anew after each epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`); they keep
-    their labels in training, too.
+    loss, a quarter of each class at least, chosen anew after each epoch
+    (:class:`~sknoisy.callbacks.PseudoCleanRows`); they keep their labels in training, too.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ class MLCClassifier(MetaLearningClassifier):
         :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
         their defaults, or such a class or instance.
     meta_lr : "auto" or float, default="auto"
-        Step size of the corrector, by Adam. "auto": 1e-3.
+        Step size of the corrector, by Adam, whose eps is 1e-3 without trusted rows: meta gradients
+        smaller than that are noise. "auto": 1e-3.
     meta_batch_size : int, default=100
         Rows per meta batch.
     n_warmup_epochs : "auto" or int, default="auto"
-        Epochs of plain cross-entropy first. "auto": 5, or more of them where these make less than
-        150 steps, at most half of ``max_epochs``.
+        Epochs of plain cross-entropy first. "auto": 5, at most half of ``max_epochs``.
     module : None, nn.Module class, factory or instance, default=None
         The network; it returns logits. None: an MLP for tables, the small
         :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
@@ -144,7 +144,6 @@ class MLCClassifier(MetaLearningClassifier):
 
     _trusts_meta_rows = True
     _min_meta_per_class = 0.25  # else classes that are hard to learn leave it, and are given up
-    _n_warmup_steps = 150
     _adam_eps = 1e-3
 
     def __init__(

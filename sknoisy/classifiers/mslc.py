@@ -39,8 +39,7 @@ class MSLCClassifier(MetaLearningClassifier):
     meta_batch_size : int, default=100
         Rows per meta batch.
     n_warmup_epochs : "auto" or int, default="auto"
-        Epochs of plain cross-entropy first. "auto": 5, or more of them where these make less than
-        150 steps, at most half of ``max_epochs``.
+        Epochs of plain cross-entropy first. "auto": 5, at most half of ``max_epochs``.
     module : None, nn.Module class, factory or instance, default=None
         The network; it returns logits. None: an MLP for tables, the small
         :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
@@ -134,9 +133,6 @@ class MSLCClassifier(MetaLearningClassifier):
         **MetaLearningClassifier._parameter_constraints,
         "targets": [StrOptions({"soft", "hard"})],
     }
-
-    _n_warmup_steps = 150
-    _adam_eps = 1e-3
 
     def __init__(
         self,

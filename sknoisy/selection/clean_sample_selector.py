@@ -68,7 +68,7 @@ class CleanSampleSelector(SelectionRounds):
         Rows of lowest score of each given class that every round keeps.
     n_folds : int, default=3
         Folds of the rows that judge the selection, if there are no more than 2,000 rows; networks
-        of the judgement have none of `callbacks`. 0: no judgement, and a third of the time.
+        of the judgement have none of `callbacks`. 0: no judgement, which takes most of the time.
     reset : bool, default=True
         Begin each round with a new network, which has not memorised what is dropped. False: go on
         with its weights, as the paper does; the optimiser and its schedule begin anew.
