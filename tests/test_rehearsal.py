@@ -145,7 +145,9 @@ def test_a_judgement_that_fails_leaves_the_selection(monkeypatch, error):
     left, judged = (quick(n_folds=n, **HARMFUL) for n in (0, 3))
     left.fit(X, GIVEN)
     if isinstance(error, KeyboardInterrupt):
-        with pytest.warns(InterruptedFitWarning, match="selection is that of round 3"):
+        with pytest.warns(
+            InterruptedFitWarning, match="was judged; the selection is that of round 3"
+        ):
             judged.fit(X, GIVEN)
     else:
         judged.fit(X, GIVEN)

@@ -30,6 +30,7 @@ _METRICS: dict[str, Callable[[Any, int], LearningDynamics]] = {
     "segments": segment_dynamics,
 }
 _INTERRUPTED = "fit was interrupted"
+_UNJUDGED = "fit was interrupted while the selection was judged"
 _WORSE = "held-out labels are predicted worse by selected rows, so that all rows stay"
 _NOT_FINITE = "the training loss became NaN or infinite"
 
@@ -147,7 +148,7 @@ class SelectionRounds(NetworkEstimator):
         try:
             self.held_out_gain_ = rehearse(state.given, self.n_folds, rng, select, predict)
         except KeyboardInterrupt:
-            self.stop_reason_ = _INTERRUPTED
+            self.stop_reason_ = _UNJUDGED
         except NonFiniteLossError:  # the rounds stand without this check
             return
         if self.held_out_gain_ is not None and self.held_out_gain_.is_worse:
@@ -167,9 +168,10 @@ class SelectionRounds(NetworkEstimator):
             f"{len(state.rows)} of {len(data)} rows selected in {self.n_iter_} rounds: "
             f"{self.stop_reason_}."
         )
-        if self.stop_reason_ == _INTERRUPTED:
+        if self.stop_reason_ in (_INTERRUPTED, _UNJUDGED):
+            of_round = f" in round {self.n_iter_ + 1} of {self.n_rounds}"
             warnings.warn(
-                f"fit was interrupted in round {self.n_iter_ + 1} of {self.n_rounds}; the "
+                f"{self.stop_reason_}{of_round if self.stop_reason_ == _INTERRUPTED else ''}; the "
                 f"selection is that of round {self.n_iter_}, {len(state.rows)} of {len(data)} "
                 "rows.",
                 InterruptedFitWarning,
