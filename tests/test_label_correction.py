@@ -230,16 +230,6 @@ def test_gates_are_the_published_networks():
     assert shapes == [(100, 1), (100,), (1, 100), (1,)] * 2
 
 
-def test_a_given_label_starts_with_most_of_the_say():
-    torch.manual_seed(0)
-    models = [SoftLabelCorrector(4, N_CLASSES) for _ in range(50)]
-    shares = torch.stack([model.trust_given(torch.zeros(1, 1)) for model in models])
-    assert abs(shares.mean() - 0.88) < 0.02
-    assert (
-        abs(torch.stack([m.trust_memory(torch.zeros(1, 1)) for m in models]).mean() - 0.5) < 0.03
-    )
-
-
 @pytest.mark.parametrize("targets", ["soft", "hard"])
 @pytest.mark.parametrize("b", [0, 1])
 def test_full_trust_in_the_given_label_is_cross_entropy(targets, b):

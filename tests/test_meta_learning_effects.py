@@ -14,7 +14,7 @@ from small_family import FAMILY, noisy_blobs, small
 from sknoisy import CLIDMUClassifier
 from sknoisy.datasets import load_noisy_digits, make_long_tailed
 from sknoisy.exceptions import CollapseWarning
-from sknoisy.meta import LDAMLoss
+from sknoisy.meta import LDAMLoss, SoftLabelCorrector
 
 # On a long tail
 
@@ -132,6 +132,19 @@ def test_it_beats_cross_entropy(digits, method, noise, margin):
     X, y, trusted, X_test, truth, plain = digits[noise]
     clf = FAMILY[method](**LONG).fit(X, y, clean_mask=trusted)
     assert clf.score(X_test, truth) > plain + margin
+
+
+# At the start
+
+
+def test_a_given_label_starts_with_most_of_the_say():
+    torch.manual_seed(0)
+    models = [SoftLabelCorrector(4, 3) for _ in range(50)]
+    shares = torch.stack([model.trust_given(torch.zeros(1, 1)) for model in models])
+    assert abs(shares.mean() - 0.88) < 0.02
+    assert (
+        abs(torch.stack([m.trust_memory(torch.zeros(1, 1)) for m in models]).mean() - 0.5) < 0.03
+    )
 
 
 # A network that collapses
