@@ -63,7 +63,7 @@ def test_guard_sets_a_collapsed_network_back(fit, sabotage, message):
         momenta.append(len(net.optimizer_.state))
         rates.append(meta.meta_optimizer_.param_groups[0]["lr"])
 
-    with pytest.warns(CollapseWarning, match=f"{message}.*last good epoch.*meta_lr.*0.01"):
+    with pytest.warns(CollapseWarning, match=f"{message}.*last good epoch, 5.*meta_lr.*0.01"):
         fit(meta, At(sabotage, 6), guard, At(look), max_epochs=8, lr=0.3)
     assert guard.n_recoveries_ == 1
     assert_close(states[5], states[4], rtol=0, atol=0)
@@ -82,19 +82,27 @@ def test_guard_counts_every_recovery():
     assert_allclose(rates, [0.001])
 
 
-def test_guard_goes_back_to_the_reference_epoch_when_the_last_good_one_did_not_hold():
+@pytest.mark.parametrize(("again", "epoch", "what"), [(7, 2, "reference"), (8, 7, "last good")])
+def test_guard_goes_back_further_when_the_last_good_epoch_did_not_hold(again, epoch, what):
+    """Within two epochs, as many as the reference has."""
     states = []
     meta, guard = update(meta_lr=0.1), CollapseGuard(2)
     look = At(
         lambda net: states.append(copy.deepcopy([state(net.module_), state(meta.meta_model_)]))
     )
     with pytest.warns(CollapseWarning) as caught:
-        fit_device_net(meta, At(forget, 5, 7), guard, look, max_epochs=7, lr=0.3)
+        fit_device_net(meta, At(forget, 5, again), guard, look, max_epochs=again, lr=0.3)
     assert_close(states[4], states[3], rtol=0, atol=0)
-    assert_close(states[6], states[1], rtol=0, atol=0)
-    assert not torch.equal(states[1][0]["2.weight"], states[5][0]["2.weight"])
+    assert_close(states[again - 1], states[epoch - 1], rtol=0, atol=0)
+    assert not torch.equal(states[1][0]["2.weight"], states[again - 2][0]["2.weight"])
     told = [str(warning.message) for warning in caught]
-    assert ["last good epoch" in told[0], "set back to epoch 2" in told[1]] == [True, True]
+    assert "set back to the last good epoch, 4 (" in told[0]
+    assert f"set back to the {what} epoch, {epoch} (" in told[1]
+
+
+def test_guard_names_the_epoch_whose_state_it_takes():
+    with pytest.warns(CollapseWarning, match="set back to the last good epoch, 1 "):
+        fit_device_net(update(), At(forget, 2), CollapseGuard(0), max_epochs=2)
 
 
 def test_guard_works_without_a_meta_update():

@@ -3,6 +3,7 @@
 import gc
 import mmap
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -173,12 +174,37 @@ def test_a_network_that_collapses_is_set_back(method):
 
 @pytest.mark.filterwarnings("ignore::sknoisy.exceptions.CollapseWarning")
 @pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
-def test_a_collapsed_network_does_not_choose_its_judges():
+@pytest.mark.parametrize(
+    "make", [partial(small, "MW-Net"), partial(CLIDMUClassifier, meta_objective="cross_entropy")]
+)
+def test_a_collapsed_network_does_not_choose_its_judges(make):
     class Judges(Callback):
         def on_epoch_end(self, net, **kwargs):
             judges.append(dict(net.callbacks_)["pseudo_clean"].rows_)
 
     judges = []
     X, y, _ = noisy_blobs()
-    small("MW-Net", max_epochs=5, n_warmup_epochs=2, callbacks=[Forget(), Judges()]).fit(X, y)
+    clf = make(max_epochs=5, n_warmup_epochs=2, random_state=0, callbacks=[Forget(), Judges()])
+    assert clf.fit(X, y).n_recoveries_ >= 1
     assert_array_equal(judges[3], judges[2])
+
+
+# Rows of small loss as judges
+
+
+@pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
+@pytest.mark.parametrize(("method", "share", "eps"), [("MLC", 0.25, 1e-3), ("MSLC", 10, 1e-8)])
+def test_judges_that_the_network_has_learned_move_a_label_corrector_little(method, share, eps):
+    class Settings(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            callbacks = dict(net.callbacks_)
+            finder = callbacks.get("pseudo_clean")
+            of_optimizer = callbacks["meta"].meta_optimizer_.param_groups[0]
+            found.append((finder and finder.min_per_class, of_optimizer["eps"]))
+
+    found = []
+    X, y, trusted = noisy_blobs()
+    for mask in (None, trusted):
+        clf = small(method, max_epochs=1, n_warmup_epochs=0, callbacks=[Settings()])
+        clf.fit(X, y, clean_mask=mask)
+    assert found == [(share, eps), (None, 1e-8)]

@@ -11,6 +11,7 @@ from skorch.callbacks import Callback
 from small_family import noisy_blobs
 
 from sknoisy import MLNTClassifier
+from sknoisy.classifiers import _mlnt_rate
 from sknoisy.classifiers._mlnt_rate import MetaRate, contradiction
 from sknoisy.noise import symmetric
 
@@ -71,9 +72,17 @@ def test_a_number_is_the_step_size_of_all_epochs():
     assert_array_equal(witness.rates, np.full(4, 1.5))
     assert "meta_lr" not in clf.history_[-1]
     assert not any(isinstance(c, MetaRate) for _, c in clf.net_.callbacks_)
+
+
+def test_the_rule_draws_nothing_else(monkeypatch):
+    fixed, _ = watched(meta_lr=1.5)
     auto, _ = watched()
     assert auto.meta_lr_ == 1.5
-    assert not np.array_equal(auto.predict_proba(X), clf.predict_proba(X))
+    assert not np.array_equal(auto.predict_proba(X), fixed.predict_proba(X))
+    monkeypatch.setattr(_mlnt_rate, "_FULL", 1e-9)  # the largest step from the first epoch on
+    largest, witness = watched()
+    assert_array_equal(witness.rates, np.full(4, 1.5))
+    assert_array_equal(largest.predict_proba(X), fixed.predict_proba(X))
 
 
 def test_right_labels_leave_the_network_alone_and_wrong_ones_hold_it_back():

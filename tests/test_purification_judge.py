@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from purified_problems import noisy_blobs, quick
 
+from sknoisy import LabelPurifier
 from sknoisy.purification import _judge
-from sknoisy.purification._judge import split_folds
+from sknoisy.purification._judge import Judge, split_folds
 from sknoisy.purification._state import Rows
 
 
@@ -43,3 +44,20 @@ def test_coins_stay_as_they_are(monkeypatch):
     assert quick().fit(X, given).n_iter_ > 0
     monkeypatch.setattr(_judge.Judge, "had_better_not", True)
     assert not quick().fit(X, given).changed_mask_.any()
+
+
+def test_hits_are_those_of_the_round_of_the_largest_likelihood(monkeypatch):
+    rounds, choose = [], Judge.choose
+
+    def watch(judge):
+        choice = choose(judge)
+        rounds.append((judge.likelihoods[-1], judge._hits(judge._states), judge))
+        return choice
+
+    monkeypatch.setattr(Judge, "choose", watch)
+    X, y, _ = noisy_blobs(0.3)
+    LabelPurifier(random_state=0).fit(X, y)
+    _, hits, judge = max(rounds, key=lambda entry: entry[0])
+    assert len(rounds) > 1
+    assert torch.equal(judge._hits_best, hits)
+    assert not torch.equal(hits, judge._hits_unchanged)

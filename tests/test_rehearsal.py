@@ -6,19 +6,26 @@ import torch
 from numpy.testing import assert_array_equal
 from purified_problems import noisy_blobs
 from sklearn.base import BaseEstimator
+from skorch.callbacks import Callback
 from small_selectors import GIVEN, NAMES, X, kept, quick
+from torch import nn
 
 from sknoisy import CLIDMUClassifier, DMLPClassifier, LabelPurifier, MILDClassifier
 from sknoisy.classifiers import dmlp
 from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError
 from sknoisy.purification._judge import Judge
 from sknoisy.selection import _rounds
-from sknoisy.selection._rehearsal import Verdict, rehearse
+from sknoisy.selection._rehearsal import Verdict, learn_and_predict, rehearse
 
 CODES = np.repeat([0, 1, 2], [30, 20, 10])
 SMALL = {"max_epochs": 15, "batch_size": 32, "module_params": {"hidden": (16,)}, "random_state": 0}
 FAILURES = [KeyboardInterrupt(), NonFiniteLossError("it became nan")]
 HARMFUL = {"stopping": False, "n_rounds": 3}  # a fourth of the right labels and more is dropped
+
+
+def jitter(rows, generator):
+    """An augmentation."""
+    return rows + 0.1 * torch.randn(rows.shape, generator=generator)
 
 
 def keep_all(rows, seed):
@@ -155,6 +162,69 @@ def test_a_judgement_that_fails_leaves_the_selection(monkeypatch, error):
     assert judged.held_out_gain_ is None
 
 
+class InterruptsFit(nn.Linear):
+    """Raises KeyboardInterrupt as soon as the network of a given fit reads something."""
+
+    n_made, at = 0, 0
+
+    def __init__(self, n_features, n_classes):
+        super().__init__(n_features, n_classes)
+        InterruptsFit.n_made += 1
+        self.number = InterruptsFit.n_made
+
+    def forward(self, x):
+        if self.number == InterruptsFit.at:
+            raise KeyboardInterrupt
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("after", [1, 4])  # in the rounds of a part, and in what learns it
+def test_ctrl_c_in_the_judgement_leaves_the_selection(monkeypatch, after):
+    params = {"module": InterruptsFit, "module_params": None, "stopping": False, "n_rounds": 3}
+    monkeypatch.setattr(InterruptsFit, "n_made", 0)
+    monkeypatch.setattr(InterruptsFit, "at", 0)
+    left = quick(**params).fit(X, GIVEN)
+    n_before = InterruptsFit.n_made
+    assert n_before == 4  # three rounds, and the check of the first
+    monkeypatch.setattr(InterruptsFit, "n_made", 0)
+    monkeypatch.setattr(InterruptsFit, "at", n_before + after)
+    with pytest.warns(InterruptedFitWarning, match="was judged; the selection is that of round 3"):
+        judged = quick(n_folds=3, **params).fit(X, GIVEN)
+    assert InterruptsFit.n_made == n_before + after
+    assert_array_equal(judged.sample_indices_, left.sample_indices_)
+    assert judged.held_out_gain_ is None
+
+
+def test_networks_of_the_judgement_have_none_of_the_callbacks():
+    class Count(Callback):
+        begun = []
+
+        def on_train_begin(self, net, **kwargs):
+            Count.begun.append(net)
+
+    judged = quick(n_folds=3, callbacks=[Count()], **HARMFUL).fit(X, GIVEN)
+    assert judged.held_out_gain_ is not None
+    assert len(Count.begun) == judged.n_iter_ == 3
+
+
+def test_networks_that_are_compared_begin_alike_and_leave_the_data_as_they_are():
+    clf = CLIDMUClassifier(meta=False, n_ensemble=0, augment=jitter, **SMALL).fit(X, GIVEN)
+    data = clf._training_data(X, GIVEN, None, None, torch.device("cpu"), 0)
+    before, started = data.generator.get_state(), []
+
+    def build(rng, callbacks):
+        net = clf._build_net(data, rng, callbacks, 1)
+        started.append(net.module.fc.weight.detach().clone())
+        return net
+
+    parts = np.arange(100), np.arange(100, 180)
+    said = [learn_and_predict(build, data, *parts, seed=seed) for seed in (3, 3, 4)]
+    assert torch.equal(started[0], started[1])
+    assert not torch.equal(started[0], started[2])
+    assert_array_equal(said[0], said[1])
+    assert torch.equal(data.generator.get_state(), before)
+
+
 def test_mild_learns_all_rows_if_the_selection_is_taken_back(monkeypatch):
     monkeypatch.setattr(_rounds, "rehearse", lambda *arguments: Verdict(-0.1, 0.05))
     clf = MILDClassifier(**SMALL).fit(X, GIVEN)
@@ -172,6 +242,7 @@ class Turns(BaseEstimator):
 
     def __init__(self, device="cpu", verbose=0, random_state=None):
         self.device, self.verbose, self.random_state = device, verbose, random_state
+        self.interrupted_ = False
 
     def fit(self, X, y):
         classes, codes = np.unique(y, return_inverse=True)
@@ -231,10 +302,12 @@ def test_rows_of_weight_zero_judge_nothing(monkeypatch):
     assert clf.held_out_gain_.gain == pytest.approx(alone.held_out_gain_.gain, abs=0.1)
 
 
-def test_the_judgement_has_no_part_in_the_training():
+@pytest.mark.parametrize("augment", ["auto", jitter])
+def test_the_judgement_has_no_part_in_the_training(augment):
     rows, given, clean = noisy_blobs(0.2)
-    judged = DMLPClassifier(**SMALL).fit(rows, given)
-    alone = DMLPClassifier(purifier=LabelPurifier(), **SMALL).fit(rows, given)
+    params = {"augment": augment, **SMALL}
+    judged = DMLPClassifier(**params).fit(rows, given)
+    alone = DMLPClassifier(purifier=LabelPurifier(), **params).fit(rows, given)
     assert not judged.held_out_gain_.is_worse
     assert np.mean(judged.purified_labels_ == clean) > 0.9
     assert_array_equal(judged.purified_labels_, alone.purified_labels_)
@@ -256,6 +329,51 @@ def test_purified_labels_stand_if_their_judgement_fails(monkeypatch, error):
     else:
         clf.fit(X, NAMES)
     assert (clf.purified_labels_ != NAMES).all()
+
+
+@pytest.mark.parametrize("interrupted", ["whole", "part"])
+def test_ctrl_c_in_a_purification_ends_the_judgement(monkeypatch, interrupted):
+    fitted = []
+
+    class Interrupted(Turns):
+        def fit(self, X, y):
+            super().fit(X, y)
+            fitted.append(len(y))
+            self.interrupted_ = len(fitted) == (1 if interrupted == "whole" else 2)
+            return self
+
+    monkeypatch.setattr(dmlp, "LabelPurifier", Interrupted)
+    clf = DMLPClassifier(**SMALL)
+    if interrupted == "whole":
+        clf.fit(X, NAMES)
+    else:
+        with pytest.warns(InterruptedFitWarning, match="purified labels stand"):
+            clf.fit(X, NAMES)
+    assert len(fitted) == (1 if interrupted == "whole" else 2)
+    assert clf.held_out_gain_ is None
+    assert (clf.purified_labels_ != NAMES).all()
+
+
+def test_the_purifier_says_whether_it_was_interrupted(monkeypatch):
+    rows, given, _ = noisy_blobs(0.2)
+    assert not LabelPurifier(random_state=0).fit(rows, given).interrupted_
+
+    def stop(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Judge, "choose", stop)
+    with pytest.warns(InterruptedFitWarning):
+        assert LabelPurifier(random_state=0).fit(rows, given).interrupted_
+
+
+def test_the_judgement_is_said(capsys, monkeypatch):
+    monkeypatch.setattr(dmlp, "LabelPurifier", Turns)
+    DMLPClassifier(verbose=1, **SMALL).fit(X, NAMES)
+    told = capsys.readouterr().err
+    assert "judged by 3 parts" in told
+    assert "given labels are learned" in told
+    quick(n_folds=2, verbose=1, **HARMFUL).fit(X, GIVEN)
+    assert "judged by 2 parts" in capsys.readouterr().err
 
 
 # --- the judge of the purifier ------------------------------------------------------------------

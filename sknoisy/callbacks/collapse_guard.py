@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -38,13 +39,11 @@ class _Predictions(NamedTuple):
 
 
 class _States(NamedTuple):
-    """State dicts of an epoch; that of the meta model is None where there is none."""
+    """State dicts after an epoch; that of the meta model is None where there is none."""
 
+    epoch: int
     module: dict[str, Any]
     meta_model: dict[str, Any] | None
-
-
-_NO_STATES = _States({}, None)
 
 
 class CollapseGuard(Callback):
@@ -62,9 +61,9 @@ class CollapseGuard(Callback):
       frequent; the probability stays where a poorly trained network is only undecided.
 
     If either falls below ``tolerance`` times its reference, the network and the meta model return
-    to the last good epoch or, when they had returned before, to the reference epoch: an epoch on
-    the edge is no good place to start from. Both optimisers start afresh, the meta model's at a
-    tenth of its rate, and a :class:`~sknoisy.exceptions.CollapseWarning` tells so.
+    to the last good epoch. If they collapse again within ``n_reference_epochs``, that epoch was on
+    the edge, and they return to the reference epoch. Both optimisers start afresh, the meta
+    model's at a tenth of its rate, and a :class:`~sknoisy.exceptions.CollapseWarning` tells so.
 
     In the list of callbacks it stands before a :class:`PseudoCleanRows`, which would otherwise
     choose by the collapsed network.
@@ -103,7 +102,9 @@ class CollapseGuard(Callback):
         self.n_recoveries_ = 0
         self._index: Tensor | None = None
         self._reference: _Predictions | None = None
-        self._first = self._good = _NO_STATES
+        self._first: _States | None = None
+        self._good: _States | None = None
+        self._set_back_at = -math.inf
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         """Compare with the reference, recover if need be."""
@@ -124,14 +125,14 @@ class CollapseGuard(Callback):
             trouble = self._trouble(now, self._reference)
         if trouble is None:
             self._good = _states(net)
-            self._first = self._first if self._first.module else self._good
+            self._first = self._first or self._good
         else:
             self._recover(net, trouble)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Forget the data and the kept states."""
         self._index = self._reference = None
-        self._first = self._good = _NO_STATES
+        self._first = self._good = None
 
     def _predictions(self, net, dataset, index: Tensor) -> _Predictions:
         batches = evaluate(net, dataset, index, rows_per_pass(net))
@@ -156,22 +157,25 @@ class CollapseGuard(Callback):
     def _recover(self, net, trouble: str) -> None:
         self.n_recoveries_ += 1
         net.history.record("set_back", True)
-        of_module, of_meta_model = self._good if self.n_recoveries_ == 1 else self._first
-        net.module_.load_state_dict(of_module)
+        now = len(net.history)
+        is_on_the_edge = now - self._set_back_at <= max(self.n_reference_epochs, 1)
+        self._set_back_at = now
+        target = self._first if is_on_the_edge else self._good
+        assert target is not None  # the reference epoch was a good one
+        net.module_.load_state_dict(target.module)
         net.optimizer_.state.clear()
         meta = _meta_update(net)
         cure = "lower lr"
-        if meta is not None and of_meta_model is not None:
-            meta.meta_model_.load_state_dict(of_meta_model)
+        if meta is not None and target.meta_model is not None:
+            meta.meta_model_.load_state_dict(target.meta_model)
         if meta is not None and meta.meta_optimizer_ is not None:
             rate = meta.meta_optimizer_.param_groups[0]["lr"] / 10
             meta.reset_optimizer(rate)
             cure = f"meta_lr continues at {rate:g}; pass a lower meta_lr"
-        first = f"epoch {self.n_reference_epochs}"
-        target = "the last good epoch" if self.n_recoveries_ == 1 else first
+        what = "reference" if is_on_the_edge else "last good"
         warnings.warn(
-            f"Epoch {len(net.history)}: {trouble}. The network was set back to {target} "
-            f"({cure} to avoid this).",
+            f"Epoch {now}: {trouble}. The network was set back to the {what} epoch, "
+            f"{target.epoch} ({cure} to avoid this).",
             CollapseWarning,
             stacklevel=2,
         )
@@ -180,6 +184,7 @@ class CollapseGuard(Callback):
 def _states(net) -> _States:
     meta = _meta_update(net)
     return _States(
+        len(net.history),
         copy.deepcopy(net.module_.state_dict()),
         None if meta is None else copy.deepcopy(meta.meta_model_.state_dict()),
     )

@@ -82,9 +82,7 @@ class MetaLearningClassifier(BaseNoisyLabelClassifier):
 
     _trusts_meta_rows = False  # whether rows of small loss keep their label in training
     _min_meta_per_class: int | float = 10  # of those rows
-    # Of Adam, where rows of small loss judge. These have little more to say about a network that
-    # has learned them; Adam would enlarge what is noise then to steps of full size.
-    _adam_eps = 1e-8
+    _adam_eps = 1e-8  # where they judge
 
     # --- the seam ---------------------------------------------------------------------------
 

@@ -83,9 +83,10 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
 
     def _finish(self, data: TrainingData) -> None:
         if self.n_synthetic and len(self._proba(data.rows).argmax(dim=1).unique()) == 1:
+            meta_lr = f"at most {self.meta_lr_:g}" if self.meta_lr == "auto" else self.meta_lr_
             warnings.warn(
                 "The network predicts one class for all training rows: it has collapsed. Lower "
-                f"meta_lr, which is {self.meta_lr_:g}, or inner_lr, which is {self.inner_lr_:g}.",
+                f"meta_lr, which is {meta_lr}, or inner_lr, which is {self.inner_lr_:g}.",
                 CollapseWarning,
                 stacklevel=6,
             )
@@ -190,7 +191,9 @@ class NoiseTolerantTraining(BaseNoisyLabelClassifier):
         if "rate" in callbacks:
             weight = data.sample_weight
             counted = np.arange(len(data)) if weight is None else weight.cpu().numpy().nonzero()[0]
-            asked = rng.choice(counted, min(len(counted), _N_JUDGES), replace=False)
+            # Not by rng: all else is drawn as under a fixed meta_lr.
+            own = np.random.RandomState(callbacks["meta"].random_state)
+            asked = own.choice(counted, min(len(counted), _N_JUDGES), replace=False)
             callbacks["rate"].rows = torch.as_tensor(asked, device=data.device)
         judges = getattr(self, "validation_rows_", None)
         if judges is None:

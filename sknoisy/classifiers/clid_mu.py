@@ -294,9 +294,9 @@ class CLIDMUClassifier(BaseNoisyLabelClassifier):
             judges = "rows of small loss" if finders else f"{len(rows)} rows"
             self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {judges}")
             callbacks += [
+                ("guard", CollapseGuard(max(self.n_warmup_epochs_, 1), rows=unlabelled)),
                 *finders,
                 ("meta", self._meta_update(data, rows, int(seeds[0]))),
-                ("guard", CollapseGuard(max(self.n_warmup_epochs_, 1), rows=unlabelled)),
             ]
         if self.n_ensemble:
             # The guard stands before: a collapsed network has a low CLID.

@@ -47,7 +47,8 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
         It is cloned, sees validated arrays and returns a label for each row. None:
         ``LabelPurifier()`` on this classifier's device. Where its ``random_state`` is None, this
         classifier's decides. Rows of ``clean_mask`` keep their labels, whatever it returns. One
-        that is given is taken at its word: the network does not judge its labels.
+        that is given is taken at its word: the network does not judge its labels, which takes
+        most of the time.
     module : None, nn.Module class, factory or instance, default=None
         The network; it returns logits. None: an MLP for tables, the small
         :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
@@ -186,23 +187,32 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
             purified[trusted] = given[trusted]
         data = super()._training_data(X, encoded, weights, trusted, device, seed)
         self.held_out_gain_: Verdict | None = None
-        is_judged = self.purifier is None and trusted is None and (purified != given).any()
+        is_judged = (
+            self.purifier is None
+            and trusted is None
+            and len(counts) <= MAX_ROWS
+            and (purified != given).any()
+            and not self.purifier_.interrupted_
+        )
         if is_judged and self._had_better_not(X, encoded, counts, data, seed):
             purified = given
         self.purified_labels_ = purified
         return _with_labels(data, slice(None), np.searchsorted(self.classes_, purified))
 
     def _had_better_not(self, X, encoded, counts, data: TrainingData, seed: int) -> bool:
-        """Purify parts of the rows, too, and learn them: does that tell more of the others?"""
-        if len(counts) > MAX_ROWS:
-            return False
+        """Purify parts of the rows, too, and learn them: does that tell less of the others?"""
         is_part_changed = False
+        self._say(f"the purified labels are judged by {_N_FOLDS} parts of the rows")
 
         def purify(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
             nonlocal is_part_changed
             purifier = LabelPurifier(device=self.device, random_state=seed)
             y = encoded[counts[rows]]
-            labels = purifier.fit(take_rows(X, counts[rows]), y).purified_labels_
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", InterruptedFitWarning)  # of a part; see below
+                labels = purifier.fit(take_rows(X, counts[rows]), y).purified_labels_
+            if purifier.interrupted_:
+                raise KeyboardInterrupt
             is_part_changed |= bool((labels != y).any())
             return rows, labels
 
@@ -224,7 +234,9 @@ class DMLPClassifier(BaseNoisyLabelClassifier):
             )
             return False
         self.held_out_gain_ = verdict
-        return verdict is not None and (verdict.is_worse or not is_part_changed)
+        had_better_not = verdict is not None and (verdict.is_worse or not is_part_changed)
+        self._say(f"{'given' if had_better_not else 'purified'} labels are learned")
+        return had_better_not
 
     def _purify(self, X, y: np.ndarray, trusted: np.ndarray | None, seed: int) -> np.ndarray:
         purifier = self.purifier

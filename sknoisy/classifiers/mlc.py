@@ -144,6 +144,8 @@ class MLCClassifier(MetaLearningClassifier):
 
     _trusts_meta_rows = True
     _min_meta_per_class = 0.25  # else classes that are hard to learn leave it, and are given up
+    # A network that has learned its judges has next to no gradient there, and mostly noise, which
+    # Adam would enlarge to steps of full size.
     _adam_eps = 1e-3
 
     def __init__(

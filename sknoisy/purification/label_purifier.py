@@ -105,6 +105,8 @@ class LabelPurifier(BaseEstimator):
         Rows whose label was changed.
     clean_proba_ : ndarray of shape (n_samples,)
         Probability that the given label is right, 1 for trusted rows.
+    interrupted_ : bool
+        Whether Ctrl-C ended ``fit``.
     sample_indices_ : ndarray of int of shape (n_samples,)
         Rows of X that are left: all.
     transition_ : ndarray of shape (n_classes, n_classes)
@@ -362,19 +364,19 @@ class LabelPurifier(BaseEstimator):
         self.transition_ = state.transition.double().cpu().numpy()
         distribution = state.distribution.double().cpu().numpy()
         given = rows.given.argmax(dim=1).cpu().numpy()
-        every = np.arange(len(given))
+        self.sample_indices_ = np.arange(len(given))
         distribution /= distribution.sum(axis=1, keepdims=True)
         trusted = rows.trusted.cpu().numpy()
         distribution[trusted] = np.eye(len(self.classes_))[given[trusted]]
         self.label_distribution_ = keep_classes(distribution, given)
-        self.clean_proba_ = self.label_distribution_[every, given]
+        self.clean_proba_ = self.label_distribution_[self.sample_indices_, given]
         codes = self.label_distribution_.argmax(axis=1)
         self.changed_mask_ = codes != given
         self.purified_labels_ = self.classes_[codes]
-        self.sample_indices_ = every
 
     def _report(self, rows: Rows, found: Purification) -> None:
-        if found.is_interrupted:
+        self.interrupted_ = found.is_interrupted
+        if self.interrupted_:
             warnings.warn(
                 f"fit was interrupted after {len(found.history)} of {found.run.settings.n_rounds} "
                 f"rounds; the labels are those of epoch {self.n_iter_}.",

@@ -16,7 +16,7 @@ from ._doubt import class_ranks, predict_rows
 
 __all__ = ["MAX_ROWS", "Verdict", "learn_and_predict", "rehearse"]
 
-MAX_ROWS = 2000  # of more rows the cost, once more that of cleaning, buys little
+MAX_ROWS = 2000  # of more rows the cost, a few times that of cleaning, buys little
 
 Labels = np.ndarray
 Rows = np.ndarray
@@ -122,9 +122,10 @@ def learn_and_predict(
     KeyboardInterrupt
         If the training was interrupted.
     """
+    part = data.only(torch.as_tensor(rows, device=data.device))
+    part.generator = torch.Generator(data.device).manual_seed(seed)  # data go on as they were
     with seeded(seed, data.device):
-        net = build(np.random.RandomState(seed), [])
-        net.fit(data.only(torch.as_tensor(rows, device=data.device)))
+        net = build(np.random.RandomState(seed), []).fit(part)
     if net.interrupted_:
         raise KeyboardInterrupt
     return predict_rows(net, data, torch.as_tensor(held, device=data.device))

@@ -130,6 +130,7 @@ class SelectionRounds(NetworkEstimator):
     def _judge(self, data: TrainingData, rng: np.random.RandomState) -> None:
         """Select in parts of the rows, too; if others are predicted worse then, keep all rows."""
         state = self._state
+        self._say(f"the selection is judged by {self.n_folds} parts of the rows")
         trial = copy.copy(self).set_params(callbacks=None)
 
         def select(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -124,7 +124,8 @@ class CleanSampleSelector(SelectionRounds):
         For each round: ``n_rows`` and ``n_kept``; ``threshold``, on the scale of the scores;
         ``mixture``, the :class:`~sknoisy.mixture.WeibullMixture` of the shifted scores, or None;
         ``scores`` and ``counts``, the distinct scores and how often each occurs; ``n_spared``,
-        rows that are kept for the sake of their class alone; ``history``, that of skorch.
+        rows that are kept for the sake of their class alone; ``history``, that of skorch. They
+        tell of the rounds, also where all rows stay in the end.
     n_iter_ : int
         Rounds.
     held_out_gain_ : Verdict or None
