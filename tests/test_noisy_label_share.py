@@ -9,14 +9,15 @@ from small_family import noisy_blobs
 
 from sknoisy import NoisyLabelClassifier
 from sknoisy.classifiers import noisy_label
-from sknoisy.classifiers._vote import networks_lead
+from sknoisy.classifiers._vote import lead_of_networks, share_of_networks
 
 X, Y, TRUSTED = noisy_blobs(60)
-SIGN = (X[:, 0] > np.median(X[:, 0])).astype(np.int64)
+MEDIAN = np.median(X[:, 0])
+SIGN = (X[:, 0] > MEDIAN).astype(np.int64)
 
 
 class BySign(ClassifierMixin, BaseEstimator):
-    """Predicts by the sign of the first column, and remembers how many rows it was given."""
+    """Predicts by the first column, and remembers how many rows it was given."""
 
     sizes: list[int] = []
 
@@ -26,20 +27,28 @@ class BySign(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X):
-        return (X[:, 0] > np.median(X[:, 0])).astype(np.int64)
+        return (X[:, 0] > MEDIAN).astype(np.int64)
 
 
 def says(labels):
     return np.eye(2)[labels]
 
 
-def test_networks_lead_if_they_are_right_on_more_rows():
+def test_the_lead_is_counted_in_standard_errors():
+    """Of 60 rows the forest is wrong on 12, the network on none; then on 21 and 3."""
     BySign.sizes.clear()
-    one_wrong = SIGN.copy()
-    one_wrong[:12] = 1 - one_wrong[:12]
-    assert networks_lead(X, SIGN, None, says(one_wrong), BySign(), 0)
+    some_wrong = SIGN.copy()
+    some_wrong[:12] = 1 - some_wrong[:12]
+    lead = lead_of_networks(X, SIGN, None, says(some_wrong), BySign(), 0)
+    assert lead == pytest.approx(0.2 / np.sqrt(0.2 * 0.8 / 60))
     assert BySign.sizes == [30, 30]
-    assert not networks_lead(X, SIGN, None, says(SIGN), BySign(), 0)
+    assert lead_of_networks(X, SIGN, None, says(SIGN), BySign(), 0) == -np.inf  # no row tells
+    codes = SIGN.copy()
+    codes[:3] = 1 - codes[:3]
+    some_wrong[12:24] = 1 - some_wrong[12:24]
+    lead = lead_of_networks(X, codes, None, says(some_wrong), BySign(), 0)
+    mean = (21 - 3) / 60  # wins and losses
+    assert lead == pytest.approx(mean / np.sqrt((24 / 60 - mean**2) / 60))
 
 
 def test_rows_of_weight_zero_have_no_say():
@@ -47,29 +56,31 @@ def test_rows_of_weight_zero_have_no_say():
     wrong = np.arange(60) < 20
     weights = np.where(wrong, 0.0, 1.0)
     forest = says(np.where(wrong, 1 - SIGN, SIGN))
-    assert networks_lead(X, SIGN, None, forest, BySign(), 0)
-    assert not networks_lead(X, SIGN, weights, forest, BySign(), 0)
+    assert lead_of_networks(X, SIGN, None, forest, BySign(), 0) > 0
+    assert lead_of_networks(X, SIGN, weights, forest, BySign(), 0) == -np.inf
 
 
 def test_a_half_of_one_class_leaves_it_to_the_forest():
     codes = np.zeros(60, np.int64)
     codes[3] = 1  # in one half only
-    assert not networks_lead(X, codes, None, says(1 - codes), BySign(), 0)
+    assert lead_of_networks(X, codes, None, says(1 - codes), BySign(), 0) == -np.inf
 
 
-@pytest.mark.parametrize("lead", [True, False])
-def test_the_share_of_the_networks(monkeypatch, lead):
-    monkeypatch.setattr(noisy_label, "networks_lead", lambda *_: lead)
+@pytest.mark.parametrize(
+    ("lead", "share"), [(2.1, 1 / 2), (1.9, 1 / 3), (-4.9, 1 / 3), (-5.1, 0), (-np.inf, 0)]
+)
+def test_the_share_of_the_networks(monkeypatch, lead, share):
+    assert share_of_networks(lead) == share
+    monkeypatch.setattr(noisy_label, "lead_of_networks", lambda *_: lead)
     clf = NoisyLabelClassifier(network_params={"max_epochs": 3}, random_state=0).fit(X, Y)
     forests = clf.estimator_.predict_proba(X)
     networks = sum(net.predict_proba(X) for net in clf.members_.values()) / 2
-    share = 1 / 3 if lead else 0
     assert clf.choice_.network_share == share
     assert_allclose(clf.predict_proba(X), (1 - share) * forests + share * networks)
 
 
 def test_an_estimator_of_the_users_predicts_alone(monkeypatch):
-    monkeypatch.setattr(noisy_label, "networks_lead", lambda *_: True)
+    monkeypatch.setattr(noisy_label, "lead_of_networks", lambda *_: 9.0)
     forest = RandomForestClassifier(10)
     clf = NoisyLabelClassifier(
         estimator=forest, network_params={"max_epochs": 3}, random_state=0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -14,12 +15,15 @@ from ..selection._doubt import stratified_half
 from .clid_mu import CLIDMUClassifier
 from .mild import MILDClassifier
 
-__all__ = ["Vote", "forests", "networks", "networks_lead", "vote"]
+__all__ = ["Vote", "forests", "lead_of_networks", "networks", "share_of_networks", "vote"]
 
 # A forest has not seen the row of which it speaks out of bag; networks have.
 _OUT_OF_BAG = 2.0
 # Of a probability of 1: the given label decides where the others hardly do.
 _GIVEN = 0.3
+# In standard errors. The probes have learned half of the rows only, so that networks which are as
+# good as forests lag behind.
+_AHEAD, _FAR_BEHIND = 2.0, -5.0
 
 
 class Vote(NamedTuple):
@@ -105,15 +109,15 @@ def vote(
     return Vote(keep_classes(proba, codes), out_of_bag)
 
 
-def networks_lead(
+def lead_of_networks(
     X,
     codes: np.ndarray,
     weights: np.ndarray | None,
     out_of_bag: np.ndarray,
     network: ClassifierMixin,
     seed: int,
-) -> bool:
-    """Whether a network predicts given labels that it has not seen better than the forest does.
+) -> float:
+    """How much better a network predicts given labels that it has not seen than the forest does.
 
     Parameters
     ----------
@@ -132,18 +136,28 @@ def networks_lead(
 
     Returns
     -------
-    lead : bool
-        False, too, where a half has less than two classes.
+    lead : float
+        Difference of the shares that are predicted, in its standard errors; minus infinity where a
+        half has less than two classes.
     """
     rows = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
     half = stratified_half(codes[rows], np.random.RandomState(seed))
     if min(len(np.unique(codes[rows[part]])) for part in (half, ~half)) < 2:
-        return False
-    n_right = 0
-    for learned, asked in ((rows[half], rows[~half]), (rows[~half], rows[half])):
+        return -math.inf
+    lead = -(out_of_bag[rows].argmax(axis=1) == codes[rows]).astype(float)
+    for part in (half, ~half):
+        learned, asked = rows[part], rows[~part]
         given = {} if weights is None else {"sample_weight": weights[learned]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a network that is only a probe
             fitted = clone(network).fit(X[learned], codes[learned], **given)
-        n_right += int(np.sum(fitted.predict(X[asked]) == codes[asked]))
-    return n_right > np.sum(out_of_bag[rows].argmax(axis=1) == codes[rows])
+        lead[~part] += fitted.predict(X[asked]) == codes[asked]
+    error = lead.std() / math.sqrt(len(lead))
+    return float(lead.mean() / error) if error else math.copysign(math.inf, lead.sum() or -1)
+
+
+def share_of_networks(lead: float) -> float:
+    """Share of the networks in predictions: half, a third, or none if forests are far ahead."""
+    if lead > _AHEAD:
+        return 1 / 2
+    return 1 / 3 if lead > _FAR_BEHIND else 0.0
