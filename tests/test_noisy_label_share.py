@@ -67,7 +67,7 @@ def test_a_half_of_one_class_leaves_it_to_the_forest():
 
 
 @pytest.mark.parametrize(
-    ("lead", "share"), [(2.1, 1 / 2), (1.9, 1 / 3), (-4.9, 1 / 3), (-5.1, 0), (-np.inf, 0)]
+    ("lead", "share"), [(np.inf, 0.5), (2.1, 0.5), (1.9, 0.2), (-9.0, 0.2), (-np.inf, 0.2)]
 )
 def test_the_share_of_the_networks(monkeypatch, lead, share):
     assert share_of_networks(lead) == share

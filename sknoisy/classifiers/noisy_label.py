@@ -60,8 +60,8 @@ class MethodChoice(NamedTuple):
     noise_rate : float
         Estimated share of wrong labels.
     network_share : float
-        Share of the networks in the predictions: of a vote 1/3; 1/2 where networks, and 0 where
-        forests do clearly better on these data; of other methods 1.
+        Share of the networks in the predictions: of a vote 0.2 or, where networks do clearly
+        better on these data, 0.5; 0 beside an ``estimator`` of the user's; of other methods 1.
     """
 
     method: str
@@ -77,11 +77,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     :class:`CLIDMUClassifier` and :class:`MILDClassifier` say what they make of every row; their
     mean, together with the given label, is the row's purified label; and forests learn the
     purified labels. They err in different ways: a forest is steady on few rows and mixed columns,
-    networks see through noise that follows the classes. The networks have a third of the say in
-    predictions, too: half of it where a network that has seen half of the rows predicts the given
-    labels of the others clearly better than the forest does out of bag (by two standard errors),
-    none where it lags far behind (by five). For images, and for tables of more than 20,000 rows,
-    one network is trained.
+    networks see through noise that follows the classes. The networks have a fifth of the say in
+    predictions, too, and half of it where a network that has seen half of the rows predicts the
+    given labels of the others clearly better than the forest does out of bag (by two standard
+    errors). For images, and for tables of more than 20,000 rows, one network is trained.
 
     Parameters
     ----------
