@@ -44,6 +44,9 @@ METHODS = {
     "MLNT, one iteration": MLNTClassifier,
     "MLNT, two iterations": functools.partial(MLNTClassifier, n_iterations=2),
     "MLNT, three iterations": functools.partial(MLNTClassifier, n_iterations=3),
+    "MLNT, constant steps": functools.partial(
+        MLNTClassifier, meta_lr=2.0, inner_lr=0.05, teacher_decay=0.97
+    ),
     "MLNT, joint step": functools.partial(MLNTClassifier, meta_step="joint"),
     "teacher alone (no inner step)": functools.partial(
         MLNTClassifier, inner_lr=0.0, n_synthetic=1
