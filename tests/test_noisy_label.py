@@ -228,7 +228,7 @@ def test_forests_learn_the_purified_labels_by_default():
     names = [type(part).__name__ for part in parts]
     assert names == ["RandomForestClassifier", "ExtraTreesClassifier"]
     expected = np.mean([part.predict_proba(X) for part in parts], axis=0)
-    assert_allclose(clf.predict_proba(X), expected, atol=1e-12)
+    assert_allclose(clf.estimator_.predict_proba(X), expected, atol=1e-12)
     assert clf.score(X, np.array(["ant", "bee", "cat"])[TRUTH]) > 0.9
 
 
