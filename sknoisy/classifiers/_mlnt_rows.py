@@ -7,6 +7,8 @@ import warnings
 
 import numpy as np
 
+from .._indexing import rows_of_classes
+
 __all__ = ["believed_rows", "validation_rows"]
 
 _MIN_PER_CLASS = 10
@@ -77,11 +79,11 @@ def believed_rows(
     believed = proba.argmax(axis=1) == labels if threshold == "auto" else of_given > threshold
     is_kept = believed | always
     poor = []
-    for label in np.unique(labels[candidates]):
-        members = np.flatnonzero((labels == label) & candidates)
+    for label, rows in enumerate(rows_of_classes(labels, -of_given)):
+        members = rows[candidates[rows]]
         n_least = min(_MIN_PER_CLASS, math.ceil(len(members) / 2))
         if is_kept[members].sum() < n_least:
-            is_kept[members[np.argsort(-of_given[members], kind="stable")[:n_least]]] = True
+            is_kept[members[:n_least]] = True
             poor.append(label)
     if poor:
         warnings.warn(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -57,12 +57,11 @@ class SelectionRounds(NetworkEstimator):
         if self.n_folds and is_done and len(self._state.rows) < len(data) <= MAX_ROWS:
             self._judge(data, rng)
 
-    def _rounds(self, data: TrainingData, seeds: Iterable[int], *, ask: bool) -> str:
+    def _rounds(self, data: TrainingData, seeds: tqdm, *, ask: bool) -> str:
         """Go through the rounds; why there were no more."""
         for seed in seeds:
             reason = self._round(data, int(seed), ask)
-            if isinstance(seeds, tqdm):
-                seeds.set_postfix(kept=len(self._state.rows), refresh=False)
+            seeds.set_postfix(kept=len(self._state.rows), refresh=False)
             if reason is not None:
                 return reason
         return f"n_rounds={self.n_rounds} were done"
@@ -138,7 +137,7 @@ class SelectionRounds(NetworkEstimator):
             draws = np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=self.n_rounds)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SelectionWarning)  # of rounds that nobody sees
-                reason = trial._rounds(data, draws, ask=False)
+                reason = trial._rounds(data, tqdm(draws, disable=True), ask=False)
             if reason == _INTERRUPTED:
                 raise KeyboardInterrupt
             return trial._state.rows, state.given[trial._state.rows]
@@ -151,7 +150,7 @@ class SelectionRounds(NetworkEstimator):
         except KeyboardInterrupt:
             self.stop_reason_ = _UNJUDGED
         except NonFiniteLossError:  # the rounds stand without this check
-            return
+            pass
         if self.held_out_gain_ is not None and self.held_out_gain_.is_worse:
             state.rows = np.arange(len(data))
             self.stop_reason_ = _WORSE
