@@ -26,7 +26,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from sknoisy.meta import ToleranceGradient, ToleranceProblem, transfer_labels
+from sknoisy.methods.mlnt.gradient import ToleranceGradient, ToleranceProblem
+from sknoisy.methods.mlnt.noise_tolerance import transfer_labels
 from sknoisy.networks import MLP, PreActResNet
 
 LR, INNER_LR, META_LR, DECAY = 0.05, 0.05, 2.0, 0.99

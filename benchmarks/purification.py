@@ -37,9 +37,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
 from sknoisy import LabelPurifier
+from sknoisy.methods.dmlp.intrinsic import IntrinsicCorrection
+from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot
 from sknoisy.noise import pairflip, symmetric
-from sknoisy.purification._intrinsic import IntrinsicCorrection
-from sknoisy.purification._labels import LabelState, one_hot
 
 METHODS: dict[str, dict[str, Any]] = {
     "default": {},

@@ -137,9 +137,7 @@ def fit_all():
         X, y, X_test = digits.data[:N_ROWS], digits.target[:N_ROWS], digits.data[N_ROWS:]
         runs = {name: (*run, X, X_test) for name, run in table_estimators(seed).items()}
         if seed == 0:
-            images = [
-                (x[:150].reshape(-1, 8, 8, 1) * 15).astype(np.uint8) for x in (X, X_test)
-            ]
+            images = [(x[:150].reshape(-1, 8, 8, 1) * 15).astype(np.uint8) for x in (X, X_test)]
             runs |= {name: (*run, *images) for name, run in image_estimators(seed).items()}
         for name, (estimator, metadata, X_fit, X_new) in runs.items():
             n = len(X_fit)

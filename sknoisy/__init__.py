@@ -1,20 +1,26 @@
 """scikit-learn-compatible estimators for learning with noisy labels."""
 
-from .classifiers import (
-    CLIDMUClassifier,
-    DMLPClassifier,
-    FaMUSClassifier,
-    L2RClassifier,
-    MetaWeightNetClassifier,
-    MILDClassifier,
-    MLCClassifier,
-    MLNTClassifier,
-    MSLCClassifier,
-    NoisyLabelClassifier,
-    TransitionMLCClassifier,
-)
-from .purification import LabelPurifier, PurifiedClassifier
-from .selection import CleanSampleSelector
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING, Any
+
+from .methods.registry import ESTIMATORS as _ESTIMATORS
+from .methods.registry import estimator_class as _estimator_class
+
+if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ loads on first access
+    from .cleaning import PurifiedClassifier
+    from .methods.auto import NoisyLabelClassifier
+    from .methods.clid_mu import CLIDMUClassifier
+    from .methods.dmlp import DMLPClassifier, LabelPurifier
+    from .methods.famus import FaMUSClassifier
+    from .methods.l2r import L2RClassifier
+    from .methods.meta_weight_net import MetaWeightNetClassifier
+    from .methods.mild import CleanSampleSelector, MILDClassifier
+    from .methods.mlc import MLCClassifier
+    from .methods.mlnt import MLNTClassifier
+    from .methods.mslc import MSLCClassifier
+    from .methods.transition_mlc import TransitionMLCClassifier
 
 __all__ = [
     "CLIDMUClassifier",
@@ -33,3 +39,34 @@ __all__ = [
     "TransitionMLCClassifier",
 ]
 __version__ = "0.1.0.dev0"
+
+_SUBMODULES = (
+    "base",
+    "callbacks",
+    "datasets",
+    "exceptions",
+    "inspection",
+    "meta",
+    "methods",
+    "metrics",
+    "mixture",
+    "networks",
+    "noise",
+    "pipeline",
+    "representation",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ESTIMATORS:
+        value = _estimator_class(name)
+    elif name in _SUBMODULES:
+        value = _import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, *_SUBMODULES, "__version__"))

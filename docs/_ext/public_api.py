@@ -12,8 +12,11 @@ from pathlib import Path
 PUBLIC_PACKAGES = (
     "sknoisy",
     "sknoisy.pipeline",
+    "sknoisy.base",
     "sknoisy.callbacks",
     "sknoisy.meta",
+    "sknoisy.methods.mild",
+    "sknoisy.methods.mlnt",
     "sknoisy.noise",
     "sknoisy.metrics",
     "sknoisy.mixture",

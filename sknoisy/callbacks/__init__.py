@@ -2,7 +2,6 @@
 
 ===============================  ==========================================================
 :class:`MetaUpdate`              trains a meta model beside the network, batch by batch
-:class:`NoiseToleranceUpdate`    makes the network tolerant of synthetic label noise
 :class:`TeacherAverage`          keeps the moving average of the network
 :class:`PerSampleCrossEntropy`   the criterion through which its guidance acts
 :class:`PseudoCleanRows`         chooses rows for the meta set by their losses, every epoch
@@ -15,12 +14,11 @@
 ===============================  ==========================================================
 """
 
+from .._engine.criterion import PerSampleCrossEntropy
 from .checkpoint_ensemble import CheckpointEnsemble
 from .clid_score import CLIDScore
 from .collapse_guard import CollapseGuard
-from .criterion import PerSampleCrossEntropy
 from .meta_update import MetaUpdate
-from .noise_tolerance_update import NoiseToleranceUpdate
 from .progress import EpochProgress
 from .pseudo_clean import PseudoCleanRows
 from .record_dynamics import RecordDynamics, RowLoader
@@ -32,7 +30,6 @@ __all__ = [
     "CollapseGuard",
     "EpochProgress",
     "MetaUpdate",
-    "NoiseToleranceUpdate",
     "PerSampleCrossEntropy",
     "PseudoCleanRows",
     "RecordDynamics",

@@ -8,6 +8,8 @@ import math
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from .._engine.evaluation import cpu_state
+
 __all__ = ["CheckpointEnsemble"]
 
 
@@ -58,10 +60,3 @@ class CheckpointEnsemble(Callback):
             return
         self.members_.append((value, epoch, cpu_state(net.module_)))
         self.members_ = heapq.nsmallest(self.n_members, self.members_, key=lambda m: m[:2])
-
-
-def cpu_state(module) -> dict[str, Tensor]:
-    """A copy of a module's state dict on the CPU."""
-    return {
-        name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()
-    }

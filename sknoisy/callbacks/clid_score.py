@@ -6,8 +6,8 @@ import torch
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
 
+from .._engine.evaluation import draw_rows, evaluate
 from ..meta import CLIDObjective
-from ._evaluation import draw_rows, evaluate
 
 __all__ = ["CLIDScore"]
 

@@ -12,8 +12,8 @@ from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from .._engine.evaluation import draw_rows, evaluate, rows_per_pass
 from ..exceptions import CollapseWarning
-from ._evaluation import draw_rows, evaluate, rows_per_pass
 from .meta_update import MetaUpdate
 
 __all__ = ["CollapseGuard"]

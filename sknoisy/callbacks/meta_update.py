@@ -14,12 +14,12 @@ from skorch.callbacks import Callback
 from skorch.utils import to_device, to_tensor
 from torch import Tensor
 
-from ..data import EndlessBatches
+from .._engine.batches import EndlessBatches
+from .._engine.evaluation import draw_rows, evaluate, rows_per_pass, take
 from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, MetaProblem, WNet
 from ..meta.functional import RandomState, StatelessModule
 from ..meta.gradients import forward_batch
 from ..networks import WithFeatures
-from ._evaluation import draw_rows, evaluate, rows_per_pass, take
 from .pseudo_clean import PseudoCleanRows
 
 __all__ = ["MetaUpdate"]

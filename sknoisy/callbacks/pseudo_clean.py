@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from .._engine.evaluation import evaluate, rows_per_pass
 from ..exceptions import MixtureWarning
 from ..meta.models import per_sample_loss
-from ..mixture._loss_mixture import split_or_fall_back
-from ._evaluation import evaluate, rows_per_pass
+from ..mixture.loss_split import split_or_fall_back
 
 __all__ = ["PseudoCleanRows"]
 
@@ -26,7 +26,7 @@ class PseudoCleanRows(Callback):
     network on every training row is taken in eval mode, without augmentation, and
     :func:`~sknoisy.mixture.split_by_loss` splits the rows. They can serve as the meta set of a
     :class:`MetaUpdate` further down in the list of callbacks. Trusted rows of a
-    :class:`~sknoisy.data.TrainingData` are always chosen, rows of sample weight 0 never: they have
+    ``TrainingData`` are always chosen, rows of sample weight 0 never: they have
     no part in the mixture either.
 
     A stock skorch net is shown the items of its data set as they come: one that draws an

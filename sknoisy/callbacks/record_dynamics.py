@@ -14,7 +14,7 @@ from skorch.utils import to_tensor
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, default_collate
 
-from ..data import Batch, TrainingData
+from .._engine.batches import Batch, TrainingData
 from ..meta.models import per_sample_loss
 
 __all__ = ["RecordDynamics", "RowLoader"]
@@ -32,7 +32,7 @@ class RecordDynamics(Callback):
 
     Rows are those of the training set, in its order; on a stock skorch net, the rows that
     ``train_split`` leaves. Where the label to learn is another one than the given label (``given``
-    of a :class:`~sknoisy.data.TrainingData`), the given one is compared. A row that an epoch
+    of a ``TrainingData``), the given one is compared. A row that an epoch
     leaves out keeps its bit of the epoch before, at first 0; of a row that comes twice in an
     epoch, one forward pass counts. Every training begins a new record.
 
@@ -44,8 +44,8 @@ class RecordDynamics(Callback):
     ----------
     bits_ : ndarray of shape (n_epochs, ceil(n_rows / 8)), uint8
         ``np.unpackbits(bits_, axis=1, count=n_rows_)`` has one line per epoch;
-        :func:`~sknoisy.metrics.count_dynamics` and :func:`~sknoisy.metrics.segment_dynamics` make
-        scores of it.
+        :func:`~sknoisy.methods.mild.count_dynamics` and
+        :func:`~sknoisy.methods.mild.segment_dynamics` compute scores from it.
     n_rows_ : int
         Rows of the training set.
     n_seen_ : ndarray of shape (n_rows,), int64
@@ -67,7 +67,7 @@ class RecordDynamics(Callback):
     >>> import numpy as np, torch
     >>> from skorch import NeuralNetClassifier
     >>> from sknoisy.callbacks import RecordDynamics, RowLoader
-    >>> from sknoisy.metrics import count_dynamics
+    >>> from sknoisy.methods.mild import count_dynamics
     >>> X = np.random.default_rng(0).normal(size=(200, 5)).astype("float32")
     >>> y = (X[:, 0] > 0).astype("int64")
     >>> y[:20] = 1 - y[:20]  # wrong labels

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import _safe_indexing, column_or_1d, indexable
+from sklearn.utils import column_or_1d, indexable
 from sklearn.utils.multiclass import check_classification_targets
+
+from .._compat import safe_indexing
 
 
 class LongTailed(NamedTuple):
@@ -95,4 +97,4 @@ def make_long_tailed(
         for i, (size, share) in enumerate(zip(sizes, shares, strict=True))
     ]
     indices = np.sort(np.concatenate(kept)).astype(np.int64)
-    return LongTailed(_safe_indexing(X, indices), _safe_indexing(y, indices), indices)
+    return LongTailed(safe_indexing(X, indices), safe_indexing(y, indices), indices)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
+from .._compat import check_weights
 from ..mixture import WeibullMixture
 
 __all__ = ["LearningDynamicsDisplay"]
@@ -301,7 +302,7 @@ def _check_counts(counts: ArrayLike | None, scores: Floats) -> Floats:
         raise ValueError(
             f"There are {n_counts} counts, but {len(scores)} scores: one count per score."
         )
-    checked = _check_sample_weight(counts, scores, dtype=np.float64)
+    checked = check_weights(counts, scores, dtype=np.float64)
     if checked.min() < 0:
         raise ValueError(
             f"counts must be numbers of rows, got values from {checked.min():g} to "

@@ -21,10 +21,8 @@ from .label_correction import LabelCorrector, SoftLabelCorrector, TransitionCorr
 from .layer_sampling import LayerSampledGradient
 from .losses import LDAMLoss
 from .models import BatchOutputs, MetaModel, balance_weights
-from .noise_tolerance import blend_targets, consistency, transfer_labels
 from .objectives import CLIDObjective, CrossEntropyObjective, MAEObjective, cross_layer_divergence
 from .reweighting import L2RWeights
-from .tolerance_gradient import ToleranceGradient, ToleranceProblem, ToleranceStep
 from .weighting import VRI, WNet, gaussian_kl
 
 __all__ = [
@@ -44,15 +42,9 @@ __all__ = [
     "ReverseGradient",
     "SoftLabelCorrector",
     "StatelessModule",
-    "ToleranceGradient",
-    "ToleranceProblem",
-    "ToleranceStep",
     "TransitionCorrector",
     "WNet",
     "balance_weights",
-    "blend_targets",
-    "consistency",
     "cross_layer_divergence",
     "gaussian_kl",
-    "transfer_labels",
 ]

@@ -14,15 +14,11 @@
 """
 
 from ._clid import clid, clid_scorer
-from ._dynamics import LearningDynamics, count_dynamics, segment_dynamics
 from ._trusted import trusted_accuracy, trusted_accuracy_score
 
 __all__ = [
-    "LearningDynamics",
     "clid",
     "clid_scorer",
-    "count_dynamics",
-    "segment_dynamics",
     "trusted_accuracy",
     "trusted_accuracy_score",
 ]

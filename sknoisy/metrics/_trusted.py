@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.metrics import accuracy_score
-from sklearn.metrics._scorer import _Scorer
+
+from .._compat import Scorer
 
 __all__ = ["trusted_accuracy", "trusted_accuracy_score"]
 
@@ -49,7 +50,7 @@ def trusted_accuracy_score(y_true, y_pred, *, clean_mask) -> float:
     return float(accuracy_score(y_true[mask], y_pred[mask]))
 
 
-class _TrustedScorer(_Scorer):
+class _TrustedScorer(Scorer):
     # A class's request is resolved when it is asked for. One set on an instance now would lack the
     # methods that imbalanced-learn adds to scikit-learn's routing when it is imported.
     __metadata_request__score = {"clean_mask": True}

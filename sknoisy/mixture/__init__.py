@@ -10,10 +10,10 @@
 """
 
 from ._beta import BetaMixture
-from ._loss_mixture import LossSplit, split_by_loss
 from ._loss_posterior import LossMixture, loss_mixture
 from ._shift import shift_scores
 from ._weibull import WeibullMixture
+from .loss_split import LossSplit, split_by_loss
 
 __all__ = [
     "BetaMixture",

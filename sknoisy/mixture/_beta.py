@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._compat import Interval, fit_context
 from ._beta_fit import Betas, Fit, climb, log_joint, statistics
 from ._density import MixtureDensity
 from ._weibull_fit import Rows, distinct_rows
@@ -137,7 +136,7 @@ class BetaMixture(MixtureDensity):
         self.margin = margin
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Fit the mixture.
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
+from .._compat import check_weights
 from ._weibull_fit import Rows, start_by_density, start_by_shares
 
 __all__ = ["MixtureDensity"]
@@ -56,7 +57,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             )
         if sample_weight is None:
             return None
-        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return check_weights(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
     def _starts(self, rows: Rows) -> Iterator[Floats]:
         """Responsibilities to start from."""
@@ -119,7 +120,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _log_likelihood(self, X, sample_weight) -> tuple[float, float]:
         """Mean log-likelihood, and the number of rows that it is a mean of."""
         log_density = self.score_samples(X)
-        weights = _check_sample_weight(
+        weights = check_weights(
             sample_weight, log_density, dtype=np.float64, ensure_non_negative=True
         )
         return float(np.average(log_density, weights=weights)), float(weights.sum())

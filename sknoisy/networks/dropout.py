@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .._compat import is_under_functorch
+
 __all__ = ["Dropout"]
 
 
@@ -43,7 +45,7 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         mask = torch.rand(x.shape, device=x.device, dtype=x.dtype).ge_(self.p).div_(1 - self.p)
-        if torch._C._are_functorch_transforms_active():  # vmap takes no Function of this kind
+        if is_under_functorch():  # vmap takes no Function of this kind
             return x * mask
         return _MaskProduct.apply(x, mask)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..data import Augmentation, InputScaling, Rows, resolve_augmentation
-from ._views import ImageViews
-from .scarf import FeatureCorruption
+from .._engine.augment import Augmentation, resolve_augmentation
+from .._engine.rows import Rows
+from .._engine.scaling import InputScaling
+from .._engine.views import FeatureCorruption, ImageViews
 
 __all__ = ["NAMES", "check_augment", "resolve_augment"]
 

@@ -10,18 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from .._construction import (
+from .._compat import Interval, StrOptions, fit_context
+from .._engine.augment import Augmentation
+from .._engine.batches import TrainingData
+from .._engine.construction import (
     build_scheduler,
     optimizer_class,
     optimizer_settings,
@@ -30,15 +27,16 @@ from .._construction import (
     seeded,
     warn_of_a_shared_gpu,
 )
-from .._validation import check_X
+from .._engine.evaluation import rows_per_pass
+from .._engine.rows import Rows, fits_in_memory, make_rows
+from .._engine.scaling import InputScaling
+from .._engine.validation import check_X
+from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
-from ..callbacks._evaluation import rows_per_pass
-from ..data import Augmentation, InputScaling, Rows, TrainingData, fits_in_memory, make_rows
 from ..exceptions import InterruptedFitWarning
 from ._checkpoint import TrainingCheckpoint, check_path, describe_run
-from ._encoder import Projected, build_encoder
-from ._net import Criterion, RepresentationNet
-from ._views import TwoViews
+from ._two_view_net import Criterion, RepresentationNet
+from .encoder import Projected, build_encoder
 
 __all__ = ["BaseRepresentation"]
 
@@ -123,7 +121,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     # --- fit --------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Train the encoder.
 

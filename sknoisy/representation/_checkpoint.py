@@ -15,7 +15,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from ..data import TrainingData
+from .._engine.batches import TrainingData
 
 __all__ = ["TrainingCheckpoint", "check_path", "describe_run"]
 

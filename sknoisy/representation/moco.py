@@ -8,14 +8,15 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data import Augmentation, Rows
+from .._compat import Interval, StrOptions
+from .._engine.augment import Augmentation
+from .._engine.rows import Rows
 from ._augment import NAMES, check_augment, resolve_augment
 from ._base import BaseRepresentation
-from ._encoder import Projected
+from .encoder import Projected
 
 __all__ = ["MoCo", "MomentumContrast", "queue_info_nce"]
 

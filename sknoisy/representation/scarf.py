@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Real
 from typing import Any
 
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data import Augmentation, Rows
+from .._compat import Interval
+from .._engine.augment import Augmentation
+from .._engine.rows import Rows
+from .._engine.views import FeatureCorruption
 from ._base import BaseRepresentation
 
-__all__ = ["SCARF", "FeatureCorruption", "info_nce"]
-
-_N_DONORS = 256  # rows from which the values of one batch are drawn
-
-
-class FeatureCorruption:
-    """Replace some entries of each row by values of the same columns in other rows.
-
-    In each row, a random subset of ``floor(rate * d)`` columns is replaced. A new value is that of
-    a random training row, drawn for each entry anew: a draw from the column's marginal
-    distribution. (Those of one batch come from 256 rows, which are drawn for the batch, so that
-    rows on a disk can serve, too.)
-
-    Parameters
-    ----------
-    rows : Rows
-        The training rows.
-    rate : float
-        Share of the columns, in [0, 1].
-    among : Tensor of shape (m,) or None, default=None
-        Rows that values are taken from, int64; None: all.
-    """
-
-    def __init__(self, rows: Rows, rate: float, among: Tensor | None = None):
-        self.rows, self.rate, self.among = rows, rate, among
-
-    def __call__(self, X: Tensor, generator: torch.Generator) -> Tensor:
-        """Corrupted copies of rows (n, d)."""
-        draw: dict[str, Any] = {"generator": generator, "device": X.device}
-        n = len(self.rows if self.among is None else self.among)
-        index = torch.randint(n, (_N_DONORS,), **draw)
-        donors = self.rows.take(index if self.among is None else self.among[index])
-        values = donors.gather(0, torch.randint(_N_DONORS, X.shape, **draw))
-        # SCARF, Algorithm 1: I_i, a subset of q = floor(c M) of the M features
-        q = math.floor(self.rate * X.shape[1] + 1e-9)
-        corrupted = torch.rand(X.shape, **draw).argsort(dim=1) < q
-        return torch.where(corrupted, values, X)
+__all__ = ["SCARF", "info_nce"]
 
 
 def info_nce(projections: Tensor, temperature: float) -> Tensor:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data import Augmentation, Rows
+from .._compat import StrOptions
+from .._engine.augment import Augmentation
+from .._engine.rows import Rows
 from ._augment import NAMES, check_augment, resolve_augment
 from ._base import BaseRepresentation
 

@@ -1,0 +1,71 @@
+"""Every private or version-dependent import from other libraries.
+
+A new version of scikit-learn, skorch, imbalanced-learn or torch can break these imports without
+notice, so they stand in one file; ``tests/test_architecture.py`` allows them nowhere else. Each
+comment names what the package needs the import for.
+"""
+
+# Routes metadata to ``fit_resample``: imbalanced-learn adds the method to scikit-learn's list.
+import imblearn.base  # noqa: F401
+import torch
+
+# Validates constructor parameters at the start of ``fit``, as scikit-learn's own estimators do.
+from sklearn.base import _fit_context as fit_context
+
+# The base class of scorers, for a scorer that needs no ``y_true``.
+from sklearn.metrics._scorer import _Scorer as Scorer
+
+# Row selection and row counts of arrays, lists, frames and sparse matrices.
+from sklearn.utils import _safe_indexing as safe_indexing
+
+# Missing values among labels of dtype object.
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
+
+# The entries of ``_parameter_constraints``.
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+# What PurifiedClassifier does as scikit-learn's own meta-estimators do: refuse metadata where
+# routing is off, and return the Bunch that ``process_routing`` would return.
+from sklearn.utils.metadata_routing import _manual_routing as manual_routing
+from sklearn.utils.metadata_routing import _raise_for_params as raise_for_params
+from sklearn.utils.metadata_routing import _routing_enabled as routing_enabled
+
+# Column names, weights, kinds and counts of what users pass, checked as scikit-learn checks them.
+from sklearn.utils.validation import _check_feature_names as check_feature_names
+from sklearn.utils.validation import _check_sample_weight as check_weights
+from sklearn.utils.validation import _estimator_has as estimator_has
+from sklearn.utils.validation import _is_arraylike as is_arraylike
+from sklearn.utils.validation import _num_samples as num_samples
+
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "Options",
+    "Scorer",
+    "StrOptions",
+    "check_feature_names",
+    "check_weights",
+    "estimator_has",
+    "fit_context",
+    "is_arraylike",
+    "is_pandas_na",
+    "is_scalar_nan",
+    "is_under_functorch",
+    "manual_routing",
+    "num_samples",
+    "raise_for_params",
+    "routing_enabled",
+    "safe_indexing",
+    "validate_parameter_constraints",
+]
+
+
+def is_under_functorch() -> bool:
+    """Return whether a ``torch.func`` transform such as ``vmap`` is running."""
+    return torch._C._are_functorch_transforms_active()

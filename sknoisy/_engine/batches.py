@@ -1,0 +1,256 @@
+"""Training data on the device and its batches."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .augment import Augmentation
+from .rows import ArrayRows, Rows
+
+__all__ = ["Batch", "Batches", "EndlessBatches", "TrainingData"]
+
+
+class Batch(tuple):
+    """A pair (X, y) that also carries the rows' index, weight and trust.
+
+    It unpacks as skorch expects, ``X, y = batch``.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (n,)
+        Where the rows stand in the training data, int64.
+    sample_weight : Tensor of shape (n,) or None
+        The user's weights, of mean 1 over the training data.
+    trusted : Tensor of shape (n,) or None
+        True where the user vouches for the label.
+    """
+
+    rows: Tensor
+    sample_weight: Tensor | None
+    trusted: Tensor | None
+
+    def __new__(cls, X, y, rows, sample_weight=None, trusted=None) -> Batch:
+        """Make the pair and hang the rest on it."""
+        batch = super().__new__(cls, (X, y))
+        batch.rows, batch.sample_weight, batch.trusted = rows, sample_weight, trusted
+        return batch
+
+
+class TrainingData(Dataset):
+    """Rows, encoded labels and what else belongs to a row.
+
+    Parameters
+    ----------
+    rows : Rows
+        The input.
+    targets : Tensor of shape (n,)
+        Encoded labels to learn, int64, on the device.
+    sample_weight : Tensor of shape (n,) or None
+        Non-negative, of mean 1.
+    trusted : Tensor of shape (n,) or None
+        Bool.
+    augment : callable or None
+        ``augment(X, generator)`` on whole batches of X on the device.
+    generator : torch.Generator or None
+        Source of the augmentation's draws, on the device.
+    given : Tensor of shape (n,) or None
+        Encoded given labels where the targets are others; None: the targets are the given ones.
+
+    Attributes
+    ----------
+    active : Tensor of shape (m,) or None
+        The rows that an epoch goes through, int64; None: all. See :meth:`only`.
+    """
+
+    active: Tensor | None = None
+
+    def __init__(
+        self,
+        rows: Rows,
+        targets: Tensor,
+        sample_weight: Tensor | None = None,
+        trusted: Tensor | None = None,
+        augment: Augmentation | None = None,
+        generator: torch.Generator | None = None,
+        given: Tensor | None = None,
+    ):
+        self.rows, self.targets = rows, targets
+        self.given = targets if given is None else given
+        self.sample_weight, self.trusted = sample_weight, trusted
+        self.augment, self.generator = augment, generator
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches live."""
+        return self.targets.device
+
+    def only(self, rows: Tensor | None) -> TrainingData:
+        """The same data, of which an epoch goes through some rows alone.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (m,) or None
+            The rows, int64, on the device; None: all.
+
+        Returns
+        -------
+        data : TrainingData
+            Its length and the numbers of its rows are those of all rows; nothing is copied.
+        """
+        part = copy.copy(self)
+        part.active = rows
+        return part
+
+    def take(self, index: Tensor, augment: bool = False) -> Batch:
+        """The batch of the given rows.
+
+        Parameters
+        ----------
+        index : Tensor of shape (n,)
+            Rows, int64, on the device.
+        augment : bool, default=False
+            Apply the augmentation.
+
+        Returns
+        -------
+        batch : Batch
+        """
+        X = self.rows.take(index)
+        if augment and self.augment is not None:
+            assert self.generator is not None
+            X = self.augment(X, self.generator)
+        return Batch(
+            X,
+            self.targets[index],
+            index,
+            None if self.sample_weight is None else self.sample_weight[index],
+            None if self.trusted is None else self.trusted[index],
+        )
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        """Batches of training, for a DataLoader whose sampler yields index tensors."""
+        return self.take(index, augment=True)
+
+
+class Batches:
+    """The batches of one epoch after another, of the active rows.
+
+    Rows on the device are selected by index. Rows that stay elsewhere go through a DataLoader.
+
+    Parameters
+    ----------
+    data : TrainingData
+        The rows.
+    batch_size : int
+        Rows per batch; a tail of a single row joins the batch before it, because batch norm has
+        no statistics of one row.
+    generator : torch.Generator or None, default=None
+        Draws the order of the rows, on the CPU; None: rows in order, not augmented.
+    """
+
+    def __init__(
+        self, data: TrainingData, batch_size: int, generator: torch.Generator | None = None
+    ):
+        self.data, self.batch_size, self.generator = data, batch_size, generator
+
+    def __len__(self) -> int:
+        full, tail = divmod(self._n_rows(), self.batch_size)
+        return max(full + (tail > 1), 1)
+
+    def _n_rows(self) -> int:
+        return len(self.data if self.data.active is None else self.data.active)
+
+    def index(self) -> Iterator[Tensor]:
+        """Index tensors of one epoch."""
+        n = self._n_rows()
+        order = (
+            torch.arange(n)
+            if self.generator is None
+            else torch.randperm(n, generator=self.generator)
+        ).to(self.data.device)
+        if self.data.active is not None:
+            order = self.data.active[order]
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        for start in starts:
+            last = start == starts[-1]
+            yield order[start:] if last else order[start : start + self.batch_size]
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.generator is not None and isinstance(self.data.rows, ArrayRows):
+            loader = DataLoader(
+                self.data,
+                batch_size=None,
+                sampler=_Order(self),
+                collate_fn=_as_it_is,
+                generator=torch.Generator(),  # else each epoch draws from the global one
+            )
+            return iter(loader)
+        return self._select()
+
+    def _select(self) -> Iterator[Batch]:
+        augment = self.generator is not None
+        for index in self.index():
+            yield self.data.take(index, augment=augment)
+
+
+class _Order(Sampler):
+    """A sampler of index tensors: one batch is one item of the data set."""
+
+    def __init__(self, batches: Batches):
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self.batches.index()
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class EndlessBatches:
+    """Shuffled batches of a fixed set of rows, begun anew when they are used up.
+
+    All batches are full: rows that are left over are passed over until the next shuffle.
+
+    Parameters
+    ----------
+    index : Tensor of shape (m,)
+        The rows, int64.
+    batch_size : int
+        Rows per batch, at most m.
+    generator : torch.Generator
+        Draws the order, on the CPU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy._engine.batches import EndlessBatches
+    >>> batches = EndlessBatches(torch.arange(4), 2, torch.Generator().manual_seed(0))
+    >>> sorted(torch.cat([next(batches), next(batches)]).tolist())
+    [0, 1, 2, 3]
+    """
+
+    def __init__(self, index: Tensor, batch_size: int, generator: torch.Generator):
+        self.index, self.generator = index, generator
+        self.batch_size = min(batch_size, len(index))
+        self._queue: list[Tensor] = []
+
+    def __next__(self) -> Tensor:
+        if not self._queue:
+            order = torch.randperm(len(self.index), generator=self.generator)
+            shuffled = self.index[order.to(self.index.device)]
+            n_full = len(shuffled) // self.batch_size * self.batch_size
+            self._queue = list(shuffled[:n_full].split(self.batch_size))
+        return self._queue.pop()

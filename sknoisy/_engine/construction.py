@@ -1,0 +1,252 @@
+"""From constructor parameters to torch objects."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import multiprocessing
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from skorch.callbacks import LRScheduler
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from ..networks import MLP, MLPSettings, PreActResNet
+
+__all__ = [
+    "build_module",
+    "build_scheduler",
+    "check_logits",
+    "optimizer_class",
+    "optimizer_settings",
+    "random_state_of",
+    "resolve_device",
+    "seed_undecided",
+    "seeded",
+    "warn_of_a_shared_gpu",
+]
+
+_OPTIMIZERS = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+# Torch's random state and its forward mode belong to the process: fits in threads take turns.
+_ONE_FIT = threading.RLock()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's global generators at ``seed`` inside, as they were before outside; one at a time."""
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with _ONE_FIT, torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def random_state_of(random_state: Any) -> np.random.RandomState:
+    """None is fresh entropy, not numpy's global generator, which a fit would move."""
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
+
+
+def seed_undecided(estimator: Any, seed: int) -> Any:
+    """Give each ``random_state`` of an estimator that is None this seed; returns the estimator."""
+    undecided = [
+        name
+        for name, value in estimator.get_params().items()
+        if name.split("__")[-1] == "random_state" and value is None
+    ]
+    return estimator.set_params(**dict.fromkeys(undecided, seed))
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The torch device; "auto" is a CUDA GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device or cannot use it here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={device!r} was asked for, but torch {torch.__version__} sees no CUDA device. "
+            'Pass device="auto" or "cpu", or install a CUDA build of torch.'
+        )
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch raises either
+        raise ValueError(
+            f"device={device!r} cannot be used: {str(error).splitlines()[0]}. Pass "
+            'device="auto", "cpu" or "cuda".'
+        ) from error
+
+
+def warn_of_a_shared_gpu(device: torch.device) -> None:
+    """Tell a worker process of ``n_jobs`` that the others train on the same GPU."""
+    is_worker = multiprocessing.parent_process() is not None
+    if is_worker and device.type == "cuda" and torch.cuda.device_count() == 1:
+        warnings.warn(
+            "This fit runs in a worker process on the only GPU: with n_jobs > 1 the workers share "
+            'its memory and slow each other down. Pass n_jobs=1, or device="cpu".',
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def optimizer_class(optimizer: str | Callable) -> Any:
+    """The torch optimiser behind a name.
+
+    Raises
+    ------
+    ValueError
+        If its step needs a closure, as that of :class:`torch.optim.LBFGS`.
+    """
+    if isinstance(optimizer, str):
+        return _OPTIMIZERS[optimizer]
+    made = optimizer.func if isinstance(optimizer, partial) else optimizer
+    if inspect.isclass(made) and issubclass(made, torch.optim.Optimizer):
+        closure = inspect.signature(made.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            raise ValueError(
+                f"optimizer={made.__name__} computes the loss several times a step, by a closure; "
+                "one batch has one loss here. Pass one like torch.optim.SGD or Adam."
+            )
+    return optimizer
+
+
+def optimizer_settings(optimizer: str | Callable, weight_decay: float) -> dict[str, float]:
+    """What an optimiser is given unless the user says otherwise; some take no weight decay."""
+    settings = {"weight_decay": weight_decay}
+    if optimizer == "sgd":
+        settings["momentum"] = 0.9
+    known = inspect.signature(optimizer_class(optimizer)).parameters
+    return {name: value for name, value in settings.items() if name in known}
+
+
+def build_scheduler(lr_schedule: str | Callable, lr: float, max_epochs: int) -> list[tuple]:
+    """The skorch callback of a learning-rate schedule, as a list of none or one."""
+    if lr_schedule == "constant":
+        return []
+    if lr_schedule == "cosine":  # to a fiftieth, as the published 0.05 to 0.001
+        policy: Any = LRScheduler(CosineAnnealingLR, T_max=max_epochs, eta_min=lr / 50)
+    else:
+        policy = LRScheduler(partial(_call_schedule, lr_schedule))
+    return [("lr_schedule", policy)]
+
+
+def _call_schedule(lr_schedule: Any, optimizer: torch.optim.Optimizer, last_epoch: int):
+    """Call a user's schedule with the optimiser alone, where skorch adds ``last_epoch``."""
+    return lr_schedule(optimizer)
+
+
+def build_module(
+    module: Any,
+    module_params: dict | None,
+    shape: tuple[int, ...],
+    n_classes: int,
+    settings: MLPSettings,
+) -> nn.Module:
+    """A fresh module for rows of the given shape.
+
+    Parameters
+    ----------
+    module : None, nn.Module class, factory or instance
+        None: an MLP for tables, the small PreAct ResNet for images. An instance is deep-copied.
+    module_params : dict or None
+        Arguments of the class or factory. ``n_features``, ``in_channels`` and ``n_classes`` are
+        filled in where its signature names them and no ``partial`` has bound them.
+    shape : tuple of int
+        (d,) or (C, H, W).
+    n_classes : int
+        Number of classes.
+    settings : MLPSettings
+        Of the default MLP.
+
+    Returns
+    -------
+    module : nn.Module
+
+    Raises
+    ------
+    ValueError
+        If there are `module_params` for an instance.
+    TypeError
+        If the class or factory gives no module.
+    """
+    params = dict(module_params or {})
+    if isinstance(module, nn.Module):
+        if params:
+            raise ValueError(
+                f"module_params={params!r} cannot be applied to an instance of "
+                f"{type(module).__name__}: pass the class as module instead."
+            )
+        return copy.deepcopy(module)
+    if module is None:
+        module = MLP if len(shape) == 1 else PreActResNet
+        if len(shape) == 1:
+            params = {**settings._asdict(), **params}
+            del params["weight_decay"]
+        else:
+            params = {"depth": "small", **params}
+    known = {"n_features": shape[0], "in_channels": shape[0], "n_classes": n_classes}
+    bound = module.keywords if isinstance(module, partial) else {}
+    named = inspect.signature(module).parameters.keys() - bound.keys()
+    built = module(**{**{k: v for k, v in known.items() if k in named}, **params})
+    if not isinstance(built, nn.Module):
+        raise TypeError(
+            f"module must give an nn.Module, got {type(built).__name__} from {module!r}."
+        )
+    return built
+
+
+@torch.no_grad()
+def check_logits(module: nn.Module, x: torch.Tensor, n_classes: int) -> None:
+    """Check on a few rows, in eval mode, that a module returns logits of the right shape.
+
+    Raises
+    ------
+    TypeError
+        If it returns no tensor.
+    ValueError
+        If the shape is another, or each row sums to 1 as probabilities do, or their logarithms.
+    """
+    module.eval()
+    logits = module(x)
+    name = type(module).__name__
+    if not isinstance(logits, torch.Tensor):
+        raise TypeError(
+            f"The forward of {name} must return a tensor of logits (n, {n_classes}), got "
+            f"{type(logits).__name__}."
+        )
+    if logits.shape != (len(x), n_classes):
+        raise ValueError(
+            f"{name} returned shape {tuple(logits.shape)} for {len(x)} rows and {n_classes} "
+            f"classes: it must return logits of shape ({len(x)}, {n_classes})."
+        )
+    layer = None
+    if _are_probabilities(logits):
+        layer = "Softmax"
+    elif _are_probabilities(logits.exp()) and not torch.equal(logits[0], logits[-1]):
+        layer = "LogSoftmax"  # equal rows may be a bias of log priors under zero weights
+    if layer is not None:
+        raise ValueError(
+            f"{name} returned {'probabilities' if layer == 'Softmax' else 'log-probabilities'}, "
+            f"not logits. Take away the last {layer}: the loss and predict_proba apply it."
+        )
+
+
+def _are_probabilities(rows: torch.Tensor) -> bool:
+    ones = torch.ones_like(rows[:, 0])
+    return bool((rows >= 0).all()) and torch.allclose(rows.sum(dim=1), ones, rtol=0, atol=1e-4)

@@ -1,0 +1,227 @@
+"""The skorch net inside every estimator: skorch's life cycle around a short training loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer
+from torch import Tensor
+
+from ..exceptions import NonFiniteLossError
+from .batches import Batch, Batches, TrainingData
+from .evaluation import cpu_state
+
+__all__ = ["DeviceNet", "fit_in_turn"]
+
+
+class DeviceNet(NeuralNet):
+    """A ``skorch.NeuralNet`` whose batches are index selections on the device.
+
+    It is fitted with a ``TrainingData``. Against a stock net: no DataLoader for
+    data on the device, no transfer of the loss at each batch, callbacks are called only for the
+    events that they handle, and a callback may hand on the logits of a forward pass that it made
+    (:meth:`share_logits`).
+
+    Parameters
+    ----------
+    module, criterion, **kwargs
+        As in ``skorch.NeuralNet``.
+    order : torch.Generator or None, default=None
+        Draws the order of the rows.
+    """
+
+    # Skorch maps the tensors of these to the CPU where a pickle is read without CUDA; callbacks
+    # hold some, too: the meta model, the scheduler's optimiser.
+    cuda_dependent_attributes_ = ["callbacks", "_listeners"]
+
+    def __init__(self, module, criterion, *, order: torch.Generator | None = None, **kwargs):
+        super().__init__(module, criterion, train_split=None, **kwargs)
+        self.order = order
+        self.interrupted_ = False
+        self._shared_logits: Tensor | None = None
+        self._finite_state: dict[str, Tensor] | None = None
+
+    @property
+    def _default_callbacks(self):
+        return [("epoch_timer", EpochTimer())]
+
+    def initialize_callbacks(self):
+        """Build the callbacks and note who listens to what."""
+        super().initialize_callbacks()
+        self._listeners = {
+            event: [
+                getattr(cb, event)
+                for _, cb in self.callbacks_
+                if getattr(type(cb), event) is not getattr(Callback, event)
+            ]
+            for event in (
+                "on_train_begin",
+                "on_train_end",
+                "on_epoch_begin",
+                "on_epoch_end",
+                "on_batch_begin",
+                "on_batch_end",
+                "on_grad_computed",
+            )
+        }
+        return self
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call those callbacks that handle the event."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        for handle in self._listeners[method_name]:
+            handle(self, **cb_kwargs)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Drop what only training needs."""
+        self._shared_logits = self._finite_state = None
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "module_" in vars(self):  # of one object, skorch would map only this name to the CPU
+            state["module"] = type(self.module_)
+        return state
+
+    def get_dataset(self, X, y=None):
+        """Training data come as they are."""
+        if not isinstance(X, TrainingData):
+            raise TypeError(
+                f"{type(self).__name__} reads the classifier's own training data, got "
+                f"{type(X).__name__}. Call predict, predict_proba or features of the classifier."
+            )
+        return X
+
+    def get_iterator(self, dataset: TrainingData, training: bool = False):
+        """Batches in random order for training."""
+        return Batches(dataset, self.batch_size, self.order if training else None)
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Train; note an interruption, which skorch lets pass in silence."""
+        self.prepare_to_train()
+        try:
+            return super().fit_loop(X, y, epochs=epochs, **fit_params)
+        except KeyboardInterrupt:
+            self.interrupted_ = not self.stopped_early()
+            raise
+
+    def prepare_to_train(self) -> None:
+        """Forget how an earlier training ended."""
+        self._shared_logits = None
+        self._finite_state = cpu_state(self.module_)
+        self.interrupted_ = False
+
+    @property
+    def n_finished_epochs(self) -> int:
+        """Epochs without the one that an interruption left unfinished."""
+        return sum("train_loss" in epoch for epoch in self.history)
+
+    def stopped_early(self) -> bool:
+        """Whether it was skorch's EarlyStopping, which stops as a user does."""
+        stoppers = (cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping))
+        return any(cb.misses_ >= cb.patience for cb in stoppers)
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """One epoch; losses stay on the device until its end."""
+        if iterator is None:
+            return
+        losses, sizes = [], []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+            losses.append(step["loss"])
+            sizes.append(len(batch[1]))
+        values = torch.stack(losses).cpu().double()
+        self._check_finite(values, batch)
+        weights = torch.tensor(sizes, dtype=torch.float64)
+        loss = (values @ weights / weights.sum()).item()
+        earlier = (epoch.get(prefix + "_loss", math.inf) for epoch in self.history[:-1])
+        self.history.record(prefix + "_loss_best", loss < min(earlier, default=math.inf))
+        self.history.record(prefix + "_loss", loss)
+        self.history.record(prefix + "_batch_count", len(sizes))
+
+    def _check_finite(self, losses: Tensor, last: Batch) -> None:
+        bad = ~losses.isfinite()
+        if bad.any():
+            index = int(bad.nonzero()[0])
+            trouble, batch = f"The training loss became {losses[index].item()}", index + 1
+        elif not self._has_finite_logits(last):
+            trouble, batch = "The logits became NaN or infinite", len(losses)
+        else:
+            self._finite_state = cpu_state(self.module_)
+            return
+        rate = self.optimizer_.param_groups[0]["lr"]
+        raise NonFiniteLossError(
+            f"{trouble} in epoch {len(self.history)}, batch {batch}, at learning rate {rate:g}. "
+            "Lower lr (or meta_lr, if there is a meta update), or check X for extreme values.",
+            self._finite_state,
+        )
+
+    @torch.no_grad()
+    def _has_finite_logits(self, batch: Batch) -> bool:
+        """Whether the epoch's last step, which no loss has seen, left the network sound."""
+        self._set_training(False)
+        return bool(self.module_(batch[0]).isfinite().all())
+
+    def share_logits(self, logits: Tensor) -> None:
+        """Hand on logits of the coming batch, with their graph to the parameters."""
+        self._shared_logits = logits
+
+    def infer(self, x, **fit_params):
+        """Logits: those that were handed on, or a forward pass."""
+        logits, self._shared_logits = self._shared_logits, None
+        return self.module_(x) if logits is None else logits
+
+    def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the logits of its rows."""
+        X, y = batch
+        logits = self.infer(X)
+        self.criterion_.sample_weight = batch.sample_weight
+        return self.criterion_(logits, y), logits
+
+    def train_step(self, batch: Batch, **fit_params):
+        """One step of the optimiser."""
+        if not self.module_.training:
+            self._set_training(True)
+        loss, logits = self.loss_of(batch)
+        self.optimizer_.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._listeners["on_grad_computed"]:
+            self.notify(
+                "on_grad_computed",
+                named_parameters=[*self.get_all_learnable_params()],
+                batch=batch,
+            )
+        self.optimizer_.step()
+        return {"loss": loss.detach(), "y_pred": logits.detach()}
+
+
+def fit_in_turn(nets: Sequence[DeviceNet], data: TrainingData, max_epochs: int) -> None:
+    """Train several nets side by side, epoch by epoch; an interruption ends all.
+
+    No net begins to train in an epoch before all have begun it, or ends it before all have
+    trained: what one tells another at the end of an epoch does not depend on their order.
+    """
+    for net in nets:
+        net.initialize()
+        net.notify("on_train_begin", X=data, y=None)
+        net.prepare_to_train()
+    epoch = {"dataset_train": data, "dataset_valid": None}
+    try:
+        for _ in range(max_epochs):
+            for net in nets:
+                net.notify("on_epoch_begin", **epoch)
+            for net in nets:
+                batches = net.get_iterator(data, training=True)
+                net.run_single_epoch(batches, True, prefix="train", step_fn=net.train_step)
+            for net in nets:
+                net.notify("on_epoch_end", **epoch)
+    except KeyboardInterrupt:
+        stopped_early = any(net.stopped_early() for net in nets)
+        for net in nets:
+            net.interrupted_ = not stopped_early
+    for net in nets:
+        net.notify("on_train_end", X=data, y=None)

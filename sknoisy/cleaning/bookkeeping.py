@@ -1,0 +1,217 @@
+"""What has to be kept straight around a cleaning step: metadata, rows and classes."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils import Bunch
+
+from .._compat import check_weights, is_arraylike, manual_routing, num_samples
+from .._engine.indexing import take_rows
+
+__all__ = [
+    "align_columns",
+    "check_classes_left",
+    "check_known_labels",
+    "count_rows",
+    "follow_rows",
+    "route_by_name",
+    "rows_that_are_left",
+    "rows_that_count",
+    "takes_sample_weight",
+]
+
+
+def route_by_name(cleaner, estimator, metadata: dict[str, Any]) -> Bunch:
+    """Without metadata routing: ``clean_mask`` to the cleaner, ``sample_weight`` to the estimator.
+
+    Raises
+    ------
+    TypeError
+        If the one or the other does not take it.
+    """
+    to_cleaner = {name: metadata[name] for name in {"clean_mask"} & set(metadata)}
+    to_estimator = {name: metadata[name] for name in {"sample_weight"} & set(metadata)}
+    if to_cleaner and "clean_mask" not in inspect.signature(cleaner.fit_resample).parameters:
+        raise TypeError(
+            f"clean_mask was passed, but {type(cleaner).__name__}.fit_resample does not take it. "
+            "Leave it out, take a cleaner that knows trusted rows such as LabelPurifier, or, if "
+            "it is meant for the estimator, say so by metadata routing: "
+            "sklearn.set_config(enable_metadata_routing=True) and "
+            "estimator.set_fit_request(clean_mask=True)."
+        )
+    if to_estimator and not takes_sample_weight(estimator):
+        raise TypeError(
+            f"sample_weight was passed, but {type(estimator).__name__}.fit does not take it. "
+            "Leave it out, or take another estimator. If an ensemble such as BaggingClassifier "
+            "passed it, let that draw rows instead: "
+            "sklearn.set_config(enable_metadata_routing=True)."
+        )
+    return manual_routing(
+        {"cleaner": {"fit_resample": to_cleaner}, "estimator": {"fit": to_estimator}}
+    )
+
+
+def takes_sample_weight(estimator) -> bool:
+    """Whether ``fit`` of an estimator has ``sample_weight``, or any keyword."""
+    parameters = inspect.signature(estimator.fit).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def count_rows(X) -> int:
+    """Rows of an array, a list, a frame or a sparse matrix.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    n_samples = num_samples(X)
+    if n_samples == 0:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape={getattr(X, 'shape', (0,))}) while a minimum of "
+            "2 is required: pass rows of at least 2 classes."
+        )
+    return n_samples
+
+
+def rows_that_count(weights, encoded: np.ndarray) -> np.ndarray:
+    """Rows whose weight is not zero.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not one finite number for each row, or are all zero.
+    """
+    if weights is None:
+        return np.arange(len(encoded))
+    return np.flatnonzero(check_weights(weights, encoded, dtype=np.float64))
+
+
+def rows_that_are_left(cleaner, n_given: int, n_returned: int) -> np.ndarray | None:
+    """Which of the rows that a cleaner was given it returned; None if it does not say.
+
+    Raises
+    ------
+    ValueError
+        If its ``sample_indices_`` do not fit what it returned.
+    """
+    left = getattr(cleaner, "sample_indices_", None)
+    if left is None:
+        return np.arange(n_given) if n_returned == n_given else None
+    left = np.asarray(left)
+    if left.shape != (n_returned,) or left.dtype.kind not in "iu":
+        raise ValueError(
+            f"{type(cleaner).__name__} returned {n_returned} rows, but its sample_indices_ have "
+            f"shape {left.shape} and dtype {left.dtype}: they must be the index of each row that "
+            "is returned."
+        )
+    return left
+
+
+def follow_rows(
+    metadata: dict[str, Any], n_samples: int, rows: np.ndarray | None, cleaner: str
+) -> dict[str, Any]:
+    """Metadata of these rows; what is not one entry for each row stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If the rows are not known and there is something to take.
+    """
+    aligned = {name for name, value in metadata.items() if _has_rows(value, n_samples)}
+    if rows is None:
+        if aligned:
+            raise ValueError(
+                f"{cleaner} returned another number of rows than it was given, and has no "
+                f"sample_indices_ that say which: {', '.join(sorted(aligned))} cannot follow "
+                "them. Pass no such metadata, or take a cleaner that sets sample_indices_."
+            )
+        return metadata
+    return {
+        name: take_rows(value, rows) if name in aligned else value
+        for name, value in metadata.items()
+    }
+
+
+def _has_rows(value, n_samples: int) -> bool:
+    indexable_ = is_arraylike(value) or scipy.sparse.issparse(value)
+    return indexable_ and num_samples(value) == n_samples
+
+
+def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) -> None:
+    """Refuse labels that cannot be learned, and name the classes that cleaning has removed.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_cleaned,)
+        Labels that the cleaner returned.
+    classes, given : ndarray of shape (n_classes,), ndarray of shape (n_given,)
+        Classes of the labels that ``fit`` received, and those that the cleaner was given.
+    cleaner : str
+        Its name, for messages.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two classes are left, or one is not in ``classes``.
+    """
+    left = np.unique(y.to_numpy() if hasattr(y, "to_numpy") else np.asarray(y))
+    if len(left) < 2:
+        raise ValueError(
+            f"{cleaner} left {num_samples(y)} rows, of the classes {left.tolist()}; it was given "
+            f"{given.tolist()}. At least 2 classes are needed: let it change or drop less."
+        )
+    check_known_labels(left, classes, cleaner)
+    lost = np.setdiff1d(given, left)
+    if len(lost):
+        warnings.warn(
+            f"{cleaner} left no row of the classes {lost.tolist()}: the estimator will not "
+            "predict them. Let the cleaner change or drop less, or trust some of their rows by "
+            "clean_mask if it takes one.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def check_known_labels(labels: np.ndarray, classes: np.ndarray, cleaner: str) -> None:
+    """Refuse labels that are none of y.
+
+    Raises
+    ------
+    ValueError
+        If one is not in ``classes``.
+    """
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise ValueError(
+            f"{cleaner} returned the labels {unknown.tolist()}, but the classes of y are "
+            f"{classes.tolist()}: a cleaner must return labels out of y."
+        )
+
+
+def align_columns(
+    columns: np.ndarray, known: np.ndarray, classes: np.ndarray, absent: float, estimator: str
+) -> np.ndarray:
+    """Columns of the known classes at their place among all, with this value for the others.
+
+    Raises
+    ------
+    ValueError
+        If a class is missing and there is not one column for each of the others.
+    """
+    if len(known) == len(classes):
+        return columns
+    if columns.shape[1:] != (len(known),):
+        raise ValueError(
+            f"Cleaning has left the classes {known.tolist()} of {classes.tolist()}, and what "
+            f"{estimator} returned has shape {columns.shape}: it cannot be matched with them. Let "
+            'it return one column for each class, such as by decision_function_shape="ovr".'
+        )
+    aligned = np.full((len(columns), len(classes)), absent, dtype=columns.dtype)
+    aligned[:, np.searchsorted(classes, known)] = columns
+    return aligned

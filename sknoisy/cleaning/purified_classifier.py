@@ -1,0 +1,388 @@
+"""A classifier that cleans its training rows first: for plain pipelines and meta-estimators."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import (
+    UNUSED,
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from .._compat import (
+    HasMethods,
+    estimator_has,
+    fit_context,
+    num_samples,
+    raise_for_params,
+    routing_enabled,
+)
+from .._engine.indexing import is_all, take_columns, take_rows
+from .._engine.validation import encode_labels
+from .bookkeeping import (
+    align_columns,
+    check_classes_left,
+    count_rows,
+    follow_rows,
+    route_by_name,
+    rows_that_are_left,
+    rows_that_count,
+)
+
+__all__ = ["PurifiedClassifier"]
+
+_FORWARDED = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
+
+
+class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Classifier that cleans its training rows, then fits an estimator on what is left.
+
+    Any object with ``fit_resample`` can clean: one that changes labels, one that drops rows, or
+    both. It is fitted in ``fit`` alone, so that cross-validation, grid search and ensembles clean
+    the rows of each training fold by themselves and never touch the rows that they score.
+
+    Parameters
+    ----------
+    cleaner : object with ``fit_resample``
+        Returns ``(X, y)``, cleaned. Where it drops or repeats rows, its ``sample_indices_`` say
+        which rows are left. A clone is fitted, the object itself stays as it is.
+    estimator : classifier
+        Fitted on what the cleaner returns. A clone is fitted, the object itself stays as it is.
+
+    Attributes
+    ----------
+    cleaner_ : object
+        The fitted cleaner.
+    estimator_ : classifier
+        The fitted classifier.
+    classes_ : ndarray of shape (n_classes,)
+        Labels that ``fit`` received. The columns of all outputs follow them, also if cleaning has
+        removed a class.
+    sample_indices_ : ndarray of int of shape (n_cleaned,) or None
+        The row of X that each row of ``estimator_``'s training data was. None if the cleaner makes
+        rows of its own.
+    n_features_in_ : int
+        Columns of X; there if ``estimator_`` has it.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names; there if ``estimator_`` has them.
+
+    See Also
+    --------
+    sknoisy.pipeline.make_pipeline : Pipelines that take cleaners as steps.
+
+    Notes
+    -----
+    **Rows and what belongs to them.** Whatever is passed to ``fit`` with one entry for each row
+    follows the rows to the estimator: entries of dropped rows are dropped. A cleaner that returns
+    the number of rows that it was given is taken to have kept them in order unless it has
+    ``sample_indices_``.
+
+    **Weights of zero.** A row whose ``sample_weight`` for the estimator is zero counts as if it
+    were not there: the cleaner does not see it either. Bagging leaves rows out in this way, and
+    out-of-bag scores stay honest. Attributes of ``cleaner_`` then refer to the other rows.
+
+    **A class that is lost.** If cleaning takes away all rows of a class, the estimator cannot know
+    it, and a warning names it. ``predict_proba`` then has a column of zeros, ``predict_log_proba``
+    of minus infinity and ``decision_function`` of the smallest finite number. If only one class is
+    left, ``fit`` raises an error.
+
+    **Metadata routing.** This object asks for nothing itself. With
+    ``sklearn.set_config(enable_metadata_routing=True)`` the cleaner gets what it requests by
+    ``set_fit_resample_request``, and the estimator what it requests by ``set_fit_request``.
+    Without, ``clean_mask`` goes to the cleaner alone and ``sample_weight`` to the estimator alone.
+
+    Examples
+    --------
+    >>> from imblearn.under_sampling import EditedNearestNeighbours
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sknoisy import PurifiedClassifier
+    >>> from sknoisy.datasets import make_noisy_classification
+    >>> X, y, y_clean = make_noisy_classification(400, 8, rate=0.3, class_sep=2, random_state=0)
+    >>> cleaner = EditedNearestNeighbours(kind_sel="mode")
+    >>> clf = PurifiedClassifier(cleaner, LogisticRegression())
+    >>> model = make_pipeline(StandardScaler(), clf).fit(X, y)
+    >>> bool(model.score(X, y_clean) > 0.9)
+    True
+    >>> right = y == y_clean
+    >>> bool(right[clf.sample_indices_].mean() > right.mean() + 0.1)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "cleaner": [HasMethods(["fit_resample"])],
+        "estimator": [HasMethods(["fit", "predict"])],
+    }
+
+    # A router that uses nothing itself: requests are made on the cleaner and the estimator.
+    __metadata_request__fit = {"clean_mask": UNUSED, "sample_weight": UNUSED}
+    __metadata_request__score = {"sample_weight": UNUSED}
+
+    def __init__(self, cleaner, estimator):
+        self.cleaner = cleaner
+        self.estimator = estimator
+
+    # --- fit --------------------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=False)  # cleaner and estimator check themselves
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None, **params):
+        """Clean the rows, then fit the estimator on what is left.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, frame or images of n_samples rows
+            Training rows, of any kind that the cleaner takes.
+        y : array-like of shape (n_samples,)
+            Noisy labels of any type.
+        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
+            True where the label is trusted; for the cleaner, and with metadata routing for whom
+            it is requested by.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows; for the estimator, and with metadata routing for whom they are
+            requested by.
+        **params : dict
+            Further metadata, with metadata routing only.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If the cleaner takes no ``clean_mask``, or the estimator no ``sample_weight``, that was
+            passed.
+        ValueError
+            If y or the weights cannot be used, if cleaning leaves fewer than two classes, or if
+            metadata cannot follow the rows, since the cleaner does not say which it kept.
+        """
+        raise_for_params(params, self, "fit")
+        routed = self._route_fit(clean_mask=clean_mask, sample_weight=sample_weight, **params)
+        n_samples = count_rows(X)
+        classes, encoded = encode_labels(y, n_samples, type(self).__name__)
+        y = column_or_1d(y) if len(getattr(y, "shape", ())) == 2 else y
+
+        counted = rows_that_count(routed["estimator"]["fit"].get("sample_weight"), encoded)
+        cleaner, name = clone(self.cleaner), type(self.cleaner).__name__
+        X, y = cleaner.fit_resample(
+            self._square(take_rows(X, counted), counted, n_samples),
+            take_rows(y, counted),
+            **follow_rows(routed["cleaner"]["fit_resample"], n_samples, counted, name),
+        )
+        check_classes_left(y, classes, classes[np.unique(encoded[counted])], name)
+        left = rows_that_are_left(cleaner, len(counted), num_samples(y))
+        rows = None if left is None else counted[left]
+        metadata = follow_rows(routed["estimator"]["fit"], n_samples, rows, name)
+        estimator = clone(self.estimator).fit(self._square(X, left, len(counted)), y, **metadata)
+
+        self.cleaner_, self.estimator_ = cleaner, estimator
+        self.classes_, self.sample_indices_ = classes, rows
+        self._remember_features(n_samples)
+        return self
+
+    def _route_fit(self, **metadata):
+        """What goes to whom."""
+        metadata = {name: value for name, value in metadata.items() if value is not None}
+        if routing_enabled():
+            return process_routing(self, "fit", **metadata)
+        return route_by_name(self.cleaner, self.estimator, metadata)
+
+    def _remember_features(self, n_samples: int) -> None:
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)  # of an earlier fit
+            if hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+        if self._pairwise():
+            self.n_features_in_ = n_samples  # those of X, not of the rows that are left
+
+    # --- a kernel or distance matrix as X has the rows of fit as its columns -------------------
+
+    def _pairwise(self) -> bool:
+        return get_tags(self.estimator).input_tags.pairwise
+
+    def _square(self, X, rows: np.ndarray | None, n_columns: int):
+        """The columns of these rows out of n_columns, of a pairwise X."""
+        if rows is None or not self._pairwise() or is_all(rows, n_columns):
+            return X
+        return take_columns(X, rows, n_columns, type(self).__name__)
+
+    # --- predict ----------------------------------------------------------------------------
+
+    def _forward(self, method: str, X, *args, **params):
+        check_is_fitted(self)
+        raise_for_params(params, self, method, allow=["sample_weight"] * (method == "score"))
+        params = {name: value for name, value in params.items() if value is not None}
+        if routing_enabled():
+            params = process_routing(self, method, **params)["estimator"][method]
+        X = self._square(X, self.sample_indices_, getattr(self, "n_features_in_", 0))
+        return getattr(self.estimator_, method)(X, *args, **params)
+
+    @available_if(estimator_has("predict"))
+    def predict(self, X, **params):
+        """Labels that the fitted estimator predicts.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, frame or images of n_samples rows
+            Rows, of any kind that the estimator takes. They are not cleaned.
+        **params : dict
+            Metadata for ``predict`` of the estimator, with metadata routing only.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        """
+        return self._forward("predict", X, **params)
+
+    @available_if(estimator_has("predict_proba"))
+    def predict_proba(self, X, **params):
+        """Probabilities of the classes; there if the estimator has them.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, frame or images of n_samples rows
+            Rows, of any kind that the estimator takes. They are not cleaned.
+        **params : dict
+            Metadata for ``predict_proba`` of the estimator, with metadata routing only.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``; 0 for a class that cleaning has removed.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        """
+        return self._align(self._forward("predict_proba", X, **params), 0)
+
+    @available_if(estimator_has("predict_log_proba"))
+    def predict_log_proba(self, X, **params):
+        """Logarithms of the probabilities of the classes; there if the estimator has them.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, frame or images of n_samples rows
+            Rows, of any kind that the estimator takes. They are not cleaned.
+        **params : dict
+            Metadata for ``predict_log_proba`` of the estimator, with metadata routing only.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``; minus infinity for a class that cleaning has removed.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        """
+        return self._align(self._forward("predict_log_proba", X, **params), -np.inf)
+
+    @available_if(estimator_has("decision_function"))
+    def decision_function(self, X, **params):
+        """Scores of the classes; there if the estimator has them.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, frame or images of n_samples rows
+            Rows, of any kind that the estimator takes. They are not cleaned.
+        **params : dict
+            Metadata for ``decision_function`` of the estimator, with metadata routing only.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) for two classes, (n_samples, n_classes) for more
+            In the order of ``classes_``; the smallest finite number for a class that cleaning has
+            removed.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If cleaning has removed a class and the estimator's scores are not one for each class.
+        """
+        scores = self._forward("decision_function", X, **params)
+        if scores.ndim == 1 and len(self.classes_) > 2:  # two are left, the second is positive
+            scores = np.column_stack([-scores, scores])
+        return self._align(scores, np.finfo(scores.dtype).min)
+
+    @available_if(estimator_has("score"))
+    def score(self, X, y, sample_weight=None, **params):
+        """What the fitted estimator's ``score`` says, by default the accuracy.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, frame or images of n_samples rows
+            Rows, of any kind that the estimator takes. They are not cleaned.
+        y : array-like of shape (n_samples,)
+            Labels to compare with. They are not cleaned, either.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows.
+        **params : dict
+            Further metadata for ``score`` of the estimator, with metadata routing only.
+
+        Returns
+        -------
+        score : float
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        """
+        return self._forward("score", X, y, sample_weight=sample_weight, **params)
+
+    def _align(self, columns: np.ndarray, absent: float) -> np.ndarray:
+        known = getattr(self.estimator_, "classes_", self.classes_)
+        name = type(self.estimator_).__name__
+        return align_columns(columns, known, self.classes_, absent, name)
+
+    # --- what scikit-learn asks -------------------------------------------------------------
+
+    def get_metadata_routing(self):
+        """Whom ``fit``, ``predict`` and ``score`` hand metadata on to.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Of the cleaner's ``fit_resample`` and the estimator's ``fit``, ``predict``,
+            ``predict_proba``, ``predict_log_proba``, ``decision_function`` and ``score``.
+        """
+        to_estimator = MethodMapping().add(caller="fit", callee="fit")
+        for method in _FORWARDED:
+            to_estimator.add(caller=method, callee=method)
+        return (
+            MetadataRouter(owner=self)
+            .add(
+                cleaner=self.cleaner,
+                method_mapping=MethodMapping().add(caller="fit", callee="fit_resample"),
+            )
+            .add(estimator=self.estimator, method_mapping=to_estimator)
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        of_cleaner, of_estimator = get_tags(self.cleaner), get_tags(self.estimator)
+        for kind in ("sparse", "allow_nan"):
+            taken = getattr(of_cleaner.input_tags, kind) and getattr(of_estimator.input_tags, kind)
+            setattr(tags.input_tags, kind, taken)
+        tags.input_tags.pairwise = of_estimator.input_tags.pairwise
+        if of_estimator.classifier_tags is not None:
+            tags.classifier_tags.multi_class = of_estimator.classifier_tags.multi_class
+            tags.classifier_tags.poor_score = of_estimator.classifier_tags.poor_score
+        return tags

@@ -1,0 +1,5 @@
+"""The classifier that picks a method for the data, and the vote that it picks for tables."""
+
+from .classifier import MethodChoice, NoisyLabelClassifier
+
+__all__ = ["MethodChoice", "NoisyLabelClassifier"]

@@ -1,0 +1,322 @@
+"""One classifier for noisy labels that picks the method."""
+
+from __future__ import annotations
+
+import sys
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
+
+from ..._compat import HasMethods, StrOptions, fit_context
+from ..._engine.construction import random_state_of, seed_undecided
+from ..._engine.validation import check_clean_mask, check_sample_weight, check_X, encode_labels
+from ...cleaning.bookkeeping import takes_sample_weight
+from ..registry import METHODS, estimator_class
+from .vote import forests, lead_of_networks, networks, share_of_networks, vote
+
+__all__ = ["MethodChoice", "NoisyLabelClassifier"]
+
+_FOR_IMAGES = "famus"
+_MAX_VOTE_ROWS = 20_000
+
+
+class MethodChoice(NamedTuple):
+    """What :class:`NoisyLabelClassifier` picked.
+
+    Attributes
+    ----------
+    method : str
+        One of those that ``method`` takes.
+    reason : str
+        Why.
+    noise_rate : float
+        Estimated share of wrong labels.
+    network_share : float
+        Share of the networks in the predictions: of a vote 0.2 or, where networks do clearly
+        better on these data, 0.5; 0 beside an ``estimator`` of the user's; of other methods 1.
+    """
+
+    method: str
+    reason: str
+    noise_rate: float
+    network_share: float
+
+
+class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
+    """Classifier for noisy labels that picks the method by the data.
+
+    For tables the method is a **vote**. A random forest, out of bag, and the networks of
+    :class:`CLIDMUClassifier` and :class:`MILDClassifier` say what they make of every row; their
+    mean, together with the given label, is the row's purified label; and forests learn the
+    purified labels. They err in different ways: a forest is steady on few rows and mixed columns,
+    networks see through noise that follows the classes. The networks have a fifth of the say in
+    predictions, too, and half of it where a network that has seen half of the rows predicts the
+    given labels of the others clearly better than the forest does out of bag (by two standard
+    errors). For images, and for tables of more than 20,000 rows, one network is trained.
+
+    Parameters
+    ----------
+    method : {"auto", "vote", "clid_mu", "dmlp", "famus", "l2r", "meta_weight_net", "mild", \
+            "mlc", "mlnt", "mslc", "transition_mlc"}, default="auto"
+        "auto": "vote" for tables of up to 20,000 rows, "mild" for longer ones, "famus" for
+        images. The others are the library's classifiers by name, with default parameters.
+    estimator : None or classifier, default=None
+        What learns the purified labels of the vote; it is cloned, and refused by other methods.
+        None: the mean of a random forest and of extremely randomised trees. If it is given, it
+        alone predicts.
+    network_params : dict or None, default=None
+        Parameters of the networks, such as ``{"max_epochs": 100}``; in a vote, of both.
+    n_jobs : int or None, default=None
+        Processes of the forests.
+    device : "auto", str or torch.device, default="auto"
+        Of the networks. "auto": a CUDA GPU if there is one, else the CPU.
+    verbose : int, default=0
+        1 shows progress of the networks and says what was picked.
+    random_state : int, RandomState or None, default=None
+        Decides all draws; on a CPU, two fits with the same int give the same model.
+
+    Attributes
+    ----------
+    choice_ : MethodChoice
+        Named tuple of ``method``; ``reason``; ``noise_rate``, the estimated share of wrong labels:
+        of the vote, of the labels that it changed, else of those that the network does not
+        predict; and ``network_share``, what the networks have to say in predictions.
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    purified_labels_ : ndarray of shape (n_samples,)
+        The label that each row was taken to have: by the vote, else the network's prediction; of
+        trusted rows the given one.
+    clean_proba_ : ndarray of shape (n_samples,)
+        Probability that the given label is right: the share of the vote, or that of the network; 1
+        for trusted rows.
+    estimator_ : classifier
+        What predicts, alone or with the networks; it knows the classes as 0, 1, ...
+    members_ : dict of classifier
+        The networks that voted, by name; empty for other methods.
+    n_features_in_ : int
+        Columns, or pixels times channels.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if X was a frame of strings.
+    image_shape_ : tuple or None
+        Shape of one image.
+
+    See Also
+    --------
+    CLIDMUClassifier, MILDClassifier, FaMUSClassifier : Methods that it picks from.
+    PurifiedClassifier : A cleaner of your choice in front of a classifier of your choice.
+
+    Examples
+    --------
+    >>> from sknoisy import NoisyLabelClassifier
+    >>> from sknoisy.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(rate=0.3, random_state=0)
+    >>> clf = NoisyLabelClassifier(random_state=0).fit(digits.data[:900], digits.target[:900])
+    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
+    True
+    >>> clf.choice_.method, bool(0.2 < clf.choice_.noise_rate < 0.4)
+    ('vote', True)
+    """
+
+    _parameter_constraints: dict = {
+        "method": [StrOptions({"auto", "vote", *METHODS})],
+        "estimator": [None, HasMethods(["fit", "predict_proba"])],
+        "network_params": [dict, None],
+        "n_jobs": [Integral, None],
+        "device": [str, torch.device],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        method: str = "auto",
+        estimator: Any = None,
+        network_params: dict[str, Any] | None = None,
+        n_jobs: int | None = None,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+        random_state: Any = None,
+    ):
+        self.method = method
+        self.estimator = estimator
+        self.network_params = network_params
+        self.n_jobs = n_jobs
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)  # the networks check network_params
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None):
+        """Pick a method and train on noisy labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Training rows of any numeric dtype.
+        y : array-like of shape (n_samples,)
+            Noisy labels of any type.
+        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
+            True where the label is trusted.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Non-negative weights of the rows; only their ratios count.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            On input that cannot be used; the message names the value and the cure.
+        TypeError
+            If ``sample_weight`` is passed and ``estimator`` does not take it.
+        """
+        X = check_X(self, X, reset=True)
+        classes, codes = encode_labels(y, X.shape[0], type(self).__name__)
+        weights = check_sample_weight(sample_weight, X)
+        trusted = check_clean_mask(clean_mask, codes, classes)
+        method, reason = self._pick(X)
+        self._check_estimator(method, reason, weights)
+        seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
+        params = {"device": self.device, "verbose": self.verbose, **(self.network_params or {})}
+
+        for name in ("estimator_", "members_"):  # should this fit fail, there is no model
+            self.__dict__.pop(name, None)
+        if method == "vote":
+            members = networks(seed, **params)
+            proba, out_of_bag = vote(X, codes, trusted, weights, members, seed, self.n_jobs)
+            estimator = self._fit_on_purified(X, proba.argmax(axis=1), weights, seed)
+            share = 0.0
+            if self.estimator is None:
+                probe = members["clid_mu"]
+                lead = lead_of_networks(X, codes, weights, out_of_bag, probe, seed)
+                share = share_of_networks(lead)
+        else:
+            share, members = 1.0, {}
+            estimator = estimator_class(METHODS[method].estimator)(
+                **{"random_state": seed, **params}
+            )
+            estimator.fit(X, codes, clean_mask=trusted, sample_weight=weights)
+            proba = estimator.predict_proba(X)
+            if trusted is not None:
+                proba[trusted] = np.eye(len(classes))[codes[trusted]]
+        self._note(classes, codes, proba, method, reason, share)
+        self.members_, self.estimator_ = members, estimator
+        return self
+
+    def _pick(self, X) -> tuple[str, str]:
+        if self.method == "vote" and X.ndim == 4:
+            raise ValueError(
+                f'method="vote" needs a table, since forests vote; X holds images of shape '
+                f'{X.shape[1:]}. Pass method="auto", or features of the images.'
+            )
+        if self.method != "auto":
+            return self.method, "it was asked for"
+        if X.ndim == 4:
+            return _FOR_IMAGES, "X holds images"
+        if X.shape[0] > _MAX_VOTE_ROWS:
+            return "mild", f"X is a table of more than {_MAX_VOTE_ROWS} rows"
+        return "vote", f"X is a table of {X.shape[0]} rows"
+
+    def _check_estimator(self, method: str, reason: str, weights: np.ndarray | None) -> None:
+        """Refuse, before anything is trained, an estimator that has no use here."""
+        if self.estimator is None:
+            return
+        if method != "vote":
+            raise ValueError(
+                f"estimator={self.estimator!r} learns the labels of the vote, but the method here "
+                f'is {method!r}, because {reason}. Pass estimator=None, or method="vote" and a '
+                "table."
+            )
+        if weights is not None and not takes_sample_weight(self.estimator):
+            raise TypeError(
+                f"sample_weight was passed, but {type(self.estimator).__name__}.fit does not take "
+                "it. Leave it out, or pass another estimator."
+            )
+
+    def _fit_on_purified(self, X, codes: np.ndarray, weights, seed: int) -> Any:
+        given = {} if weights is None else {"sample_weight": weights}
+        if self.estimator is None:
+            with config_context(enable_metadata_routing=False):  # nobody need request our weights
+                return forests(seed, self.n_jobs).fit(X, codes, **given)
+        return seed_undecided(clone(self.estimator), seed).fit(X, codes, **given)
+
+    def _note(self, classes, codes, proba, method: str, reason: str, share: float) -> None:
+        purified = proba.argmax(axis=1)
+        self.classes_ = classes
+        self.purified_labels_ = classes[purified]
+        self.clean_proba_ = proba[np.arange(len(codes)), codes]
+        self.choice_ = MethodChoice(method, reason, float(np.mean(purified != codes)), share)
+        if self.verbose:
+            message = f"method={method!r}, because {reason}; about "
+            message += f"{self.choice_.noise_rate:.0%} of the labels are wrong."
+            tqdm.write(f"{type(self).__name__}: {message}", file=sys.stderr)
+
+    def predict_proba(self, X) -> np.ndarray:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of the kind that was fitted
+            Rows.
+
+        Returns
+        -------
+        proba : ndarray of float64 of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If X is not of the kind that was fitted.
+        """
+        check_is_fitted(self)
+        X = check_X(self, X, reset=False)
+        proba = self.estimator_.predict_proba(X)
+        share = self.choice_.network_share
+        if not self.members_ or not share:
+            return proba
+        of_networks = np.mean([net.predict_proba(X) for net in self.members_.values()], axis=0)
+        return (1 - share) * proba + share * of_networks
+
+    def predict(self, X) -> np.ndarray:
+        """Labels of the most probable classes.
+
+        Parameters
+        ----------
+        X : array-like of the kind that was fitted
+            Rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            In the type of the labels that were fitted.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ValueError
+            If X is not of the kind that was fitted.
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

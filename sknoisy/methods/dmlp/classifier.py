@@ -1,0 +1,262 @@
+"""Classifier for noisy labels by a decoupled meta label purifier (DMLP)."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..._compat import HasMethods
+from ..._engine.batches import TrainingData
+from ..._engine.indexing import take_rows
+from ...base import NetworkClassifier
+from ...cleaning.bookkeeping import check_known_labels
+from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
+from ...cleaning.run import run_cleaner
+from ...exceptions import InterruptedFitWarning, NonFiniteLossError
+from .purifier import LabelPurifier
+
+__all__ = ["DMLPClassifier"]
+
+_N_FOLDS = 3
+
+
+class DMLPClassifier(NetworkClassifier):
+    """Classifier for noisy labels by a decoupled meta label purifier (DMLP).
+
+    The labels are purified on frozen features first, by :class:`~sknoisy.LabelPurifier`; then a
+    fresh network learns the purified labels by plain cross-entropy: "DMLP-Naive" of the paper.
+
+    The purifier judges its labels by a regression, which may know less of the rows than the
+    network does. So up to 2,000 rows without trusted ones are judged once more: three parts of
+    them, which leave out a third each, are purified by themselves, and the network learns each
+    part with its given labels and with the purified ones. If these predict fewer of the given
+    labels left out, by more than a standard error, or if the purifier itself changes no label of
+    any part, it learns the given labels.
+
+    Trusted rows are passed as ``clean_mask``; they judge the purification and keep their labels.
+    Rows whose ``sample_weight`` is 0 have no part in either step.
+
+    Parameters
+    ----------
+    purifier : None, LabelPurifier or other estimator with ``fit_resample``, default=None
+        It is cloned, sees validated arrays and returns a label for each row. None:
+        ``LabelPurifier()`` on this classifier's device. Where its ``random_state`` is None, this
+        classifier's decides. Rows of ``clean_mask`` keep their labels, whatever it returns. One
+        that is given is taken at its word: the network does not judge its labels, which takes
+        most of the time.
+    module : None, nn.Module class, factory or instance, default=None
+        The network; it returns logits. None: an MLP for tables, the small
+        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
+    module_params : dict or None, default=None
+        Arguments of the class or factory, or of the default network. ``n_features``,
+        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
+        Optimiser of the network; "sgd" has momentum 0.9.
+    optimizer_params : dict or None, default=None
+        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
+        :func:`~sknoisy.networks.mlp_settings` says.
+    lr : float, default=0.05
+        Learning rate of the network.
+    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
+        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
+        and returns a torch scheduler.
+    max_epochs : int, default=60
+        Passes over the data.
+    batch_size : int, default=100
+        Rows per batch.
+    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
+        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
+        "flip+crop" for images, none for tables.
+    standardize : "auto" or bool, default="auto"
+        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
+        images, and for tables that the default network reads.
+    device : "auto", str or torch.device, default="auto"
+        "auto": a CUDA GPU if there is one, else the CPU.
+    callbacks : list or None, default=None
+        Further skorch callbacks.
+    verbose : int, default=0
+        1 shows progress of the purification and of the training.
+    random_state : int, RandomState or None, default=None
+        Decides all draws; on a CPU, two fits with the same int give the same model bit for bit.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    purifier_ : estimator
+        The fitted purifier.
+    purified_labels_ : ndarray of shape (n_samples,)
+        The labels that the network learned: the given ones if the judgement was against the
+        purifier's.
+    held_out_gain_ : Verdict or None
+        Named tuple of the judgement: ``gain``, by how much the share of left-out labels that are
+        predicted is larger after purification, and ``error``, its standard error; None if nothing
+        was judged.
+    clean_proba_ : ndarray of shape (n_samples,)
+        Probability that the given label is right: the network's probability of it, 1 for trusted
+        rows.
+    net_ : DeviceNet
+        The fitted skorch net; its module sees scaled rows.
+    history_ : skorch.history.History
+        Per epoch: ``train_loss``, ``event_lr``, ``dur``.
+    n_iter_ : int
+        Epochs that were run.
+    n_features_in_ : int
+        Columns, or pixels times channels.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if X was a frame of strings.
+    image_shape_ : tuple or None
+        Shape of one image.
+
+    See Also
+    --------
+    PurifiedClassifier : The same with any classifier in place of the network.
+
+    References
+    ----------
+    Y. Tu et al. Learning from Noisy Labels with Decoupled Meta Label Purifier. CVPR 2023.
+
+    Examples
+    --------
+    >>> from sknoisy import DMLPClassifier
+    >>> from sknoisy.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(rate=0.3, random_state=0)
+    >>> clf = DMLPClassifier(max_epochs=20, random_state=0)
+    >>> clf = clf.fit(digits.data[:900], digits.target[:900])
+    >>> bool((clf.purified_labels_ == digits.target_clean[:900]).mean() > 0.9)
+    True
+    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **NetworkClassifier._parameter_constraints,
+        "purifier": [HasMethods(["fit_resample"]), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        purifier: Any = None,
+        module=None,
+        module_params: dict[str, Any] | None = None,
+        optimizer="sgd",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 0.05,
+        lr_schedule="cosine",
+        max_epochs: int = 60,
+        batch_size: int = 100,
+        augment="auto",
+        standardize: str | bool = "auto",
+        device="auto",
+        callbacks: list | None = None,
+        verbose: int = 0,
+        random_state=None,
+    ):
+        super().__init__(
+            module=module,
+            module_params=module_params,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            lr=lr,
+            lr_schedule=lr_schedule,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            augment=augment,
+            standardize=standardize,
+            device=device,
+            callbacks=callbacks,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.purifier = purifier
+
+    def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
+        counts = np.arange(len(encoded)) if weights is None else weights.nonzero()[0]
+        given = self.classes_[encoded]
+        purified = given.copy()
+        purified[counts] = self._purify(
+            take_rows(X, counts), given[counts], None if trusted is None else trusted[counts], seed
+        )
+        if trusted is not None:
+            purified[trusted] = given[trusted]
+        data = super()._training_data(X, encoded, weights, trusted, device, seed)
+        self.held_out_gain_: Verdict | None = None
+        is_judged = (
+            self.purifier is None
+            and trusted is None
+            and len(counts) <= MAX_ROWS
+            and (purified != given).any()
+            and not self.purifier_.interrupted_
+        )
+        if is_judged and self._had_better_not(X, encoded, counts, data, seed):
+            purified = given
+        self.purified_labels_ = purified
+        return _with_labels(data, slice(None), np.searchsorted(self.classes_, purified))
+
+    def _had_better_not(self, X, encoded, counts, data: TrainingData, seed: int) -> bool:
+        """Purify parts of the rows, too, and learn them: does that tell less of the others?"""
+        is_part_changed = False
+        self._say(f"the purified labels are judged by {_N_FOLDS} parts of the rows")
+
+        def purify(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal is_part_changed
+            purifier = LabelPurifier(device=self.device, random_state=seed)
+            y = encoded[counts[rows]]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", InterruptedFitWarning)  # of a part; see below
+                labels = purifier.fit(take_rows(X, counts[rows]), y).purified_labels_
+            if purifier.interrupted_:
+                raise KeyboardInterrupt
+            is_part_changed |= bool((labels != y).any())
+            return rows, labels
+
+        def predict(rows, labels, held, seed: int) -> np.ndarray:
+            part = _with_labels(data, counts[rows], labels)
+            build = partial(self._build_net, data)
+            return learn_and_predict(build, part, counts[rows], counts[held], seed)
+
+        try:
+            rng = np.random.RandomState(seed)
+            verdict = rehearse(encoded[counts], _N_FOLDS, rng, purify, predict)
+        except NonFiniteLossError:  # the purified labels stand
+            return False
+        except KeyboardInterrupt:
+            warnings.warn(
+                "fit was interrupted while the purification was judged; purified labels stand.",
+                InterruptedFitWarning,
+                stacklevel=6,
+            )
+            return False
+        self.held_out_gain_ = verdict
+        had_better_not = verdict is not None and (verdict.is_worse or not is_part_changed)
+        self._say(f"{'given' if had_better_not else 'purified'} labels are learned")
+        return had_better_not
+
+    def _purify(self, X, y: np.ndarray, trusted: np.ndarray | None, seed: int) -> np.ndarray:
+        purifier = self.purifier
+        if purifier is None:
+            purifier = LabelPurifier(device=self.device, verbose=self.verbose)
+        self.purifier_, purified = run_cleaner(purifier, X, y, trusted, seed)
+        name = type(self.purifier_).__name__
+        if len(purified) != len(y):
+            raise ValueError(
+                f"{name} returned {len(purified)} labels for {len(y)} rows: "
+                "DMLPClassifier takes a purifier that keeps all rows. Pass one that drops rows to "
+                "PurifiedClassifier."
+            )
+        check_known_labels(purified, self.classes_, name)
+        return purified
+
+
+def _with_labels(data: TrainingData, rows: Any, codes: np.ndarray) -> TrainingData:
+    """The same data, of which some rows have other labels to learn."""
+    changed = copy.copy(data)
+    changed.targets = data.given.clone()
+    changed.targets[rows] = torch.as_tensor(codes, device=data.device)
+    return changed

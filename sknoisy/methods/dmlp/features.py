@@ -1,0 +1,160 @@
+"""Frozen features: the kernel map of the default, and what a representation may return."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.metrics import euclidean_distances
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from ..._engine.construction import seed_undecided
+from ..._engine.scaling import InputScaling
+
+__all__ = ["KernelFeatures", "build_representation", "check_features", "split_views"]
+
+_BANDWIDTH_ROWS = 1000
+
+
+class KernelFeatures(TransformerMixin, BaseEstimator):
+    r"""Random Fourier features of a Gaussian kernel, as wide as the data are spread.
+
+    Columns are standardised (images are flattened, their channels standardised), then
+
+    .. math:: f(x) = \sqrt{2/D} \, [\cos(\Omega x), \sin(\Omega x)], \quad
+        \Omega_{ij} \sim N(0, 2 \gamma), \quad
+        f(x)^\top f(x') \approx \exp(-\gamma \|x - x'\|^2) ,
+
+    with γ one over the median squared distance of two rows.
+
+    Parameters
+    ----------
+    n_components : int, default=1024
+        Features, of each view n_components / n_views; rounded up to pairs.
+    n_views : int, default=2
+        The features fall into this many blocks, each an independent draw of the kernel.
+    random_state : int, RandomState or None, default=None
+        Draws the frequencies and the rows of the median.
+
+    Attributes
+    ----------
+    gamma_ : float
+        γ.
+    frequencies_ : list of ndarray of float32 of shape (d, n_pairs)
+        Ω of each view.
+    """
+
+    def __init__(self, n_components: int = 1024, *, n_views: int = 2, random_state: Any = None):
+        self.n_components = n_components
+        self.n_views = n_views
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Learn scale and bandwidth, draw the frequencies."""
+        rng = check_random_state(self.random_state)
+        self._scaling = InputScaling(True).fit(X)
+        rows = rng.permutation(X.shape[0])[:_BANDWIDTH_ROWS]
+        some = self._standardised(X[np.sort(rows)])
+        distances = euclidean_distances(some, squared=True)
+        distances = distances[np.triu_indices(len(rows), 1)]
+        positive = distances[distances > 1e-9]
+        self.gamma_ = 1 / float(np.median(positive)) if len(positive) else 1.0
+        shape = (some.shape[1], math.ceil(self.n_components / self.n_views / 2))
+        scale = math.sqrt(2 * self.gamma_)
+        self.frequencies_ = [
+            (scale * rng.standard_normal(shape)).astype(np.float32) for _ in range(self.n_views)
+        ]
+        return self
+
+    def transform(self, X) -> np.ndarray:
+        """Features of rows, the views side by side, float32."""
+        rows = self._standardised(X)
+        views = []
+        for frequencies in self.frequencies_:
+            angles = np.asarray(rows @ frequencies, dtype=np.float32)
+            scale = np.float32(1 / math.sqrt(frequencies.shape[1]))
+            views += [scale * np.cos(angles), scale * np.sin(angles)]
+        return np.hstack(views)
+
+    def _standardised(self, X):
+        scale = self._scaling.scale_
+        if scipy.sparse.issparse(X) and scale is not None:
+            return (X @ scipy.sparse.diags_array(1 / scale)).tocsr()
+        rows = self._scaling.apply(self._scaling.to_tensor(np.asarray(X)))
+        return rows.flatten(1).numpy()
+
+
+def build_representation(
+    representation: Any, n_components: int, n_views: int, seed: int, device: str, verbose: int
+) -> Any:
+    """An unfitted transformer.
+
+    Parameters
+    ----------
+    representation : None, {"simclr", "moco", "scarf"} or transformer
+        None: :class:`KernelFeatures`. A transformer is cloned.
+    n_components, n_views : int
+        Of :class:`KernelFeatures`.
+    seed : int
+        Its random state, and that of a transformer whose own is None.
+    device : str
+        Of the self-supervised encoders.
+    verbose : int
+        Likewise.
+    """
+    if representation is None:
+        return KernelFeatures(n_components, n_views=n_views, random_state=seed)
+    if isinstance(representation, str):
+        from ... import representation as encoders
+
+        known = {"simclr": encoders.SimCLR, "moco": encoders.MoCo, "scarf": encoders.SCARF}
+        return known[representation](device=device, verbose=verbose, random_state=seed)
+    return seed_undecided(clone(representation), seed)
+
+
+def check_features(features: Any, n_samples: int, name: str) -> np.ndarray:
+    """Features as a finite float32 table.
+
+    Raises
+    ------
+    ValueError
+        If they are not of two dimensions, of another number of rows, or not finite.
+    """
+    if scipy.sparse.issparse(features):
+        features = features.toarray()
+    features = np.asarray(features)
+    if features.ndim != 2 or len(features) != n_samples or features.shape[1] == 0:
+        raise ValueError(
+            f"representation={name} returned features of shape {features.shape} for {n_samples} "
+            f"rows: they must be of shape ({n_samples}, d). Flatten or pool further dimensions in "
+            "its transform."
+        )
+    features = features.astype(np.float32)
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"representation={name} returned NaN or infinite features for {bad.sum()} rows, the "
+            f"first of which is row {int(bad.argmax())}. Impute or scale X before it, or take "
+            "another representation."
+        )
+    return features
+
+
+def split_views(features: Tensor, n_views: int, *, kernel: bool) -> list[Tensor]:
+    """Features of each view.
+
+    The views of a kernel map are independent draws. Any other representation is seen whole by all
+    of them, centred, and scaled so that a row's mean squared length is 1, as a kernel's is.
+    """
+    if kernel:
+        return list(features.chunk(n_views, dim=1))
+    centred = features - features.mean(dim=0)
+    length = centred.square().sum(dim=1).mean().sqrt()
+    scaled = centred / length.clamp(min=1e-12)
+    constant = torch.ones_like(scaled[:, :1])
+    return [torch.cat([scaled, constant], dim=1)] * n_views

@@ -1,0 +1,246 @@
+"""Classifier for noisy labels by a faster meta update strategy (FaMUS)."""
+
+from __future__ import annotations
+
+import copy
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .._compat import Interval
+from .._engine.batches import TrainingData
+from .._engine.evaluation import cpu_state
+from .._engine.net import DeviceNet, fit_in_turn
+from ..meta import LayerSampledGradient
+from .meta_weight_net import MetaWeightNetClassifier
+
+__all__ = ["FaMUSClassifier"]
+
+
+class FaMUSClassifier(MetaWeightNetClassifier):
+    """Classifier for noisy labels by a faster meta update strategy (FaMUS).
+
+    Meta-Weight-Net, made faster and steadier: samplers choose the layers through which the meta
+    gradient goes, and two networks are trained side by side, each judged by rows that the other
+    one takes for clean. Both predict.
+
+    Trusted rows are passed as ``clean_mask``, and both networks are judged by them. Without them
+    each network chooses rows of small loss for the other, anew after each epoch
+    (:class:`~sknoisy.callbacks.PseudoCleanRows`).
+
+    Parameters
+    ----------
+    n_active_layers : int, default=4
+        Number K of sampled layers that shall be active.
+    sampler_lr : float, default=0.1
+        Step size of the samplers.
+    reg_weight : float, default=0.1
+        Weight of the loss that draws the number of active layers to K.
+    match_weight : float, default=0.1
+        Weight of the loss that draws the last layer's gradient to that of the meta batch.
+    gradient : {"famus", "forward", "reverse"} or callable, default="famus"
+        "famus": layers are sampled. The others, see :class:`~sknoisy.MetaWeightNetClassifier`,
+        turn the sampling off and make the four parameters above void.
+    loss : {"cross_entropy", "ldam"}, default="cross_entropy"
+        Training loss of a row; "ldam" has a wider margin for rarer given classes
+        (:class:`~sknoisy.meta.LDAMLoss`).
+    class_weight : dict, {"balanced"} or None, default=None
+        Weights of the given classes in the training loss, by label; a class that a dict leaves
+        out weighs 1. "balanced": each counts the same. They multiply ``sample_weight``.
+    meta_lr : "auto" or float, default="auto"
+        Step size of the weighting networks, by Adam. "auto": 1e-3.
+    meta_batch_size : int, default=100
+        Rows per meta batch.
+    n_warmup_epochs : "auto" or int, default="auto"
+        Epochs of plain cross-entropy first. "auto": 5, at most half of ``max_epochs``.
+    module : None, nn.Module class, factory or instance, default=None
+        The network; it returns logits. None: an MLP for tables, the small
+        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
+    module_params : dict or None, default=None
+        Arguments of the class or factory, or of the default network. ``n_features``,
+        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
+        Optimiser of the network; "sgd" has momentum 0.9.
+    optimizer_params : dict or None, default=None
+        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
+        :func:`~sknoisy.networks.mlp_settings` says.
+    lr : float, default=0.05
+        Learning rate of the network, also the size of the virtual step.
+    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
+        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
+        and returns a torch scheduler.
+    max_epochs : int, default=60
+        Passes over the data.
+    batch_size : int, default=100
+        Rows per batch.
+    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
+        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
+        "flip+crop" for images, none for tables.
+    standardize : "auto" or bool, default="auto"
+        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
+        images, and for tables that the default network reads.
+    device : "auto", str or torch.device, default="auto"
+        "auto": a CUDA GPU if there is one, else the CPU.
+    callbacks : list or None, default=None
+        Further skorch callbacks; the second network gets copies.
+    verbose : int, default=0
+        1 shows a progress bar, and says what "auto" and missing trusted rows stood for.
+    random_state : int, RandomState or None, default=None
+        Decides all draws; on a CPU, two fits with the same int give the same model bit for bit.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    clean_proba_ : ndarray of shape (n_samples,)
+        Probability that the given label is right: the model's probability of it, 1 for trusted
+        rows.
+    sample_weight_ : ndarray of shape (n_samples,)
+        What the weighting networks say of each row, in [0, 1], as a mean. Absent if
+        training ended in the warm-up.
+    meta_rows_ : ndarray of shape (n_meta,)
+        Rows that judged the first network: the trusted ones, or those that the second network
+        took for clean in the last epoch.
+    layer_names_, layer_usage_ : tuple of str, ndarray of shape (n_epochs, n_layers)
+        Layers and the share of steps in which each was active, by epochs of the meta update, in
+        the first network; of a gradient that samples layers only.
+    n_recoveries_ : int
+        How often a collapsing network was set back to an earlier epoch, with a
+        :class:`~sknoisy.exceptions.CollapseWarning`.
+    n_skipped_batches_ : int
+        Batches of which no row had any weight; the network made no step on them.
+    net_ : DeviceNet
+        The fitted skorch net of the first network; its module sees scaled rows.
+    nets_ : list of DeviceNet
+        Both nets; the mean of their logits predicts.
+    history_ : skorch.history.History
+        Per epoch: ``train_loss``, ``meta_loss``, ``event_lr``, ``dur``, and ``n_pseudo_clean`` if
+        there are no trusted rows.
+    n_iter_ : int
+        Epochs that were run.
+    n_warmup_epochs_, meta_lr_ : int, float
+        The values that "auto" stood for.
+    n_features_in_ : int
+        Columns, or pixels times channels.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Column names, if X was a frame of strings.
+    image_shape_ : tuple or None
+        Shape of one image.
+
+    References
+    ----------
+    Y. Xu, L. Zhu, L. Jiang and Y. Yang. Faster Meta Update Strategy for Noise-Robust Deep
+    Learning. CVPR 2021.
+
+    Examples
+    --------
+    >>> from sknoisy import FaMUSClassifier
+    >>> from sknoisy.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(rate=0.3, random_state=0)
+    >>> clf = FaMUSClassifier(max_epochs=20, random_state=0)
+    >>> clf = clf.fit(digits.data[:900], digits.target[:900])
+    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **MetaWeightNetClassifier._parameter_constraints,
+        "n_active_layers": [Interval(Integral, 0, None, closed="left")],
+        "sampler_lr": [Interval(Real, 0, None, closed="left")],
+        "reg_weight": [Interval(Real, 0, None, closed="left")],
+        "match_weight": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_active_layers: int = 4,
+        sampler_lr: float = 0.1,
+        reg_weight: float = 0.1,
+        match_weight: float = 0.1,
+        gradient: Any = "famus",
+        loss: str = "cross_entropy",
+        class_weight: dict | str | None = None,
+        meta_lr: str | float = "auto",
+        meta_batch_size: int = 100,
+        n_warmup_epochs: str | int = "auto",
+        module=None,
+        module_params: dict[str, Any] | None = None,
+        optimizer="sgd",
+        optimizer_params: dict[str, Any] | None = None,
+        lr: float = 0.05,
+        lr_schedule="cosine",
+        max_epochs: int = 60,
+        batch_size: int = 100,
+        augment="auto",
+        standardize: str | bool = "auto",
+        device="auto",
+        callbacks: list | None = None,
+        verbose: int = 0,
+        random_state=None,
+    ):
+        super().__init__(
+            loss=loss,
+            class_weight=class_weight,
+            gradient=gradient,
+            meta_lr=meta_lr,
+            meta_batch_size=meta_batch_size,
+            n_warmup_epochs=n_warmup_epochs,
+            module=module,
+            module_params=module_params,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            lr=lr,
+            lr_schedule=lr_schedule,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            augment=augment,
+            standardize=standardize,
+            device=device,
+            callbacks=callbacks,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.n_active_layers = n_active_layers
+        self.sampler_lr = sampler_lr
+        self.reg_weight = reg_weight
+        self.match_weight = match_weight
+
+    def _strategy(self) -> Any:
+        if self.gradient != "famus":
+            return super()._strategy()
+        return LayerSampledGradient(
+            n_active=self.n_active_layers,
+            reg_weight=self.reg_weight,
+            match_weight=self.match_weight,
+            sampler_lr=self.sampler_lr,
+        )
+
+    def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
+        extra = [*(self.callbacks or []), *self._progress()]
+        copies = copy.deepcopy(self.callbacks or [])
+        self.nets_ = [self._build_net(data, rng, callbacks) for callbacks in (extra, copies)]
+        self.net_ = self.nets_[0]
+        if data.trusted is None:
+            self._exchange_meta_sets()
+        fit_in_turn(self.nets_, data, self.max_epochs)
+        self._warn_of_interruption()
+
+    def _exchange_meta_sets(self) -> None:
+        # Algorithm 2: each network is judged by what the other one takes for clean.
+        first, second = (_by_name(net) for net in self.nets_)
+        first["meta"].meta_rows = second["pseudo_clean"]
+        second["meta"].meta_rows = first["pseudo_clean"]
+
+    def _member_states(self) -> list[dict[str, Tensor]]:
+        return [cpu_state(net.module_) for net in self.nets_]
+
+    def _meta_nets(self) -> list[DeviceNet]:
+        return self.nets_
+
+
+def _by_name(net: DeviceNet) -> dict[str, Any]:
+    named = (entry for entry in net.callbacks if isinstance(entry, tuple))
+    return dict(named)

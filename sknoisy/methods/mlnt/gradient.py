@@ -1,0 +1,311 @@
+r"""Noise tolerance (MLNT): parameters at which a step on wrong labels leaves predictions alone.
+
+Notation: network parameters :math:`\theta`, synthetic labels :math:`\hat Y^m` of a batch X of k
+rows, cross-entropy L, softmax output f, targets s of a teacher, inner step size :math:`\alpha`.
+
+.. math::
+
+    \theta'_m = \theta - \alpha \nabla_\theta L(X, \hat Y^m, \theta), \qquad
+    g = \nabla_\theta \frac{1}{M k} \sum_{m, i} \mathrm{KL}(s_i \| f(x_i, \theta'_m))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ...meta.functional import RandomState, without_mkldnn
+from .noise_tolerance import consistency
+
+__all__ = ["ToleranceGradient", "ToleranceProblem", "ToleranceStep", "stateless_logits"]
+
+_BATCHED_LAYERS = (nn.Linear, nn.LayerNorm, nn.BatchNorm1d)
+_MAX_BATCHED = 2**26  # numbers in all copies of the parameters: 256 MB in float32
+_N_TRIALS = 4  # batches of a timing: two to warm up, two that count
+
+
+class ToleranceProblem(NamedTuple):
+    """One meta step: everything that :class:`ToleranceGradient` needs.
+
+    Attributes
+    ----------
+    module : nn.Module
+        The student; it returns logits, and its own mode (train or eval) is that of every pass.
+    x : Tensor of shape (k, ...)
+        The batch.
+    label_sets : Tensor of shape (n_sets, k)
+        Synthetic labels, int64.
+    target : Tensor of shape (k, n_classes)
+        Probabilities s of the teacher.
+    inner_lr : float
+        Step size alpha.
+    sample_weight : Tensor of shape (k,) or None
+        The user's weights, in both losses.
+    """
+
+    module: nn.Module
+    x: Tensor
+    label_sets: Tensor
+    target: Tensor
+    inner_lr: float
+    sample_weight: Tensor | None = None
+
+
+class ToleranceStep(NamedTuple):
+    """What :class:`ToleranceGradient` returns.
+
+    Attributes
+    ----------
+    gradients : dict of str to Tensor
+        Gradient of the meta loss by the names of the module's parameters; those that the loss
+        does not depend on are left out.
+    meta_loss : Tensor
+        Detached scalar.
+    logits : Tensor or None
+        Logits at the module's own parameters, with their graph, if the forward pass is shared.
+    """
+
+    gradients: dict[str, Tensor]
+    meta_loss: Tensor
+    logits: Tensor | None
+
+
+class ToleranceGradient:
+    r"""Gradient of the consistency loss through one step on each set of synthetic labels.
+
+    All label sets share the forward pass at :math:`\theta`. The M inner gradients and the M
+    consistency passes are computed for all sets at once (``batched=True``: one backward pass over
+    a stack of cotangents, and the network over a stack of parameters) or one after another. Both
+    give the same up to rounding. Buffers of the module are left alone, and every pass sees the
+    random draws, dropout masks say, of the first.
+
+    Parameters
+    ----------
+    first_order : bool, default=True
+        Take the inner gradients for constants, so that the gradient by :math:`\theta` is that by
+        :math:`\theta'_m`. False: the exact gradient, with the factor :math:`I - \alpha \nabla^2 L`
+        by double backward.
+    batched : "auto" or bool, default="auto"
+        "auto", on a CPU: batched where all parameters belong to linear layers, layer norms and
+        ``BatchNorm1d``, and all copies of them have at most 2**26 numbers. A stack of small
+        matrix products is faster than one after another; a stack of convolutions is not
+        (``benchmarks/mlnt_step.py``). On a GPU the first four batches are timed, both ways. What
+        cannot be batched is not.
+    share_forward : bool, default=False
+        Let the first forward pass be the module's own, which updates the running statistics of
+        batch norm and the random state, and return its logits.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.methods.mlnt import ToleranceGradient, ToleranceProblem
+    >>> module, x = torch.nn.Linear(3, 2), torch.ones(4, 3)
+    >>> target = module(x).softmax(dim=1).detach()
+    >>> labels = torch.tensor([[0, 1, 0, 1]])
+    >>> step = ToleranceGradient()(ToleranceProblem(module, x, labels, target, inner_lr=0.0))
+    >>> round(abs(step.meta_loss.item()), 6)  # no step, no divergence
+    0.0
+    """
+
+    def __init__(
+        self,
+        first_order: bool = True,
+        batched: str | bool = "auto",
+        share_forward: bool = False,
+    ):
+        self.first_order = first_order
+        self.batched = batched
+        self.share_forward = share_forward
+        self._decision: bool | None = None if batched == "auto" else bool(batched)
+        self._seconds: list[float] = []
+
+    def __call__(self, problem: ToleranceProblem) -> ToleranceStep:
+        """Meta gradient of ``problem``."""
+        random_state = RandomState(problem.x.device)
+        with contextlib.nullcontext() if self.first_order else _twice_differentiable(problem):
+            if self.share_forward:
+                logits = problem.module(problem.x)
+            else:
+                with random_state.replay():
+                    logits = stateless_logits(problem.module, problem.x)
+            compute = self._compute_batched if self._is_batched(problem) else self._compute_looped
+            if compute == self._compute_batched and self.batched == "auto":
+                compute = self._compute_batched_if_possible
+            gradients, meta_loss = self._timed(compute, problem, logits, random_state)
+        return ToleranceStep(gradients, meta_loss, logits if self.share_forward else None)
+
+    # --- one after another, or all at once ------------------------------------------------------
+
+    def _compute_looped(
+        self, problem: ToleranceProblem, logits: Tensor, random_state: RandomState
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        own = _parameters(problem.module)
+        total: dict[str, Tensor] = {}
+        losses = []
+        for cotangent in _cotangents(problem, logits, self.first_order):
+            slopes = self._slopes(logits, own, cotangent, batched=False)
+            virtual = self._virtual(own, slopes, problem.inner_lr)
+            with random_state.replay():
+                virtual_logits = stateless_logits(problem.module, problem.x, virtual)
+            loss = consistency(problem.target, virtual_logits, problem.sample_weight)
+            losses.append(loss.detach())
+            for name, slope in self._meta_slopes(loss, own, virtual).items():
+                total[name] = total[name].add_(slope) if name in total else slope
+        n_sets = len(problem.label_sets)
+        return {name: t.div_(n_sets) for name, t in total.items()}, torch.stack(losses).mean()
+
+    def _compute_batched(
+        self, problem: ToleranceProblem, logits: Tensor, random_state: RandomState
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        own, n_sets = _parameters(problem.module), len(problem.label_sets)
+        cotangents = _cotangents(problem, logits, self.first_order)
+        slopes = self._slopes(logits, own, cotangents, batched=True)
+        virtual = self._virtual(own, slopes, problem.inner_lr)
+        virtual = {n: p if n in slopes else p.expand(n_sets, *p.shape) for n, p in virtual.items()}
+        buffers = {
+            n: b.expand(n_sets, *b.shape).clone() for n, b in problem.module.named_buffers()
+        }
+
+        def one_set(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+            return functional_call(problem.module, {**parameters, **buffers}, (problem.x,))
+
+        with random_state.replay():
+            virtual_logits = vmap(one_set, randomness="same")(virtual, buffers)
+        loss = consistency(problem.target, virtual_logits, problem.sample_weight)
+        found = self._meta_slopes(loss, own, virtual)
+        if self.first_order:
+            found = {name: slope.sum(dim=0) for name, slope in found.items()}
+        return found, loss.detach()
+
+    def _slopes(
+        self, logits: Tensor, own: dict[str, Tensor], cotangent: Tensor, batched: bool
+    ) -> dict[str, Tensor]:
+        """Inner gradients, by one cotangent of the logits or by a stack of them."""
+        slopes = torch.autograd.grad(
+            logits,
+            list(own.values()),
+            cotangent,
+            retain_graph=True,
+            create_graph=not self.first_order,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+        return {n: s for n, s in zip(own, slopes, strict=True) if s is not None}
+
+    def _virtual(
+        self, own: dict[str, Tensor], slopes: dict[str, Tensor], inner_lr: float
+    ) -> dict[str, Tensor]:
+        """theta'_m; in first order a leaf of its own, else with the graph to theta."""
+        virtual = {}
+        for name, parameter in own.items():
+            start = parameter.detach() if self.first_order else parameter
+            slope = slopes.get(name)
+            moved = start if slope is None else torch.sub(start, slope, alpha=inner_lr)
+            virtual[name] = moved.requires_grad_() if self.first_order else moved
+        return virtual
+
+    def _meta_slopes(
+        self, loss: Tensor, own: dict[str, Tensor], virtual: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        by = virtual if self.first_order else own
+        slopes = torch.autograd.grad(
+            loss, list(by.values()), retain_graph=not self.first_order, allow_unused=True
+        )
+        return {n: s for n, s in zip(by, slopes, strict=True) if s is not None}
+
+    # --- the choice -----------------------------------------------------------------------------
+
+    def _is_batched(self, problem: ToleranceProblem) -> bool:
+        if self._decision is None and not _is_timed(problem.x):
+            self._decision = _is_cheaper_batched(problem.module, len(problem.label_sets))
+        return len(self._seconds) % 2 == 0 if self._decision is None else self._decision
+
+    def _compute_batched_if_possible(
+        self, problem: ToleranceProblem, logits: Tensor, random_state: RandomState
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        try:
+            return self._compute_batched(problem, logits, random_state)
+        except RuntimeError:  # vmap has no rule for an operation, or no memory is left
+            self._decision = False
+            return self._compute_looped(problem, logits, random_state)
+
+    def _timed(self, compute: Callable, problem: ToleranceProblem, *args):
+        """Run; while no choice is made, note the time and choose when both ways are known."""
+        if self._decision is not None:
+            return compute(problem, *args)
+        torch.cuda.synchronize(problem.x.device)
+        start = time.perf_counter()
+        result = compute(problem, *args)
+        torch.cuda.synchronize(problem.x.device)
+        self._seconds.append(time.perf_counter() - start)
+        if self._decision is None and len(self._seconds) == _N_TRIALS:
+            batched, looped = self._seconds[-2:]
+            self._decision = batched < looped
+        return result
+
+
+def stateless_logits(
+    module: nn.Module, x: Tensor, parameters: dict[str, Tensor] | None = None
+) -> Tensor:
+    """Logits of a module, at other parameters if given; its buffers are left as they were."""
+    buffers = {name: b.clone() for name, b in module.named_buffers()}
+    return functional_call(module, {**(parameters or {}), **buffers}, (x,))
+
+
+def _parameters(module: nn.Module) -> dict[str, Tensor]:
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def _cotangents(problem: ToleranceProblem, logits: Tensor, detached: bool) -> Tensor:
+    """Derivative of each set's cross-entropy by the logits, (p - y) / k, (n_sets, k, n_classes).
+
+    It keeps the graph by way of p, unless `detached`: the second derivative has a part in it.
+    """
+    p = (logits.detach() if detached else logits).softmax(dim=1)
+    given = F.one_hot(problem.label_sets, p.shape[1]).to(p)
+    weight: Tensor | None = problem.sample_weight
+    rows = (p - given) / len(p)
+    return rows if weight is None else rows * weight[:, None]
+
+
+def _is_timed(x: Tensor) -> bool:
+    # On a CPU two fits are equal bit for bit, which a timing would spoil.
+    return x.device.type == "cuda"
+
+
+def _is_cheaper_batched(module: nn.Module, n_sets: int) -> bool:
+    owners = (part for part in module.modules() if list(part.parameters(recurse=False)))
+    n_numbers = sum(p.numel() for p in module.parameters())
+    return n_sets * n_numbers <= _MAX_BATCHED and all(
+        isinstance(o, _BATCHED_LAYERS) for o in owners
+    )
+
+
+@contextlib.contextmanager
+def _twice_differentiable(problem: ToleranceProblem) -> Iterator[None]:
+    """Take kernels that have a second derivative; name the operation that has none."""
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if any(isinstance(part, nn.RNNBase) for part in problem.module.modules()):
+                stack.enter_context(without_mkldnn())
+                # Only here: this context also resets what the user set, deterministic say.
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            yield
+    except RuntimeError as error:
+        trouble = str(error).splitlines()[0].rstrip(".")
+        if not any(part in trouble for part in ("derivative", "differentiate twice", "double")):
+            raise
+        raise NotImplementedError(
+            f"first_order=False needs second derivatives, and {type(problem.module).__name__} "
+            f"holds an operation without one: {trouble}. Pass first_order=True, or replace the "
+            "operation (nn.EmbeddingBag by nn.Embedding and a sum, say)."
+        ) from error

@@ -1,0 +1,128 @@
+"""Noise tolerance (MLNT): synthetic labels and the consistency with a teacher."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["blend_targets", "consistency", "transfer_labels"]
+
+
+def transfer_labels(
+    features: Tensor,
+    labels: Tensor,
+    n_sets: int,
+    share: float = 0.5,
+    n_neighbors: int = 10,
+    *,
+    donors: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Synthetic labels of a batch: some rows take over the label of a near neighbour.
+
+    Parameters
+    ----------
+    features : Tensor of shape (k, d)
+        Rows of the batch in the space of the neighbourhood.
+    labels : Tensor of shape (k,)
+        Encoded given labels, int64.
+    n_sets : int
+        Number M of label sets, drawn independently.
+    share : float, default=0.5
+        Of the rows of each set, floor(share * k) draw a neighbour; its label may be their own.
+    n_neighbors : int, default=10
+        Neighbours to draw from, at most all others: the nearest by Euclidean distance, the row
+        itself excluded by its index.
+    donors : Tensor of shape (k,) or None, default=None
+        True where a row may hand on its label; None: all may.
+    generator : torch.Generator or None, default=None
+        Of the CPU; None: torch's own.
+
+    Returns
+    -------
+    label_sets : Tensor of shape (n_sets, k), int64
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.methods.mlnt import transfer_labels
+    >>> features, labels = torch.tensor([[0.0], [0.1], [5.0], [5.1]]), torch.tensor([0, 1, 2, 2])
+    >>> transfer_labels(features, labels, 2, share=1.0, n_neighbors=1)
+    tensor([[1, 0, 2, 2],
+            [1, 0, 2, 2]])
+    """
+    k, device = len(labels), labels.device
+    n_drawn = int(share * k + 1e-9)  # 0.29 * 100 is 28.999...
+    order = torch.rand(n_sets, k, generator=generator).argsort(dim=1)
+    uniform = torch.rand(n_sets, k, generator=generator)
+    n_neighbors = min(n_neighbors, k - 1)
+    if not n_drawn or n_neighbors < 1:
+        return labels.expand(n_sets, k).clone()
+    distances = torch.cdist(
+        features, features, compute_mode="donot_use_mm_for_euclid_dist"
+    ).fill_diagonal_(torch.inf)
+    if donors is not None:
+        distances[:, ~donors] = torch.inf
+    nearest = distances.topk(n_neighbors, largest=False)
+    n_found = nearest.values.isfinite().sum(dim=1)
+    ranks = (uniform.to(device) * n_found).long()
+    neighbor = nearest.indices.gather(1, ranks.T).T
+    is_drawn = torch.zeros(n_sets, k, dtype=torch.bool).scatter_(1, order[:, :n_drawn], True)
+    return torch.where(is_drawn.to(device) & (n_found > 0), labels[neighbor], labels)
+
+
+def consistency(target: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+    """KL divergence of the student's probabilities from the target's, KL(target || student).
+
+    Parameters
+    ----------
+    target : Tensor of shape (k, n_classes)
+        Probabilities, held constant.
+    logits : Tensor of shape (..., k, n_classes)
+        The student's.
+    sample_weight : Tensor of shape (k,) or None, default=None
+        Weights of the rows, of mean 1 over the training set.
+
+    Returns
+    -------
+    divergence : Tensor
+        Mean over rows and leading dimensions, a scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.methods.mlnt import consistency
+    >>> target = torch.tensor([[1.0, 0.0]])  # of a certain target, minus the log probability
+    >>> round(consistency(target, torch.tensor([[0.0, 1.0]])).item(), 4)
+    1.3133
+    """
+    target = target.detach()
+    divergence = F.kl_div(logits.log_softmax(dim=-1), target, reduction="none").sum(dim=-1)
+    if sample_weight is not None:
+        divergence = divergence * sample_weight
+    return divergence.mean()
+
+
+def blend_targets(teacher: Tensor, mentor: Tensor | None, share: float) -> Tensor:
+    """Blended target: ``share`` of the teacher's probabilities, the rest the mentor's.
+
+    Parameters
+    ----------
+    teacher, mentor : Tensor of shape (k, n_classes)
+        Probabilities; without a mentor the teacher's are the target.
+    share : float
+        Share of the teacher, in [0, 1].
+
+    Returns
+    -------
+    target : Tensor of shape (k, n_classes)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.methods.mlnt import blend_targets
+    >>> blend_targets(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.25)
+    tensor([[0.2500, 0.7500]])
+    """
+    return teacher if mentor is None else share * teacher + (1 - share) * mentor

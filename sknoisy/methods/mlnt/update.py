@@ -1,0 +1,271 @@
+"""The meta step of noise-tolerant training (MLNT) at the start of each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from skorch.callbacks import Callback
+from skorch.utils import to_device, to_tensor
+from torch import Tensor, nn
+
+from ...callbacks.teacher_average import TeacherAverage
+from .gradient import ToleranceGradient, ToleranceProblem
+from .noise_tolerance import blend_targets, transfer_labels
+
+__all__ = ["NoiseToleranceUpdate", "teacher_among"]
+
+
+class NoiseToleranceUpdate(Callback):
+    """Move the network to where a step on wrong labels would leave its predictions alone.
+
+    At the start of each training batch: synthetic labels by transfer from near neighbours, a step
+    on each set of them, and the gradient of the KL divergence of the networks after these steps
+    from a teacher, the moving average of the network. The net steps along it before its actual
+    step on the given labels, or together with it.
+
+    The net needs a :class:`~sknoisy.callbacks.TeacherAverage` among its callbacks and a criterion
+    that takes logits. The running statistics of batch norm, and the random draws of the actual
+    steps, are what they would be without this callback.
+
+    Parameters
+    ----------
+    features : ndarray or Tensor of shape (n_samples, d), callable or None, default=None
+        Where neighbours are sought: a point for each training row, or ``features(X)`` of a batch;
+        None: the rows themselves. An array needs batches that say which rows they hold, as those
+        of :class:`~sknoisy.callbacks.RowLoader`.
+    n_synthetic : int, default=10
+        Sets of synthetic labels, M; 0 turns the meta step off.
+    transfer_share : float, default=0.5
+        Share of the rows of a batch that draw a neighbour's label.
+    n_neighbors : int, default=10
+        Neighbours to draw from, at most all other rows of the batch.
+    inner_lr : float, default=0.2
+        Step size on the synthetic labels.
+    meta_lr : float, default=0.4
+        Step size of the meta step, after the ramp. It follows the schedule of the net's learning
+        rate.
+    n_ramp_epochs : float, default=20
+        Over so many epochs the step size of the meta step grows from 0.
+    n_warmup_epochs : int, default=0
+        Epochs of plain training first.
+    meta_step : {"separate", "joint"}, default="separate"
+        "separate": a step of plain gradient descent, then the actual step at the new parameters.
+        "joint": one step of the net's optimiser along the sum of both gradients, that of the meta
+        loss times meta_lr / lr; lr is the net's own, before any schedule.
+    first_order : bool, default=True
+        See :class:`~sknoisy.methods.mlnt.ToleranceGradient`.
+    batched : "auto" or bool, default="auto"
+        See :class:`~sknoisy.methods.mlnt.ToleranceGradient`.
+    mentor : nn.Module or None, default=None
+        A frozen network, in eval mode, whose probabilities are a part of the target.
+    blend : float, default=0.5
+        Share of the teacher in the target at the end of training, from 0 at its beginning; the
+        rest is the mentor's. Without effect where there is none.
+    sample_weight : Tensor of shape (n_samples,) or None, default=None
+        Weights of the rows in the meta step; None: those of the batch, if it has any.
+    random_state : int, RandomState or None, default=None
+        Draws the synthetic labels.
+
+    Attributes
+    ----------
+    gradient_ : ToleranceGradient
+        The strategy of the meta gradient.
+    n_steps_ : int
+        Meta steps that were made.
+
+    References
+    ----------
+    J. Li, Y. Wong, Q. Zhao and M. Kankanhalli. Learning to Learn from Noisy Labeled Data. CVPR
+    2019.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from skorch import NeuralNetClassifier
+    >>> from sknoisy.methods.mlnt import NoiseToleranceUpdate
+    >>> from sknoisy.callbacks import TeacherAverage
+    >>> X = np.random.default_rng(0).normal(size=(200, 5)).astype("float32")
+    >>> y = (X[:, 0] > 0).astype("int64")
+    >>> net = NeuralNetClassifier(
+    ...     torch.nn.Linear(5, 2), criterion=torch.nn.CrossEntropyLoss, max_epochs=2, verbose=0,
+    ...     train_split=None, callbacks=[NoiseToleranceUpdate(random_state=0), TeacherAverage()])
+    >>> net.fit(X, y).predict(X).shape
+    (200,)
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray | Tensor | Callable[[Tensor], Tensor] | None = None,
+        *,
+        n_synthetic: int = 10,
+        transfer_share: float = 0.5,
+        n_neighbors: int = 10,
+        inner_lr: float = 0.2,
+        meta_lr: float = 0.4,
+        n_ramp_epochs: float = 20,
+        n_warmup_epochs: int = 0,
+        meta_step: str = "separate",
+        first_order: bool = True,
+        batched: str | bool = "auto",
+        mentor: nn.Module | None = None,
+        blend: float = 0.5,
+        sample_weight: Tensor | None = None,
+        random_state: Any = None,
+    ):
+        self.features = features
+        self.n_synthetic = n_synthetic
+        self.transfer_share = transfer_share
+        self.n_neighbors = n_neighbors
+        self.inner_lr = inner_lr
+        self.meta_lr = meta_lr
+        self.n_ramp_epochs = n_ramp_epochs
+        self.n_warmup_epochs = n_warmup_epochs
+        self.meta_step = meta_step
+        self.first_order = first_order
+        self.batched = batched
+        self.mentor = mentor
+        self.blend = blend
+        self.sample_weight = sample_weight
+        self.random_state = random_state
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Check the net and begin anew."""
+        if self.meta_step not in {"separate", "joint"}:
+            raise ValueError(f'meta_step must be "separate" or "joint", got {self.meta_step!r}.')
+        if not isinstance(net.criterion_, nn.CrossEntropyLoss):
+            raise TypeError(
+                "NoiseToleranceUpdate needs a criterion of logits, and the net has "
+                f"{type(net.criterion_).__name__}. Pass criterion=torch.nn.CrossEntropyLoss or "
+                "sknoisy.callbacks.PerSampleCrossEntropy, and a module without a last softmax."
+            )
+        self._teacher: Any = teacher_among(net.callbacks_)
+        shares = self.meta_step == "joint" and hasattr(net, "share_logits")
+        self.gradient_ = ToleranceGradient(self.first_order, self.batched, shares)
+        rng = check_random_state(self.random_state)
+        self._generator: Any = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        self.n_steps_ = 0
+        self._losses: list[Tensor] = []
+        self._gradients: dict[str, Tensor] = {}
+        self._place = (0, 0.0)
+
+    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+        """Note where in training the epoch stands."""
+        self._n_batches = len(net.get_iterator(dataset_train, training=True))
+        self._losses = []
+        self._place = (len(net.history) - 1, 0.0)
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        """Make the meta step, or keep its gradient for the actual step."""
+        if not training:
+            return
+        epoch, part = self._place
+        self._place = (epoch, part + 1 / self._n_batches)
+        rate = self._rate(epoch + part)
+        if epoch < self.n_warmup_epochs or not self.n_synthetic or rate == 0:
+            return
+        net.module_.train()
+        step = self.gradient_(self._problem(net, batch, (epoch + part) / net.max_epochs))
+        self._losses.append(step.meta_loss)
+        self.n_steps_ += 1
+        if self.meta_step == "separate":
+            schedule = net.optimizer_.param_groups[0]["lr"] / net.lr
+            self._descend(net.module_, step.gradients, rate * schedule)
+            return
+        self._gradients = {n: slope * (rate / net.lr) for n, slope in step.gradients.items()}
+        if step.logits is not None:
+            net.share_logits(step.logits)
+
+    def _rate(self, epochs_done: float) -> float:
+        ramp = self.n_ramp_epochs
+        since = epochs_done - self.n_warmup_epochs
+        return self.meta_lr * (min(since / ramp, 1.0) if ramp > 0 else 1.0)
+
+    @staticmethod
+    @torch.no_grad()
+    def _descend(module: nn.Module, gradients: dict[str, Tensor], rate: float) -> None:
+        for name, parameter in module.named_parameters():
+            if name in gradients:
+                parameter.sub_(gradients[name], alpha=rate)
+
+    def _problem(self, net, batch, progress: float) -> ToleranceProblem:
+        X, y = batch
+        x = to_device(to_tensor(X, net.device), net.device)
+        labels = to_tensor(y, net.device)
+        weight = self._weight(batch, x.device)
+        label_sets = transfer_labels(
+            self._points(batch, x),
+            labels,
+            self.n_synthetic,
+            self.transfer_share,
+            self.n_neighbors,
+            donors=None if weight is None else weight > 0,
+            generator=self._generator,
+        )
+        target = self._target(x, min(progress, 1.0))
+        return ToleranceProblem(net.module_, x, label_sets, target, self.inner_lr, weight)
+
+    def _weight(self, batch, device: torch.device) -> Tensor | None:
+        if self.sample_weight is None:
+            return getattr(batch, "sample_weight", None)
+        rows = _rows(batch, "sample_weight").to(self.sample_weight.device)
+        return self.sample_weight[rows].to(device)
+
+    def _points(self, batch, x: Tensor) -> Tensor:
+        if self.features is None:
+            return x.flatten(1)
+        if callable(self.features):
+            with torch.no_grad():
+                return self.features(x)
+        points = torch.as_tensor(self.features)  # where it lies: a batch of it is moved
+        return points[_rows(batch, "features").to(points.device)].to(x.device)
+
+    @torch.no_grad()
+    def _target(self, x: Tensor, progress: float) -> Tensor:
+        """Probabilities of the teacher and the mentor, without dropout."""
+        teacher = self._teacher.teacher_(x).softmax(dim=1)
+        mentor = None if self.mentor is None else self.mentor.eval()(x).softmax(dim=1)
+        return blend_targets(teacher, mentor, self.blend * progress)
+
+    def on_grad_computed(self, net, named_parameters=None, batch=None, **kwargs):
+        """Add the gradient of a joint step to that of the given labels."""
+        for name, parameter in net.module_.named_parameters() if self._gradients else ():
+            slope = self._gradients.get(name)
+            if slope is not None:
+                parameter.grad = slope if parameter.grad is None else parameter.grad.add_(slope)
+        self._gradients = {}
+
+    def on_epoch_end(self, net, **kwargs):
+        """Record the mean consistency loss of the epoch as ``"meta_loss"``."""
+        if self._losses:
+            net.history.record("meta_loss", torch.stack(self._losses).mean().item())
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Forget what belongs to the training: a fitted net is pickled without it."""
+        self._teacher = self._generator = None
+        self._losses, self._gradients = [], {}
+
+
+def teacher_among(callbacks: list) -> TeacherAverage:
+    """The callback that keeps the teacher, among the named callbacks of a net."""
+    found = [callback for _, callback in callbacks if isinstance(callback, TeacherAverage)]
+    if not found:
+        raise ValueError(
+            "NoiseToleranceUpdate has no teacher: put a sknoisy.callbacks.TeacherAverage into the "
+            "net's list of callbacks, after it."
+        )
+    return found[0]
+
+
+def _rows(batch, what: str) -> Tensor:
+    rows = getattr(batch, "rows", None)
+    if rows is None:
+        raise TypeError(
+            f"{what} of the training rows needs batches that say which rows they hold: pass "
+            "iterator_train=sknoisy.callbacks.RowLoader to the net"
+            + (", or a callable of a batch as features." if what == "features" else ".")
+        )
+    return rows

@@ -1,0 +1,215 @@
+"""Rows split by a mixture of their losses: those of its lower component have right labels."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_consistent_length, column_or_1d
+
+from .._engine.indexing import rows_of_classes
+from ..exceptions import MixtureWarning
+from ._loss_posterior import (
+    Losses,
+    Mask,
+    check_candidates,
+    check_losses,
+    check_mixture,
+    fit_losses,
+    share_above,
+)
+
+__all__ = ["LossSplit", "split_by_loss"]
+
+
+class LossSplit(NamedTuple):
+    """Rows split by their loss.
+
+    Attributes
+    ----------
+    clean_proba : ndarray of shape (n,), float64
+        How far the row's label is believed: never larger at a larger loss in the same class.
+    is_clean : ndarray of shape (n,), bool
+        True where it is taken for right.
+
+    Examples
+    --------
+    >>> from sknoisy.mixture import split_by_loss
+    >>> clean_proba, is_clean = split_by_loss([0, 0, 0, 0, 9, 9, 9], [0, 0, 1, 1, 0, 0, 1])
+    >>> clean_proba.round(3).tolist()
+    [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+    >>> is_clean.tolist()
+    [True, True, True, True, False, False, False]
+    """
+
+    clean_proba: NDArray[np.float64]
+    is_clean: NDArray[np.bool_]
+
+
+def split_by_loss(
+    losses: ArrayLike,
+    targets: ArrayLike,
+    *,
+    threshold: float = 0.5,
+    min_per_class: int | float = 10,
+    fallback_share: float = 0.5,
+    kind: str = "gaussian",
+    max_iter: int = 100,
+    candidates: ArrayLike | None = None,
+    random_state: Any = None,
+) -> LossSplit:
+    r"""Tell right labels from wrong ones by a two-component mixture of the losses.
+
+    Networks learn right labels first. With losses scaled to [0, 1], and two Gaussians unless
+    ``kind`` says otherwise,
+
+    .. math:: P(\text{clean} \mid \ell_i) =
+        \pi_1 N(\ell_i; \mu_1, \sigma_1^2) / \sum_k \pi_k N(\ell_i; \mu_k, \sigma_k^2),
+        \quad \mu_1 < \mu_2,
+
+    and rows above the threshold are taken for right. Three guards are not in the papers:
+
+    - Each given class keeps its ``min_per_class`` rows (or share) of lowest loss, whatever the
+      posterior says, though no more than ``fallback_share`` of its rows: no class is ever emptied.
+    - The log odds of two Gaussians are a parabola. Past its vertex a larger loss would count as
+      cleaner; there the odds stay as they are at the vertex.
+    - Where the mixture says nothing, the ``fallback_share`` of lowest loss of each class is
+      taken, with a warning, and ``clean_proba`` is the share of the class's rows that have a
+      larger loss (ties count half). This is so with fewer than 5 rows (the mixture has 5
+      parameters), with equal losses, when EM does not converge, when one Gaussian explains the
+      losses as well by the BIC, and when the means lie within twice the smaller standard
+      deviation, where the density has one mode in whatever proportion the two are mixed.
+
+    The result does not depend on the order of the rows, except that rows of equal loss in the
+    same class are taken in their order where a guard takes some of them.
+
+    Parameters
+    ----------
+    losses : array-like of shape (n,)
+        Per-sample losses, cross-entropies as a rule. Their unit has no effect.
+    targets : array-like of shape (n,)
+        Given labels of any type.
+    threshold : float, default=0.5
+        In [0, 1]; DivideMix takes 0.6 where nine tenths of the labels are wrong.
+    min_per_class : int or float, default=10
+        At least 1; a float in (0, 1) is a share of the rows of the class.
+    fallback_share : float, default=0.5
+        In (0, 1]. The default is a split at the median.
+    kind : {"gaussian", "beta"}, default="gaussian"
+        The two components: Gaussians, or beta distributions, as :func:`loss_mixture` fits them.
+    max_iter : int, default=100
+        Steps of EM, which stops when the mean log likelihood gains less than 0.01 (Gaussians) or
+        0.0001 (betas). The papers stop after 10 in any case; Gaussians converge in two to five as
+        a rule.
+    candidates : array-like of bool of shape (n,), default=None
+        Rows that count: the others have no part in the mixture and are never taken, though they
+        get a ``clean_proba``. None: all.
+    random_state : int, RandomState or None, default=None
+        Draws the start of the k-means from which EM starts, or the further starts of betas.
+
+    Returns
+    -------
+    split : LossSplit
+        Named tuple of ``clean_proba`` and ``is_clean``, both of shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If a loss is NaN or infinite, lengths differ, no row is a candidate, or a parameter is out
+        of its range.
+
+    Warns
+    -----
+    MixtureWarning
+        If the mixture says nothing.
+
+    References
+    ----------
+    J. Li et al., DivideMix: Learning with Noisy Labels as Semi-supervised Learning, ICLR 2020,
+    section 3.1. Y. Xu et al., Faster Meta Update Strategy for Noise-Robust Deep Learning, CVPR
+    2021, Algorithm 2. J. Behboodian, On the modes of a mixture of two normal distributions,
+    Technometrics 12, 1970 (one mode).
+
+    Examples
+    --------
+    >>> from sknoisy.mixture import split_by_loss
+    >>> losses = [0.1, 2.1, 0.2, 0.1, 1.9, 0.1, 0.2, 2.0]
+    >>> split_by_loss(losses, targets=[0, 0, 0, 0, 1, 1, 1, 1], random_state=0).is_clean
+    array([ True, False,  True,  True, False,  True,  True, False])
+    """
+    split, trouble = split_or_fall_back(
+        losses,
+        targets,
+        threshold=threshold,
+        min_per_class=min_per_class,
+        fallback_share=fallback_share,
+        kind=kind,
+        max_iter=max_iter,
+        candidates=candidates,
+        random_state=random_state,
+    )
+    if trouble is not None:
+        warnings.warn(trouble, MixtureWarning, stacklevel=2)
+    return split
+
+
+def split_or_fall_back(
+    losses: ArrayLike,
+    targets: ArrayLike,
+    *,
+    threshold: float,
+    min_per_class: int | float,
+    fallback_share: float,
+    kind: str = "gaussian",
+    max_iter: int = 100,
+    candidates: ArrayLike | None = None,
+    random_state: Any = None,
+) -> tuple[LossSplit, str | None]:
+    """The split, and the warning that belongs to it: None if the mixture was of use."""
+    _check_parameters(threshold, min_per_class, fallback_share)
+    check_mixture(kind, max_iter)
+    losses, codes, counts = _check_rows(losses, targets, candidates)
+    (clean_proba, *_), trouble = fit_losses(losses, counts, kind, max_iter, random_state)
+    is_clean = counts & (clean_proba > threshold) & (trouble is None)
+    for rows in rows_of_classes(codes, losses):
+        eligible = rows[counts[rows]]
+        most = _share_of(eligible, fallback_share)
+        least = _share_of(eligible, min_per_class) if min_per_class < 1 else int(min_per_class)
+        is_clean[eligible[: min(least, most) if trouble is None else most]] = True
+        if trouble is not None:
+            clean_proba[rows] = share_above(losses[rows], losses[eligible])
+    if trouble is not None:
+        trouble = (
+            f"The mixture of the losses is of no use: {trouble}. Of each class the "
+            f"{fallback_share:.0%} of lowest loss are taken for right instead."
+        )
+    return LossSplit(clean_proba, is_clean), trouble
+
+
+def _share_of(rows: NDArray[np.intp], share: float) -> int:
+    """Number of rows, at least 1; rounded first, because 0.07 * 100 is 7.000000000000001."""
+    return max(math.ceil(round(share * len(rows), 9)), 1)
+
+
+def _check_parameters(threshold: float, min_per_class: int | float, fallback_share: float) -> None:
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must lie in [0, 1], got {threshold!r}.")
+    if not (0 < min_per_class < 1 or (min_per_class >= 1 and float(min_per_class).is_integer())):
+        raise ValueError(
+            "min_per_class must be a whole number from 1, or a share of the class in (0, 1), got "
+            f"{min_per_class!r}."
+        )
+    if not 0 < fallback_share <= 1:
+        raise ValueError(f"fallback_share must lie in (0, 1], got {fallback_share!r}.")
+
+
+def _check_rows(losses, targets, candidates) -> tuple[Losses, NDArray[np.intp], Mask]:
+    """Losses, class codes, and which rows count."""
+    losses = check_losses(losses)
+    targets = column_or_1d(targets, input_name="targets")
+    check_consistent_length(losses, targets)
+    codes = np.unique(targets, return_inverse=True)[1]
+    return losses, codes, check_candidates(candidates, losses)

@@ -1,0 +1,103 @@
+"""The network that is trained: an encoder, which stays, and a projection head, which does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._engine.construction import build_module
+from ..networks import MLPSettings
+
+__all__ = ["Projected", "build_encoder"]
+
+# Bahri et al. (2022), section 4: four hidden layers of 256 units.
+_MLP = MLPSettings((256, 256, 256, 256), dropout=0.0, input_dropout=0.0, weight_decay=0.0)
+
+
+class Projected(nn.Module):
+    """An encoder under a projection head of one hidden layer, which is as wide as the features.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps n rows to features (n, n_features).
+    n_features : int
+    projection_dim : int
+        Columns of the output.
+    """
+
+    def __init__(self, encoder: nn.Module, n_features: int, projection_dim: int):
+        super().__init__()
+        self.encoder, self.n_features = encoder, n_features
+        self.head = nn.Sequential(
+            nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, projection_dim)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Projections of n rows, of shape (n, projection_dim)."""
+        return self.head(self.encoder(x))
+
+
+def build_encoder(encoder: Any, encoder_params: dict | None, example: Tensor) -> tuple:
+    """A fresh encoder on the device of some rows, and the number of its features.
+
+    Parameters
+    ----------
+    encoder : None, nn.Module class, factory or instance
+        None: an MLP for tables, the small PreAct ResNet for images. Of a module with timm's
+        ``get_classifier`` that last layer is taken away. An instance is deep-copied.
+    encoder_params : dict or None
+        Arguments of the class or factory.
+    example : Tensor of shape (2, ...)
+        Two rows as the encoder will see them.
+
+    Returns
+    -------
+    module : nn.Module
+    n_features : int
+
+    Raises
+    ------
+    ValueError
+        If there are `encoder_params` for an instance, or the features are not of shape (n, d).
+    TypeError
+        If the class or factory gives no module, or the module no tensor.
+    """
+    if encoder_params and isinstance(encoder, nn.Module):
+        raise ValueError(
+            f"encoder_params={encoder_params!r} cannot be applied to an instance of "
+            f"{type(encoder).__name__}: pass the class as encoder instead."
+        )
+    module = build_module(encoder, encoder_params, tuple(example.shape[1:]), 1, _MLP)
+    _drop_classifier(module)
+    module = module.to(example.device, torch.float32).eval()
+    n_features = _count_features(module, example)
+    return module.train(), n_features
+
+
+def _drop_classifier(module: nn.Module) -> None:
+    """Let timm's modules, sknoisy's own among them, return their penultimate features."""
+    get_classifier: Any = getattr(module, "get_classifier", None)
+    classifier = None if get_classifier is None else get_classifier()
+    if isinstance(classifier, nn.Linear):
+        names = [name for name, part in module.named_modules() if part is classifier]
+        module.set_submodule(names[0], nn.Identity())
+
+
+@torch.no_grad()
+def _count_features(module: nn.Module, example: Tensor) -> int:
+    features, name = module(example), type(module).__name__
+    if not isinstance(features, Tensor):
+        raise TypeError(
+            f"The forward of {name} must return a tensor of features (n, d), got "
+            f"{type(features).__name__}."
+        )
+    if features.ndim != 2 or len(features) != len(example):
+        raise ValueError(
+            f"{name} returned shape {tuple(features.shape)} for {len(example)} rows: an encoder "
+            f"must return features of shape ({len(example)}, d). End it with a pooling layer or "
+            "torch.nn.Flatten."
+        )
+    return features.shape[1]

@@ -1,0 +1,399 @@
+"""NoisyLabelClassifier: what it picks, how the vote counts, what learns the purified labels."""
+
+import functools
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.utils._param_validation import InvalidParameterError
+from small_family import noisy_blobs
+
+from sknoisy import CLIDMUClassifier, NoisyLabelClassifier
+from sknoisy.methods.auto import classifier as noisy_label
+from sknoisy.methods.auto import vote as _vote
+
+X, Y, TRUSTED = noisy_blobs()
+TRUTH = noisy_blobs(rate=0.0)[1]
+NAMES = np.array(["ant", "bee", "cat"])[Y]
+NETWORKS = {"max_epochs": 3, "batch_size": 32, "module_params": {"hidden": (8,)}}
+# Networks that were trained for so few epochs.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sknoisy.exceptions.CollapseWarning"),
+    pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning"),
+    pytest.mark.filterwarnings("ignore:The mentor believes hardly any label"),
+]
+
+
+def small(**parameters):
+    """A classifier whose networks are trained for three epochs, on the CPU."""
+    return NoisyLabelClassifier(
+        **{"network_params": NETWORKS, "device": "cpu", "random_state": 0, **parameters}
+    )
+
+
+@functools.cache
+def by_vote():
+    """Fitted on (X, NAMES)."""
+    return small().fit(X, NAMES)
+
+
+@pytest.fixture
+def one_network(monkeypatch):
+    """The vote of a forest and CLID-MU alone, for tests that do without the slower network."""
+
+    def networks(seed, **parameters):
+        return {"clid_mu": CLIDMUClassifier(random_state=seed, **parameters)}
+
+    monkeypatch.setattr(noisy_label, "networks", networks)
+
+
+# --- what is picked -----------------------------------------------------------------------------
+
+
+def test_a_table_is_voted_on():
+    clf = by_vote()
+    assert clf.choice_[:2] == ("vote", "X is a table of 120 rows")
+    assert clf.members_.keys() == {"clid_mu", "mild"}
+    assert clf.choice_.noise_rate == np.mean(clf.purified_labels_ != NAMES)
+
+
+def test_a_longer_table_is_for_one_network(monkeypatch):
+    assert noisy_label._MAX_VOTE_ROWS == 20_000
+    monkeypatch.setattr(noisy_label, "_MAX_VOTE_ROWS", 119)
+    clf = small().fit(X, Y)
+    assert clf.choice_[:2] == ("mild", "X is a table of more than 119 rows")
+    assert isinstance(clf.estimator_, noisy_label.MILDClassifier)
+    assert clf.members_ == {}
+    assert small(method="vote", estimator=LogisticRegression())._pick(X)[0] == "vote"
+    monkeypatch.setattr(noisy_label, "_MAX_VOTE_ROWS", 120)
+    assert small()._pick(X)[0] == "vote"
+
+
+def test_images_are_for_famus(images):
+    clf = small(network_params={"max_epochs": 2}).fit(*images)
+    assert clf.choice_[:2] == ("famus", "X holds images")
+    assert isinstance(clf.estimator_, noisy_label.FaMUSClassifier)
+    assert clf.image_shape_ == (8, 8, 3)
+
+
+@pytest.mark.parametrize("name", noisy_label._METHODS)
+def test_a_method_by_name_is_its_class_with_these_parameters(name):
+    clf = small(method=name).fit(X, NAMES, clean_mask=TRUSTED)
+    cls = noisy_label._METHODS[name]
+    assert type(clf.estimator_) is cls
+    assert cls.__name__.lower() == name.replace("_", "") + "classifier"
+    seed = clf.estimator_.random_state
+    expected = cls(random_state=seed, device="cpu", verbose=0, **NETWORKS)
+    assert clf.estimator_.get_params() == expected.get_params()
+    assert clf.choice_[:2] == (name, "it was asked for")
+    proba = clf.estimator_.predict_proba(X)
+    assert_array_equal(clf.predict_proba(X), proba)
+    assert_array_equal(clf.predict(X), clf.classes_[proba.argmax(axis=1)])
+    assert_array_equal(clf.clean_proba_, clf.estimator_.clean_proba_)
+    expected = np.where(TRUSTED, NAMES, clf.predict(X))
+    assert_array_equal(clf.purified_labels_, expected)
+    assert clf.choice_.noise_rate == np.mean(expected != NAMES)
+
+
+def test_a_method_by_name_is_fitted_on_all_that_was_passed():
+    weight = np.linspace(0, 1, len(X))
+    clf = small(method="l2r").fit(X, NAMES, clean_mask=TRUSTED, sample_weight=weight)
+    alone = clone(clf.estimator_).fit(X, Y, clean_mask=TRUSTED, sample_weight=weight)
+    assert_array_equal(clf.predict_proba(X), alone.predict_proba(X))
+
+
+def test_every_classifier_of_the_library_has_a_name():
+    from sknoisy import classifiers
+
+    public = {getattr(classifiers, name) for name in classifiers.__all__}
+    others = {
+        cls
+        for cls in public
+        if isinstance(cls, type)
+        and issubclass(cls, noisy_label.ClassifierMixin)
+        and cls is not NoisyLabelClassifier
+    }
+    assert set(noisy_label._METHODS.values()) == others
+
+
+# --- the vote -----------------------------------------------------------------------------------
+
+
+def counted(clf, trusted=None, weight=None):
+    """The shares of the vote from members that are fitted anew."""
+    networks = [clone(network) for network in clf.members_.values()]
+    seed = networks[0].random_state
+    forest = RandomForestClassifier(oob_score=True, random_state=seed).fit(X, Y, weight)
+    votes = [forest.oob_decision_function_, forest.oob_decision_function_]
+    for network in networks:
+        network.fit(X, Y, clean_mask=trusted, sample_weight=weight)
+        votes.append(network.predict_proba(X))
+    share = (np.mean(votes, axis=0) + 0.3 * np.eye(3)[Y]) / 1.3
+    if trusted is not None:
+        share[trusted] = np.eye(3)[Y[trusted]]
+    return share
+
+
+@pytest.mark.parametrize("trusted", [None, TRUSTED], ids=["no mask", "mask"])
+def test_forest_twice_networks_once_and_three_tenths_for_the_given_label(trusted):
+    weight = None if trusted is None else 1.0 + np.arange(len(X)) % 2
+    clf = (
+        by_vote()
+        if trusted is None
+        else small().fit(X, NAMES, clean_mask=trusted, sample_weight=weight)
+    )
+    share = counted(clf, trusted, None if weight is None else weight / weight.mean())
+    assert len(clf.members_) == 2
+    assert_allclose(clf.clean_proba_, share[np.arange(len(Y)), Y], atol=1e-12)
+    assert_array_equal(clf.purified_labels_, clf.classes_[share.argmax(axis=1)])
+
+
+def test_it_repairs_labels():
+    assert np.mean(Y == TRUTH) < 0.82
+    purified = by_vote().purified_labels_
+    assert np.mean(purified == np.array(["ant", "bee", "cat"])[TRUTH]) > 0.9
+
+
+def test_trusted_rows_keep_labels_that_nobody_else_believes(one_network):
+    row = np.flatnonzero(TRUSTED)[0]
+    y = TRUTH.copy()
+    y[row] = (TRUTH[row] + 1) % 3
+    assert small().fit(X, y).purified_labels_[row] == TRUTH[row]
+    clf = small().fit(X, y, clean_mask=TRUSTED)
+    assert clf.purified_labels_[row] == y[row]
+    assert (clf.clean_proba_[TRUSTED] == 1).all()
+    assert (clf.clean_proba_[~TRUSTED] < 1).all()
+
+
+def test_no_class_is_lost(one_network, monkeypatch):
+    """Two rows in the midst of another class carry a label of their own."""
+    y = TRUTH.copy()
+    y[np.flatnonzero(TRUTH == 0)[:2]] = 3
+    clf = small().fit(X, y)
+    assert set(clf.purified_labels_) == {0, 1, 2, 3}
+    assert clf.predict_proba(X).shape == (120, 4)
+    monkeypatch.setattr(_vote, "keep_classes", lambda proba, codes: proba)
+    assert set(small().fit(X, y).purified_labels_) == {0, 1, 2}
+
+
+def test_a_row_that_every_tree_has_seen_is_voted_on_by_the_others(one_network, recwarn):
+    weight = np.where(np.arange(len(X)) < 6, 1e6, 1.0)
+    clf = small().fit(X, TRUTH, sample_weight=weight)
+    forest = RandomForestClassifier(
+        oob_score=True, random_state=clf.members_["clid_mu"].random_state
+    )
+    with pytest.warns(UserWarning, match="do not have OOB scores"):
+        forest.fit(X, TRUTH, weight / weight.mean())
+    assert not [w for w in recwarn if "OOB" in str(w.message)]
+    unseen = np.nan_to_num(forest.oob_decision_function_).sum(axis=1) == 0
+    assert unseen.any()
+    share = clf.members_["clid_mu"].predict_proba(X) + 0.9 * np.eye(3)[TRUTH]
+    expected = share[np.arange(len(X)), TRUTH] / 1.9
+    assert_allclose(clf.clean_proba_[unseen], expected[unseen], atol=1e-9)
+
+
+def test_two_rows_of_two_classes_are_enough():
+    """Out of bag, a forest that has seen one of the two rows takes the other for the same."""
+    rows, y = [[-1.0], [1.0]], ["low", "high"]
+    clf = NoisyLabelClassifier(network_params={"max_epochs": 30}, random_state=0).fit(rows, y)
+    assert clf.purified_labels_.tolist() == clf.predict(rows).tolist() == y
+
+
+def test_labels_of_rows_of_weight_zero_have_no_part():
+    weight = np.where(np.arange(len(X)) < 30, 0.0, 1.0)
+    other = Y.copy()
+    other[:30] = (Y[:30] + 1) % 3
+    first, second = (small().fit(X, y, sample_weight=weight) for y in (Y, other))
+    assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+    assert_array_equal(first.purified_labels_[30:], second.purified_labels_[30:])
+    assert not np.array_equal(first.predict_proba(X), by_vote().predict_proba(X))
+
+
+# --- what learns --------------------------------------------------------------------------------
+
+
+def test_forests_learn_the_purified_labels_by_default():
+    clf = by_vote()
+    codes = np.searchsorted(clf.classes_, clf.purified_labels_)
+    parts = [clone(forest).fit(X, codes) for _, forest in clf.estimator_.estimators]
+    names = [type(part).__name__ for part in parts]
+    assert names == ["RandomForestClassifier", "ExtraTreesClassifier"]
+    expected = np.mean([part.predict_proba(X) for part in parts], axis=0)
+    assert_allclose(clf.estimator_.predict_proba(X), expected, atol=1e-12)
+    assert clf.score(X, np.array(["ant", "bee", "cat"])[TRUTH]) > 0.9
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_estimator_learns_the_purified_labels_and_nothing_else(one_network, weighted):
+    weight = np.linspace(0.5, 1.5, len(X)) if weighted else None
+    estimator = RandomForestClassifier(5)
+    clf = small(estimator=estimator).fit(X, NAMES, sample_weight=weight)
+    seed = clf.estimator_.random_state
+    alone = RandomForestClassifier(5, random_state=seed).fit(X, clf.purified_labels_, weight)
+    assert_array_equal(clf.predict_proba(X), alone.predict_proba(X))
+    assert_array_equal(clf.predict(X), alone.predict(X))
+    assert estimator.random_state is None
+    assert not hasattr(estimator, "classes_")
+    decided = small(estimator=RandomForestClassifier(5, random_state=7)).fit(X, Y)
+    assert decided.estimator_.random_state == 7
+
+
+def test_an_estimator_where_nothing_is_voted_on_is_refused(images):
+    estimator = LogisticRegression()
+    message = r"LogisticRegression\(\) learns .* the method here is 'mild', because it was asked"
+    with pytest.raises(ValueError, match=message + r".*estimator=None, or method=\"vote\""):
+        small(method="mild", estimator=estimator).fit(X, Y)
+    with pytest.raises(ValueError, match="'famus', because X holds images"):
+        small(estimator=estimator).fit(*images)
+
+
+def test_a_vote_on_images_is_refused(images):
+    message = r'method="vote" needs a table.*\(8, 8, 3\).*method="auto", or features'
+    with pytest.raises(ValueError, match=message):
+        small(method="vote").fit(*images)
+
+
+def test_weights_for_an_estimator_that_takes_none_are_refused(one_network):
+    clf = small(estimator=KNeighborsClassifier())
+    assert clf.fit(X, Y).score(X, TRUTH) > 0.8
+    message = "sample_weight .* KNeighborsClassifier.fit does not take it. Leave it out, or pass"
+    with pytest.raises(TypeError, match=message):
+        clf.fit(X, Y, sample_weight=1.0 + Y)
+    assert clf.fit(X, Y, sample_weight=np.full(len(X), 2.0)).score(X, TRUTH) > 0.8
+
+
+# --- parameters ---------------------------------------------------------------------------------
+
+
+def test_parameters_of_the_networks_arrive(one_network):
+    own = {**NETWORKS, "lr": 0.02, "verbose": 0}
+    clf = small(network_params=own, verbose=1, n_jobs=2, device=torch.device("cpu")).fit(X, Y)
+    params = clf.members_["clid_mu"].get_params()
+    assert {name: params[name] for name in own} == own
+    assert params["device"] == torch.device("cpu")
+    assert [forest.n_jobs for _, forest in clf.estimator_.estimators] == [2, 2]
+    assert own == {**NETWORKS, "lr": 0.02, "verbose": 0}
+    assert_array_equal(clf.predict_proba(X), small(network_params=own).fit(X, Y).predict_proba(X))
+
+
+@pytest.mark.parametrize("method", ["vote", "l2r", "mild"])
+def test_bad_parameters_of_the_networks_are_refused(method):
+    message = r"The 'max_epochs' parameter of \w+Classifier must be .* Got 0 instead"
+    with pytest.raises(InvalidParameterError, match=message):
+        small(method=method, network_params={"max_epochs": 0}).fit(X, Y)
+
+
+def test_both_networks_have_the_same_parameters():
+    for network in by_vote().members_.values():
+        params = network.get_params()
+        assert {name: params[name] for name in NETWORKS} == NETWORKS
+        assert (params["device"], params["verbose"]) == ("cpu", 0)
+
+
+def test_verbose_says_what_was_picked_and_why(one_network, capsys):
+    small().fit(X, Y)
+    assert capsys.readouterr().err == ""
+    clf = small(verbose=1).fit(X, Y)
+    rate = f"{clf.choice_.noise_rate:.0%}"
+    assert (
+        "NoisyLabelClassifier: method='vote', because X is a table of 120 rows; about "
+        f"{rate} of the labels are wrong."
+    ) in capsys.readouterr().err
+    assert clf.members_["clid_mu"].verbose == 1
+
+
+def test_random_state(one_network):
+    first, same, other = (small(random_state=s).fit(X, Y).predict_proba(X) for s in (0, 0, 1))
+    assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
+    moving = small(random_state=np.random.RandomState(0))
+    assert_array_equal(moving.fit(X, Y).predict_proba(X), first)
+    assert not np.array_equal(moving.fit(X, Y).predict_proba(X), first)
+
+
+def test_global_random_states_are_as_they_were():
+    before = torch.get_rng_state(), pickle.dumps(np.random.get_state())  # noqa: NPY002
+    clf = small(random_state=None).fit(X, Y)
+    clf.predict(X)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert pickle.dumps(np.random.get_state()) == before[1]  # noqa: NPY002
+
+
+# --- forms of X and y ---------------------------------------------------------------------------
+
+
+def test_two_classes_of_any_type(one_network):
+    keep = TRUTH < 2
+    rows, y = X[keep], np.where(np.arange(keep.sum()) % 5 == 0, 1 - TRUTH[keep], TRUTH[keep])
+    expected = small().fit(rows, y)
+    assert expected.predict_proba(rows).shape == (keep.sum(), 2)
+    assert expected.score(rows, TRUTH[keep]) > 0.9
+    for labels in (y.astype(bool), np.array(["no", "yes"])[y], pd.Series(y, dtype="Int64")):
+        clf = small().fit(rows, labels)
+        assert_array_equal(clf.predict_proba(rows), expected.predict_proba(rows))
+        assert clf.purified_labels_.dtype == clf.predict(rows).dtype == clf.classes_.dtype
+        assert_array_equal(clf.purified_labels_, clf.classes_[expected.purified_labels_])
+
+
+def test_sparse_and_dense_tables_give_the_same_labels():
+    rows = np.where(X > 0.5, X, 0)
+    dense, sparse = small().fit(rows, Y), small().fit(sp.csr_array(rows), Y)
+    assert_array_equal(sparse.purified_labels_, dense.purified_labels_)
+    assert_allclose(sparse.clean_proba_, dense.clean_proba_, atol=1e-4)
+    assert_allclose(sparse.predict_proba(sp.csc_array(rows)), dense.predict_proba(rows), atol=1e-6)
+
+
+def test_frames_and_memory_maps_are_their_values(one_network, tmp_path):
+    expected = small().fit(X, Y).predict_proba(X)
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    clf = small().fit(frame, pd.Series(Y))
+    assert clf.feature_names_in_.tolist() == list("abcdef")
+    assert_array_equal(clf.predict_proba(frame), expected)
+    with pytest.raises(ValueError, match="must be in the same order"):
+        clf.predict(frame[list("bacdef")])
+    np.save(tmp_path / "X.npy", X)
+    rows = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert_array_equal(small().fit(rows, Y).predict_proba(rows), expected)
+
+
+# --- life cycle ---------------------------------------------------------------------------------
+
+
+def test_a_fit_forgets_the_one_before(one_network, images):
+    clf = small(network_params={"max_epochs": 2}).fit(pd.DataFrame(X, columns=list("abcdef")), Y)
+    assert clf.members_
+    clf.fit(*images)
+    assert clf.members_ == {}
+    assert clf.choice_.method == "famus"
+    assert not hasattr(clf, "feature_names_in_")
+    assert len(clf.purified_labels_) == len(clf.clean_proba_) == 40
+    with pytest.raises(TypeError, match="layers"):
+        clf.set_params(network_params={"layers": 3}).fit(*images)
+    with pytest.raises(NotFittedError):
+        clf.predict(images[0])
+
+
+def test_a_pickled_classifier_predicts_the_same():
+    clf = by_vote()
+    again = pickle.loads(pickle.dumps(clf))
+    assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    assert again.choice_ == clf.choice_
+    assert_array_equal(again.members_["mild"].predict(X), clf.members_["mild"].predict(X))
+
+
+def test_a_grid_search_over_methods():
+    grid = {"method": ["l2r", "clid_mu"], "network_params": [NETWORKS, {**NETWORKS, "lr": 1e-9}]}
+    search = GridSearchCV(small(), grid, cv=2, scoring="neg_log_loss").fit(X, NAMES)
+    assert search.best_params_["network_params"] == NETWORKS
+    assert search.best_estimator_.choice_.method == search.best_params_["method"]
+    assert len(set(search.cv_results_["mean_test_score"])) == 4

@@ -1,0 +1,63 @@
+"""The judge of a purification: which rows it sees, and when labels stay as they are."""
+
+import numpy as np
+import torch
+from purified_problems import noisy_blobs, quick
+
+from sknoisy import LabelPurifier
+from sknoisy.methods.dmlp import judge as _judge
+from sknoisy.methods.dmlp.judge import Judge, split_folds
+from sknoisy.methods.dmlp.state import Rows
+
+
+def make_rows(n, n_classes=10, n_trusted=50):
+    generator = torch.Generator().manual_seed(0)
+    given = torch.eye(n_classes)[torch.randint(n_classes, (n,), generator=generator)]
+    return Rows([torch.zeros(n, 1)], given, torch.arange(n) < n_trusted)
+
+
+def test_of_many_rows_all_trusted_ones_judge():
+    rows = make_rows(20_000)
+    folds = split_folds(rows, 3, torch.Generator().manual_seed(0))
+    held = torch.cat([held for _, held in folds])
+    assert len(held) == len(held.unique()) == 5000
+    assert rows.trusted[held].sum() == 50
+    for train, held in folds:
+        assert not np.isin(train, held).any()
+        assert len(train) + len(held) == 5000
+
+
+def test_trusted_rows_make_up_half_of_the_judges_rows_at_most():
+    rows = make_rows(20_000, n_trusted=15_000)
+    held = torch.cat([h for _, h in split_folds(rows, 3, torch.Generator().manual_seed(0))])
+    assert rows.trusted[held].sum() == 2500
+
+
+def test_coins_stay_as_they_are(monkeypatch):
+    """No label says anything of another: what is left out is predicted as well by guessing."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(150, 5)), rng.integers(3, size=150)
+    purifier = quick().fit(X, y)
+    assert purifier.n_iter_ == 0
+    assert not purifier.changed_mask_.any()
+    X, given, _ = noisy_blobs()
+    assert quick().fit(X, given).n_iter_ > 0
+    monkeypatch.setattr(_judge.Judge, "had_better_not", True)
+    assert not quick().fit(X, given).changed_mask_.any()
+
+
+def test_hits_are_those_of_the_round_of_the_largest_likelihood(monkeypatch):
+    rounds, choose = [], Judge.choose
+
+    def watch(judge):
+        choice = choose(judge)
+        rounds.append((judge.likelihoods[-1], judge._hits(judge._states), judge))
+        return choice
+
+    monkeypatch.setattr(Judge, "choose", watch)
+    X, y, _ = noisy_blobs(0.3)
+    LabelPurifier(random_state=0).fit(X, y)
+    _, hits, judge = max(rounds, key=lambda entry: entry[0])
+    assert len(rounds) > 1
+    assert torch.equal(judge._hits_best, hits)
+    assert not torch.equal(hits, judge._hits_unchanged)

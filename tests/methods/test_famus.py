@@ -1,0 +1,254 @@
+"""FaMUSClassifier: two networks that judge each other, side by side; and the nets' common loop."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from skorch.callbacks import Callback, EarlyStopping
+from small_family import noisy_blobs, small
+from small_nets import (
+    DEFAULTS,
+    At,
+    fit_device_net,
+    in_order,
+    make_module,
+    state,
+    training_data,
+    update,
+)
+from torch.testing import assert_close
+
+from sknoisy._engine.net import DeviceNet, fit_in_turn
+from sknoisy.callbacks import PerSampleCrossEntropy
+from sknoisy.exceptions import InterruptedFitWarning
+from sknoisy.meta import WNet
+
+X, Y, TRUSTED = noisy_blobs(240)
+LENIENT = pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
+
+
+def famus(**parameters):
+    return small("FaMUS", **{"n_active_layers": 2, **parameters})
+
+
+def callbacks(clf):
+    """Names and callbacks of both nets."""
+    return [dict(net.callbacks_) for net in clf.nets_]
+
+
+class Record(Callback):
+    """Keep the rows of each epoch, and who recorded them."""
+
+    def __init__(self):
+        self.chosen, self.judged_by = [], []
+
+    def on_epoch_end(self, net, **kwargs):
+        named = dict(net.callbacks_)
+        if "pseudo_clean" in named:
+            self.chosen.append(named["pseudo_clean"].rows_)
+        self.judged_by.append(getattr(named["meta"], "meta_rows_", None))
+
+
+# Two networks
+
+
+@LENIENT
+@pytest.mark.parametrize("n_warmup_epochs", [0, 1, 2])
+def test_each_network_is_judged_by_the_rows_that_the_other_chose(n_warmup_epochs):
+    """Of the epoch before, as both split the rows before either is trained."""
+    record = Record()
+    clf = famus(n_warmup_epochs=n_warmup_epochs, max_epochs=4, callbacks=[record]).fit(X, Y)
+    first, second = (named["Record"] for named in callbacks(clf))
+    assert first is record
+    assert second is not record
+    start = max(n_warmup_epochs, 1)
+    for epoch in range(start, 4):  # counted from 0
+        for own, other in ((first, second), (second, first)):
+            assert_array_equal(own.judged_by[epoch], other.chosen[epoch - 1])
+            assert own.chosen[epoch - 1].tolist() != other.chosen[epoch - 1].tolist()
+    assert [rows is None for rows in first.judged_by] == [e < n_warmup_epochs for e in range(4)]
+    assert_array_equal(clf.meta_rows_, second.chosen[-2])
+
+
+def test_trusted_rows_judge_both():
+    clf = famus().fit(X, Y, clean_mask=TRUSTED)
+    for named in callbacks(clf):
+        assert "pseudo_clean" not in named
+        assert_array_equal(named["meta"].meta_rows_, TRUSTED.nonzero()[0])
+
+
+def test_both_networks_and_weighting_networks_speak():
+    clf = famus(max_epochs=5, meta_lr=0.01).fit(X, Y, clean_mask=TRUSTED)
+    rows = clf._rows(X)
+    logits = [
+        torch.cat(list(clf._outputs(net.module_, net.module_.state_dict(), rows)))
+        for net in clf.nets_
+    ]
+    assert (logits[0] - logits[1]).abs().max() > 0.1
+    assert_allclose(clf.predict_proba(X), ((logits[0] + logits[1]) / 2).softmax(dim=1))
+    weights = []
+    for scores, named in zip(logits, callbacks(clf), strict=True):
+        meta_model = named["meta"].meta_model_
+        assert isinstance(meta_model, WNet)
+        losses = torch.nn.functional.cross_entropy(scores, torch.from_numpy(Y), reduction="none")
+        weights.append(meta_model.weigh(losses.float()).detach().numpy())
+    expected = np.where(TRUSTED, 1, np.mean(weights, axis=0))
+    assert np.abs(weights[0] - weights[1]).max() > 1e-3
+    assert_allclose(clf.sample_weight_, expected, atol=1e-6)
+    assert clf.net_ is clf.nets_[0]
+    features = clf.net_.module_.forward_features(rows.take(torch.arange(len(X))))
+    assert_allclose(clf.features(X), features.detach(), atol=1e-6)
+
+
+# Sampling
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "needs"),
+    [
+        ("n_active_layers", 0, {}),
+        ("sampler_lr", 0.0, {}),
+        ("reg_weight", 5.0, {}),
+        ("match_weight", 5.0, {"meta_lr": 0.1}),
+    ],
+)
+def test_parameters_of_the_samplers(parameter, value, needs):
+    """They act on the gradient, and on nothing if it goes through all layers."""
+    settings = {"max_epochs": 6, **needs}
+    for gradient in ("famus", "forward"):
+        models = [famus(gradient=gradient, **settings) for _ in range(2)]
+        models[1].set_params(**{parameter: value})
+        probas = [m.fit(X, Y, clean_mask=TRUSTED).predict_proba(X) for m in models]
+        assert np.array_equal(*probas) == (gradient == "forward")
+    assert not hasattr(models[0], "layer_usage_")
+
+
+@pytest.mark.parametrize("n_active_layers", [0, 2])
+def test_the_usage_of_gated_layers_follows_the_wanted_number(n_active_layers):
+    clf = famus(
+        n_active_layers=n_active_layers, reg_weight=10.0, sampler_lr=0.01, max_epochs=12
+    ).fit(X, Y, clean_mask=TRUSTED)
+    assert clf.layer_usage_.shape == (11, 4)
+    assert (clf.layer_usage_[:, 2:] == 1).all()
+    assert abs(clf.layer_usage_[-3:, :2].sum(axis=1).mean() - n_active_layers) < 0.2
+
+
+def test_more_active_layers_than_the_module_has_are_refused_before_any_epoch():
+    done = []
+    count = At(lambda net: done.append(len(net.history)))
+    with pytest.raises(ValueError, match="n_active=9 layers cannot be on"):
+        famus(n_active_layers=9, callbacks=[count]).fit(X, Y, clean_mask=TRUSTED)
+    assert not done
+
+
+# Early ends
+
+
+class Interrupt(Callback):
+    """Press Ctrl-C at a batch of one of the nets, counted over all epochs from 1."""
+
+    def __init__(self, batch, in_copy):
+        self.batch, self.in_copy, self.is_copy = batch, in_copy, False
+
+    def __deepcopy__(self, memo):
+        other = copy.copy(self)
+        other.is_copy = True
+        return other
+
+    def on_train_begin(self, net, **kwargs):
+        self.count = 0
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        self.count += 1
+        if self.is_copy == self.in_copy and self.count == self.batch:
+            raise KeyboardInterrupt
+
+
+@LENIENT
+@pytest.mark.parametrize("in_copy", [False, True], ids=["first net", "second net"])
+@pytest.mark.parametrize(("batch", "n_done"), [(1, 0), (9, 1), (19, 2)])
+def test_an_interruption_leaves_a_fitted_estimator(in_copy, batch, n_done):
+    clf = famus(max_epochs=5, callbacks=[Interrupt(batch, in_copy)])  # eight batches an epoch
+    # The first net has trained in an epoch before the second one begins.
+    n_done += in_copy
+    with pytest.warns(InterruptedFitWarning, match=f"after {n_done} of 5 epochs"):
+        clf.fit(X, Y)
+    assert clf.n_iter_ == n_done
+    assert_allclose(clf.predict_proba(X).sum(axis=1), 1)
+    assert clf.clean_proba_.shape == Y.shape
+    assert hasattr(clf, "sample_weight_") == (batch > 8)
+    assert all(net.criterion_._guide is None for net in clf.nets_)
+    clf.set_params(callbacks=None)
+    whole = famus(max_epochs=5).fit(X, Y)
+    assert_array_equal(clf.fit(X, Y).predict_proba(X), whole.predict_proba(X))
+
+
+def test_early_stopping_of_one_ends_both_and_is_no_interruption():
+    stop = EarlyStopping(monitor="train_loss", patience=2, threshold=1.0, sink=lambda text: None)
+    clf = famus(max_epochs=9, callbacks=[stop])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InterruptedFitWarning)
+        clf.fit(X, Y, clean_mask=TRUSTED)
+    assert clf.n_iter_ == 3
+    assert [len(net.history) for net in clf.nets_] == [3, 3]
+
+
+# The loop
+
+
+def nets_of(*callbacks_of_each, **params):
+    return [
+        DeviceNet(
+            make_module(),
+            PerSampleCrossEntropy,
+            order=torch.Generator().manual_seed(0),
+            callbacks=in_order(own),
+            **{**DEFAULTS, **params},
+        )
+        for own in callbacks_of_each
+    ]
+
+
+def test_nets_in_turn_learn_what_each_learns_alone():
+    nets = nets_of([update(meta_lr=5.0)], [], lr=0.2)
+    fit_in_turn(nets, training_data(), 3)
+    for net, own in zip(nets, ([update(meta_lr=5.0)], []), strict=True):
+        alone = fit_device_net(*own, max_epochs=3, lr=0.2)
+        assert_close(state(net.module_), state(alone.module_), rtol=0, atol=0)
+        assert net.history[:, "train_loss"] == alone.history[:, "train_loss"]
+        assert not net.interrupted_
+
+
+def test_all_nets_begin_and_end_an_epoch_together():
+    events = []
+
+    class Log(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_epoch_begin(self, net, **kwargs):
+            events.append(f"{self.name} begins")
+
+        def on_batch_begin(self, net, **kwargs):
+            events.append(f"{self.name} trains")
+
+        def on_epoch_end(self, net, **kwargs):
+            events.append(f"{self.name} ends")
+
+    fit_in_turn(nets_of([Log("a")], [Log("b")], batch_size=20), training_data(), 2)
+    assert events == 2 * [f"{n} {what}" for what in ("begins", "trains", "ends") for n in "ab"]
+
+
+def test_the_best_loss_so_far_is_marked_as_skorch_does():
+    def worse(net):
+        torch.nn.init.normal_(net.module_[0].weight, std=9)
+
+    net = fit_device_net(At(worse, 2), max_epochs=5)
+    losses = net.history[:, "train_loss"]
+    assert losses[2] > losses[1]
+    best = net.history[:, "train_loss_best"]
+    assert best == [all(loss < other for other in losses[:i]) for i, loss in enumerate(losses)]
+    assert False in best

@@ -1,0 +1,108 @@
+"""The scripts of examples/ that the gallery does not run, as a user runs them."""
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LABEL_SETS = ("aggre_label", "random_label1", "random_label2", "random_label3", "worse_label")
+
+
+def run(script, *arguments, cwd):
+    """What a script prints."""
+    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def read_table(printed):
+    """``{classifier: (accuracy, AUC, seconds)}`` of the table that was printed."""
+    rows = re.findall(r"^(\S+) +([\d.]+) +([\d.]+) +([\d.]+)$", printed, flags=re.M)
+    return {name: tuple(map(float, numbers)) for name, *numbers in rows}
+
+
+def check_suspects(printed, picture):
+    """The closing line and the picture; returns how many suspects are wrong."""
+    n_wrong = int(re.search(r"(\d+) of the 20 most suspicious labels are wrong", printed)[1])
+    assert str(picture) in printed
+    pixels = imread(picture)
+    assert pixels.shape == (900, 900, 4)  # 9 inches at matplotlib's 100 dots
+    # Twenty images are no empty page: some of each of the 4 x 5 fields is not white.
+    fields = (pixels[..., :3] < 0.5).any(axis=2)[60:].reshape(4, 210, 5, 180)
+    assert fields.any(axis=(1, 3)).all()
+    return n_wrong
+
+
+def test_demo_prints_the_table_and_draws_the_suspects(tmp_path):
+    picture = tmp_path / "new" / "suspects.png"
+    printed = run("demo_digits.py", "--epochs", 4, "--output", picture, cwd=tmp_path)
+    n_rows, wrong = re.search(r"^(\d+) training rows, ([\d.]+)% of", printed, flags=re.M).groups()
+    assert int(n_rows) == 1078  # 60 % of 1,797
+    # Every label is replaced with probability 0.4: within four standard deviations.
+    assert abs(float(wrong) / 100 - 0.4) < 4 * (0.4 * 0.6 / 1078) ** 0.5
+    table = read_table(printed)
+    assert list(table) == ["cross-entropy", "CLID-MU"]
+    for accuracy, auc, _ in table.values():
+        assert 0.6 < accuracy <= 1  # the share of right labels, which four epochs exceed
+        assert 0.8 < auc <= 1
+    assert check_suspects(printed, picture) > 20 * 0.4  # more than rows drawn at random would hold
+
+
+def write_cifar10n(path, seed, n_train=60, n_test=20):
+    """A file in the format of the example; returns how many of each label set are wrong."""
+    image = pytest.importorskip("PIL.Image", reason="the file holds JPEG, which Pillow writes")
+    rng = np.random.default_rng(seed)
+    clean = np.arange(n_train) % 10
+    tests = np.arange(n_test) % 10
+    columns = {"clean_label": clean, "test_label": tests}
+    n_wrong = dict(zip(LABEL_SETS, (6, 9, 12, 15, 24), strict=True))
+    for name, n in n_wrong.items():
+        given = clean.copy()
+        given[rng.permutation(n_train)[:n]] += 1
+        columns[name] = given % 10
+    for part, labels in {"train": clean, "test": tests}.items():
+        pictures = []
+        for label in labels:
+            pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)
+            pixels[3 * label : 3 * label + 4] += 190  # a bright bar, lower with the label
+            file = io.BytesIO()
+            image.fromarray(pixels).save(file, format="JPEG")
+            pictures.append(np.frombuffer(file.getvalue(), dtype=np.uint8))
+        columns[f"{part}_jpeg"] = np.concatenate(pictures)
+        columns[f"{part}_offset"] = np.cumsum([0, *map(len, pictures)])
+    names = np.array([f"bar {i}" for i in range(10)])
+    np.savez(path, class_names=names, **columns)
+    return n_wrong
+
+
+@pytest.mark.parametrize(("noise", "n_train"), [("worse", 60), ("aggre", 40)])
+def test_cifar10n_reads_the_file_and_draws_the_suspects(
+    noise, n_train, tmp_path, global_random_seed
+):
+    n_wrong = write_cifar10n(tmp_path / "small.npz", global_random_seed)[f"{noise}_label"]
+    picture = tmp_path / "suspects.png"
+    printed = run(
+        *("cifar10n.py", "--data", "small.npz", "--noise", noise, "--n-train", n_train),
+        *("--epochs", 1, "--device", "cpu", "--output", picture),
+        cwd=tmp_path,
+    )
+    found = re.search(r"^(\d+) training rows, ([\d.]+)% of", printed, flags=re.M)
+    assert int(found[1]) == n_train
+    share = float(found[2]) / 100
+    if n_train == 60:  # all rows of the file
+        assert share == n_wrong / 60
+    else:
+        assert 0 <= share <= n_wrong / n_train
+    table = read_table(printed)
+    assert list(table) == ["cross-entropy", "CLID-MU"]
+    for accuracy, auc, _ in table.values():
+        assert round(20 * accuracy, 6) == round(20 * accuracy)  # of 20 test images
+        assert 0 <= auc <= 1
+    assert check_suspects(printed, picture) <= n_wrong
