@@ -22,6 +22,7 @@ from .._compat import (
     raise_for_params,
     routing_enabled,
 )
+from .._docs import share_docs
 from .._engine.indexing import is_all, take_columns, take_rows
 from .._engine.validation import encode_labels
 from .bookkeeping import (
@@ -39,6 +40,7 @@ __all__ = ["PurifiedClassifier"]
 _FORWARDED = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
 
 
+@share_docs
 class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Classifier that cleans its training rows, then fits an estimator on what is left.
 

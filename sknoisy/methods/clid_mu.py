@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._compat import Interval, StrOptions
+from .._docs import share_docs
 from .._engine.batches import TrainingData
 from ..base import NetworkClassifier
 from ..callbacks import CheckpointEnsemble, CLIDScore, CollapseGuard, MetaUpdate
@@ -21,6 +22,7 @@ from .meta_learning import meta_set, resolve_warmup
 __all__ = ["CLIDMUClassifier"]
 
 
+@share_docs
 class CLIDMUClassifier(NetworkClassifier):
     """Classifier for noisy labels by CLID-MU: a meta update that needs no clean labels.
 
@@ -58,8 +60,7 @@ class CLIDMUClassifier(NetworkClassifier):
         "auto": "sgd" for "wnet", "adam" for "vri", as published.
     meta_optimizer_params : dict or None, default=None
         Its further arguments; the released code has ``{"weight_decay": 5e-4}``.
-    meta_batch_size : int, default=100
-        Rows per meta batch.
+    {meta_batch_size}
     meta_every : int, default=1
         Update the weighting network at every k-th batch.
     n_warmup_epochs : "auto" or int, default="auto"
@@ -78,49 +79,19 @@ class CLIDMUClassifier(NetworkClassifier):
     share_forward : bool, default=True
         Let the actual step go on from the forward pass of the virtual step. False takes less
         memory and a tenth more time; the result is the same.
-    module : None, nn.Module class, factory or instance, default=None
-        The network; it returns logits. None: an MLP for tables, the small
-        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
-    module_params : dict or None, default=None
-        Arguments of the class or factory, or of the default network. ``n_features``,
-        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
-    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
-        Optimiser of the network; "sgd" has momentum 0.9.
-    optimizer_params : dict or None, default=None
-        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
-        :func:`~sknoisy.networks.mlp_settings` says.
-    lr : float, default=0.05
-        Learning rate of the network, also the size of the virtual step.
+    {module, module_params, optimizer, optimizer_params, lr}
     lr_schedule : {"cosine", "constant"} or callable, default="cosine"
         Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
         and returns a torch scheduler: ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)`` is
         the released one.
-    max_epochs : int, default=60
-        Passes over the data.
-    batch_size : int, default=100
-        Rows per batch.
-    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
-        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
-        "flip+crop" for images, none for tables.
-    standardize : "auto" or bool, default="auto"
-        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
-        images, and for tables that the default network reads.
-    device : "auto", str or torch.device, default="auto"
-        "auto": a CUDA GPU if there is one, else the CPU.
-    callbacks : list or None, default=None
-        Further skorch callbacks.
+    {max_epochs, batch_size, augment, standardize, device, callbacks}
     verbose : int, default=0
         1 shows a progress bar.
-    random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int give the same model bit for bit.
+    {random_state}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels.
-    clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right: the model's probability of it, 1 for trusted
-        rows.
+    {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         What the weighting network says of each row, in [0, 1]: its weight before normalisation,
         or with "vri" the rectified probability of the given label. Absent if ``meta=False``, or
@@ -129,20 +100,14 @@ class CLIDMUClassifier(NetworkClassifier):
         The fitted skorch net, at its last epoch.
     history_ : skorch.history.History
         Per epoch: ``train_loss``, ``meta_loss``, ``clid``, ``event_lr``, ``dur``.
-    n_iter_ : int
-        Epochs that were run.
+    {n_iter_}
     ensemble_epochs_ : list of int
         Epochs (from 1) whose logits are summed, the best first.
     n_warmup_epochs_, meta_lr_, exponent_ : int, float, ndarray of shape (n_classes,)
         The values that "auto" stood for.
     n_recoveries_ : int
         How often a collapse was detected and answered.
-    n_features_in_ : int
-        Columns, or pixels times channels.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
-    image_shape_ : tuple or None
-        Shape of one image.
+    {n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------

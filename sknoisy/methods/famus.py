@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from .._compat import Interval
+from .._docs import share_docs
 from .._engine.batches import TrainingData
 from .._engine.evaluation import cpu_state
 from .._engine.net import DeviceNet, fit_in_turn
@@ -19,6 +20,7 @@ from .meta_weight_net import MetaWeightNetClassifier
 __all__ = ["FaMUSClassifier"]
 
 
+@share_docs
 class FaMUSClassifier(MetaWeightNetClassifier):
     """Classifier for noisy labels by a faster meta update strategy (FaMUS).
 
@@ -43,60 +45,18 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     gradient : {"famus", "forward", "reverse"} or callable, default="famus"
         "famus": layers are sampled. The others, see :class:`~sknoisy.MetaWeightNetClassifier`,
         turn the sampling off and make the four parameters above void.
-    loss : {"cross_entropy", "ldam"}, default="cross_entropy"
-        Training loss of a row; "ldam" has a wider margin for rarer given classes
-        (:class:`~sknoisy.meta.LDAMLoss`).
-    class_weight : dict, {"balanced"} or None, default=None
-        Weights of the given classes in the training loss, by label; a class that a dict leaves
-        out weighs 1. "balanced": each counts the same. They multiply ``sample_weight``.
+    {loss, class_weight}
     meta_lr : "auto" or float, default="auto"
         Step size of the weighting networks, by Adam. "auto": 1e-3.
-    meta_batch_size : int, default=100
-        Rows per meta batch.
-    n_warmup_epochs : "auto" or int, default="auto"
-        Epochs of plain cross-entropy first. "auto": 5, at most half of ``max_epochs``.
-    module : None, nn.Module class, factory or instance, default=None
-        The network; it returns logits. None: an MLP for tables, the small
-        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
-    module_params : dict or None, default=None
-        Arguments of the class or factory, or of the default network. ``n_features``,
-        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
-    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
-        Optimiser of the network; "sgd" has momentum 0.9.
-    optimizer_params : dict or None, default=None
-        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
-        :func:`~sknoisy.networks.mlp_settings` says.
-    lr : float, default=0.05
-        Learning rate of the network, also the size of the virtual step.
-    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
-        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
-        and returns a torch scheduler.
-    max_epochs : int, default=60
-        Passes over the data.
-    batch_size : int, default=100
-        Rows per batch.
-    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
-        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
-        "flip+crop" for images, none for tables.
-    standardize : "auto" or bool, default="auto"
-        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
-        images, and for tables that the default network reads.
-    device : "auto", str or torch.device, default="auto"
-        "auto": a CUDA GPU if there is one, else the CPU.
+    {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device}
     callbacks : list or None, default=None
         Further skorch callbacks; the second network gets copies.
-    verbose : int, default=0
-        1 shows a progress bar, and says what "auto" and missing trusted rows stood for.
-    random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int give the same model bit for bit.
+    {verbose, random_state}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels.
-    clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right: the model's probability of it, 1 for trusted
-        rows.
+    {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         What the weighting networks say of each row, in [0, 1], as a mean. Absent if
         training ended in the warm-up.
@@ -106,28 +66,13 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     layer_names_, layer_usage_ : tuple of str, ndarray of shape (n_epochs, n_layers)
         Layers and the share of steps in which each was active, by epochs of the meta update, in
         the first network; of a gradient that samples layers only.
-    n_recoveries_ : int
-        How often a collapsing network was set back to an earlier epoch, with a
-        :class:`~sknoisy.exceptions.CollapseWarning`.
-    n_skipped_batches_ : int
-        Batches of which no row had any weight; the network made no step on them.
+    {n_recoveries_, n_skipped_batches_}
     net_ : DeviceNet
         The fitted skorch net of the first network; its module sees scaled rows.
     nets_ : list of DeviceNet
         Both nets; the mean of their logits predicts.
-    history_ : skorch.history.History
-        Per epoch: ``train_loss``, ``meta_loss``, ``event_lr``, ``dur``, and ``n_pseudo_clean`` if
-        there are no trusted rows.
-    n_iter_ : int
-        Epochs that were run.
-    n_warmup_epochs_, meta_lr_ : int, float
-        The values that "auto" stood for.
-    n_features_in_ : int
-        Columns, or pixels times channels.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
-    image_shape_ : tuple or None
-        Shape of one image.
+    {history_, n_iter_, n_warmup_epochs_, n_features_in_, feature_names_in_}
+    {image_shape_}
 
     References
     ----------

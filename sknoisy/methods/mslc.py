@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from .._compat import StrOptions
+from .._docs import share_docs
 from .._engine.batches import TrainingData
 from ..meta import MetaModel, SoftLabelCorrector
 from .meta_learning import MetaLearningClassifier
@@ -14,6 +15,7 @@ from .meta_learning import MetaLearningClassifier
 __all__ = ["MSLCClassifier"]
 
 
+@share_docs
 class MSLCClassifier(MetaLearningClassifier):
     """Classifier for noisy labels by a meta soft label corrector (MSLC).
 
@@ -29,88 +31,22 @@ class MSLCClassifier(MetaLearningClassifier):
     targets : {"hard", "soft"}, default="hard"
         "hard": last soft label and prediction enter the loss as their most probable class, as in
         the released code; "soft": as they are, as in the paper.
-    gradient : {"forward", "reverse", "famus"} or callable, default="forward"
-        Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
-        :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
-        their defaults, or such a class or instance.
+    {gradient}
     meta_lr : "auto" or float, default="auto"
         Step size of the two networks, by Adam. "auto": 1e-3.
-    meta_batch_size : int, default=100
-        Rows per meta batch.
-    n_warmup_epochs : "auto" or int, default="auto"
-        Epochs of plain cross-entropy first. "auto": 5, at most half of ``max_epochs``.
-    module : None, nn.Module class, factory or instance, default=None
-        The network; it returns logits. None: an MLP for tables, the small
-        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
-    module_params : dict or None, default=None
-        Arguments of the class or factory, or of the default network. ``n_features``,
-        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
-    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
-        Optimiser of the network; "sgd" has momentum 0.9.
-    optimizer_params : dict or None, default=None
-        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
-        :func:`~sknoisy.networks.mlp_settings` says.
-    lr : float, default=0.05
-        Learning rate of the network, also the size of the virtual step.
-    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
-        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
-        and returns a torch scheduler.
-    max_epochs : int, default=60
-        Passes over the data.
-    batch_size : int, default=100
-        Rows per batch.
-    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
-        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
-        "flip+crop" for images, none for tables.
-    standardize : "auto" or bool, default="auto"
-        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
-        images, and for tables that the default network reads.
-    device : "auto", str or torch.device, default="auto"
-        "auto": a CUDA GPU if there is one, else the CPU.
-    callbacks : list or None, default=None
-        Further skorch callbacks.
-    verbose : int, default=0
-        1 shows a progress bar, and says what "auto" and missing trusted rows stood for.
-    random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int give the same model bit for bit.
+    {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks, verbose}
+    {random_state}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels.
-    clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right: the model's probability of it, 1 for trusted
-        rows.
+    {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         Share of the given label in each row's soft label. Absent if
         training ended in the warm-up.
-    purified_labels_ : ndarray of shape (n_samples,)
-        Most probable class of each row's soft label.
-    meta_rows_ : ndarray of shape (n_meta,)
-        Rows of the meta set: the trusted ones, or the pseudo-clean ones of the last epoch.
-    layer_names_, layer_usage_ : tuple of str, ndarray of shape (n_epochs, n_layers)
-        Layers and the share of steps in which each was active, by epochs of the meta update; of a
-        gradient that samples layers only.
-    n_recoveries_ : int
-        How often a collapsing network was set back to an earlier epoch, with a
-        :class:`~sknoisy.exceptions.CollapseWarning`.
-    n_skipped_batches_ : int
-        Batches of which no row had any weight; the network made no step on them.
-    net_ : DeviceNet
-        The fitted skorch net; its module sees scaled rows.
-    history_ : skorch.history.History
-        Per epoch: ``train_loss``, ``meta_loss``, ``event_lr``, ``dur``, and ``n_pseudo_clean`` if
-        there are no trusted rows.
-    n_iter_ : int
-        Epochs that were run.
-    n_warmup_epochs_, meta_lr_ : int, float
-        The values that "auto" stood for.
-    n_features_in_ : int
-        Columns, or pixels times channels.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
-    image_shape_ : tuple or None
-        Shape of one image.
+    {purified_labels_, meta_rows_, layer_names_, n_recoveries_}
+    {n_skipped_batches_, net_, history_, n_iter_, n_warmup_epochs_, n_features_in_}
+    {feature_names_in_, image_shape_}
 
     References
     ----------

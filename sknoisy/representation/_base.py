@@ -16,6 +16,8 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from .._compat import Interval, StrOptions, fit_context
+from .._docs import SharedDocs
+from .._docs import share_docs as network_docs
 from .._engine.augment import Augmentation
 from .._engine.batches import TrainingData
 from .._engine.construction import (
@@ -39,6 +41,48 @@ from ._two_view_net import Criterion, RepresentationNet
 from .encoder import Projected, build_encoder
 
 __all__ = ["BaseRepresentation"]
+
+
+share_docs = SharedDocs(
+    """
+augment : str, None or callable, default="auto"
+    How a view is made of a row.
+encoder : None, nn.Module class, factory or instance, default=None
+    The network; it returns features (n, d). None: an MLP of four layers of 256 units for
+    tables, the small :class:`~sknoisy.networks.PreActResNet` for images. Of a module with
+    timm's ``get_classifier`` the last layer is taken away. An instance is deep-copied.
+encoder_params : dict or None, default=None
+    Arguments of the class or factory, or of the default network. ``n_features`` and
+    ``in_channels`` are filled in where the signature names them.
+projection_dim : int, default=128
+    Columns of the projection head's output, which the loss compares.
+optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adam"
+    Optimiser; "sgd" has momentum 0.9.
+lr : float, default=1e-3
+    Learning rate.
+max_epochs : int, default=100
+    Passes over the data.
+checkpoint : path-like or None, default=None
+    A file for the state of training, written after each epoch. Where it exists, ``fit`` goes
+    on from it: a run that broke off ends bit for bit as if it had not, and one that had ended
+    trains no more.
+callbacks : list or None, default=None
+    Further skorch callbacks. A checkpoint does not hold their state.
+verbose : int, default=0
+    1 shows a progress bar.
+random_state : int, RandomState or None, default=None
+    Decides all draws; on a CPU, two fits with the same int give the same features bit for bit.
+encoder_ : nn.Module
+    The trained encoder, in eval mode; it takes scaled rows.
+net_ : RepresentationNet
+    The skorch net that trained it; ``net_.module_`` is the encoder.
+history_ : skorch.history.History
+    Per epoch: ``train_loss``, ``event_lr``, ``dur``.
+n_iter_ : int
+    Epochs that were run, those before a checkpoint among them.
+""",
+    base=network_docs,
+)
 
 
 class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

@@ -13,7 +13,7 @@ from .._compat import Interval
 from .._engine.augment import Augmentation
 from .._engine.rows import Rows
 from .._engine.views import FeatureCorruption
-from ._base import BaseRepresentation
+from ._base import BaseRepresentation, share_docs
 
 __all__ = ["SCARF", "info_nce"]
 
@@ -39,6 +39,7 @@ def info_nce(projections: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(rows @ copies.T / temperature, own)
 
 
+@share_docs
 class SCARF(BaseRepresentation):
     """Self-supervised features of tables by random feature corruption (SCARF).
 
@@ -57,54 +58,23 @@ class SCARF(BaseRepresentation):
         The network; it returns features (n, d). None: an MLP of four layers of 256 units. Of a
         module with timm's ``get_classifier`` the last layer is taken away. An instance is
         deep-copied.
-    encoder_params : dict or None, default=None
-        Arguments of the class or factory, or of the default network. ``n_features`` and
-        ``in_channels`` are filled in where the signature names them.
+    {encoder_params}
     projection_dim : int, default=256
         Columns of the projection head's output, which the loss compares.
-    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adam"
-        Optimiser; "sgd" has momentum 0.9.
+    {optimizer}
     optimizer_params : dict or None, default=None
         Its further arguments.
-    lr : float, default=1e-3
-        Learning rate.
-    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
-        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
-        and returns a torch scheduler.
-    max_epochs : int, default=100
-        Passes over the data.
+    {lr, lr_schedule, max_epochs}
     batch_size : int, default=128
         Rows per batch. Each row is told from all others of its batch.
-    standardize : "auto" or bool, default="auto"
-        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
-        images, and for tables that the default network reads.
-    device : "auto", str or torch.device, default="auto"
-        "auto": a CUDA GPU if there is one, else the CPU.
-    checkpoint : path-like or None, default=None
-        A file for the state of training, written after each epoch. Where it exists, ``fit`` goes
-        on from it: a run that broke off ends bit for bit as if it had not, and one that had ended
-        trains no more.
-    callbacks : list or None, default=None
-        Further skorch callbacks. A checkpoint does not hold their state.
-    verbose : int, default=0
-        1 shows a progress bar.
-    random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int give the same features bit for bit.
+    {standardize, device, checkpoint, callbacks, verbose, random_state}
 
     Attributes
     ----------
-    encoder_ : nn.Module
-        The trained encoder, in eval mode; it takes scaled rows.
-    net_ : RepresentationNet
-        The skorch net that trained it; ``net_.module_`` is the encoder.
-    history_ : skorch.history.History
-        Per epoch: ``train_loss``, ``event_lr``, ``dur``.
-    n_iter_ : int
-        Epochs that were run, those before a checkpoint among them.
+    {encoder_, net_, history_, n_iter_}
     n_features_in_ : int
         Columns.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
+    {feature_names_in_}
     image_shape_ : None
         As of the other transformers, which take images, too.
 

@@ -13,7 +13,7 @@ from .._compat import StrOptions
 from .._engine.augment import Augmentation
 from .._engine.rows import Rows
 from ._augment import NAMES, check_augment, resolve_augment
-from ._base import BaseRepresentation
+from ._base import BaseRepresentation, share_docs
 
 __all__ = ["SimCLR", "nt_xent"]
 
@@ -41,6 +41,7 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similarity, partners)
 
 
+@share_docs
 class SimCLR(BaseRepresentation):
     """Self-supervised features by SimCLR, of images and of tables.
 
@@ -52,8 +53,7 @@ class SimCLR(BaseRepresentation):
     ----------
     temperature : float, default=0.5
         Divides the similarities in the loss; the lower, the more the nearest rows count.
-    augment : str, None or callable, default="auto"
-        How a view is made of a row.
+    {augment}
 
         - "flip+crop+color", "crop+color", "flip+crop", "crop", for images: "crop" cuts out a
           rectangle of a fifth of the area or more and enlarges it, "flip" mirrors half of the
@@ -64,61 +64,18 @@ class SimCLR(BaseRepresentation):
         - "auto": "flip+crop+color" for images, "corruption" for tables.
         - a callable: ``augment(rows, generator)``, on whole batches as the network sees them.
         - None: the views differ by the network's own draws alone, its dropout.
-    encoder : None, nn.Module class, factory or instance, default=None
-        The network; it returns features (n, d). None: an MLP of four layers of 256 units for
-        tables, the small :class:`~sknoisy.networks.PreActResNet` for images. Of a module with
-        timm's ``get_classifier`` the last layer is taken away. An instance is deep-copied.
-    encoder_params : dict or None, default=None
-        Arguments of the class or factory, or of the default network. ``n_features`` and
-        ``in_channels`` are filled in where the signature names them.
-    projection_dim : int, default=128
-        Columns of the projection head's output, which the loss compares.
-    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adam"
-        Optimiser; "sgd" has momentum 0.9.
+    {encoder, encoder_params, projection_dim, optimizer}
     optimizer_params : dict or None, default=None
         Its further arguments. Unless given, ``weight_decay`` is 1e-6.
-    lr : float, default=1e-3
-        Learning rate.
-    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
-        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
-        and returns a torch scheduler.
-    max_epochs : int, default=100
-        Passes over the data.
+    {lr, lr_schedule, max_epochs}
     batch_size : int, default=128
         Rows per batch. Each row is told from all others of its batch, so that large batches teach
         more per step; where data are few, the number of steps counts more.
-    standardize : "auto" or bool, default="auto"
-        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
-        images, and for tables that the default network reads.
-    device : "auto", str or torch.device, default="auto"
-        "auto": a CUDA GPU if there is one, else the CPU.
-    checkpoint : path-like or None, default=None
-        A file for the state of training, written after each epoch. Where it exists, ``fit`` goes
-        on from it: a run that broke off ends bit for bit as if it had not, and one that had ended
-        trains no more.
-    callbacks : list or None, default=None
-        Further skorch callbacks. A checkpoint does not hold their state.
-    verbose : int, default=0
-        1 shows a progress bar.
-    random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int give the same features bit for bit.
+    {standardize, device, checkpoint, callbacks, verbose, random_state}
 
     Attributes
     ----------
-    encoder_ : nn.Module
-        The trained encoder, in eval mode; it takes scaled rows.
-    net_ : RepresentationNet
-        The skorch net that trained it; ``net_.module_`` is the encoder.
-    history_ : skorch.history.History
-        Per epoch: ``train_loss``, ``event_lr``, ``dur``.
-    n_iter_ : int
-        Epochs that were run, those before a checkpoint among them.
-    n_features_in_ : int
-        Columns, or pixels times channels.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
-    image_shape_ : tuple or None
-        Shape of one image.
+    {encoder_, net_, history_, n_iter_, n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from ..._compat import HasMethods, StrOptions, fit_context
+from ..._docs import share_docs
 from ..._engine.construction import random_state_of, seed_undecided
 from ..._engine.validation import check_clean_mask, check_sample_weight, check_X, encode_labels
 from ...cleaning.bookkeeping import takes_sample_weight
@@ -48,6 +49,7 @@ class MethodChoice(NamedTuple):
     network_share: float
 
 
+@share_docs
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     """Classifier for noisy labels that picks the method by the data.
 
@@ -87,8 +89,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         Named tuple of ``method``; ``reason``; ``noise_rate``, the estimated share of wrong labels:
         of the vote, of the labels that it changed, else of those that the network does not
         predict; and ``network_share``, what the networks have to say in predictions.
-    classes_ : ndarray of shape (n_classes,)
-        Labels.
+    {classes_}
     purified_labels_ : ndarray of shape (n_samples,)
         The label that each row was taken to have: by the vote, else the network's prediction; of
         trusted rows the given one.
@@ -99,12 +100,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         What predicts, alone or with the networks; it knows the classes as 0, 1, ...
     members_ : dict of classifier
         The networks that voted, by name; empty for other methods.
-    n_features_in_ : int
-        Columns, or pixels times channels.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
-    image_shape_ : tuple or None
-        Shape of one image.
+    {n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..._compat import HasMethods
+from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
 from ...base import NetworkClassifier
@@ -25,6 +26,7 @@ __all__ = ["DMLPClassifier"]
 _N_FOLDS = 3
 
 
+@share_docs
 class DMLPClassifier(NetworkClassifier):
     """Classifier for noisy labels by a decoupled meta label purifier (DMLP).
 
@@ -49,45 +51,17 @@ class DMLPClassifier(NetworkClassifier):
         classifier's decides. Rows of ``clean_mask`` keep their labels, whatever it returns. One
         that is given is taken at its word: the network does not judge its labels, which takes
         most of the time.
-    module : None, nn.Module class, factory or instance, default=None
-        The network; it returns logits. None: an MLP for tables, the small
-        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
-    module_params : dict or None, default=None
-        Arguments of the class or factory, or of the default network. ``n_features``,
-        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
-    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
-        Optimiser of the network; "sgd" has momentum 0.9.
-    optimizer_params : dict or None, default=None
-        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
-        :func:`~sknoisy.networks.mlp_settings` says.
+    {module, module_params, optimizer, optimizer_params}
     lr : float, default=0.05
         Learning rate of the network.
-    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
-        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
-        and returns a torch scheduler.
-    max_epochs : int, default=60
-        Passes over the data.
-    batch_size : int, default=100
-        Rows per batch.
-    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
-        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
-        "flip+crop" for images, none for tables.
-    standardize : "auto" or bool, default="auto"
-        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
-        images, and for tables that the default network reads.
-    device : "auto", str or torch.device, default="auto"
-        "auto": a CUDA GPU if there is one, else the CPU.
-    callbacks : list or None, default=None
-        Further skorch callbacks.
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
     verbose : int, default=0
         1 shows progress of the purification and of the training.
-    random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int give the same model bit for bit.
+    {random_state}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels.
+    {classes_}
     purifier_ : estimator
         The fitted purifier.
     purified_labels_ : ndarray of shape (n_samples,)
@@ -100,18 +74,10 @@ class DMLPClassifier(NetworkClassifier):
     clean_proba_ : ndarray of shape (n_samples,)
         Probability that the given label is right: the network's probability of it, 1 for trusted
         rows.
-    net_ : DeviceNet
-        The fitted skorch net; its module sees scaled rows.
+    {net_}
     history_ : skorch.history.History
         Per epoch: ``train_loss``, ``event_lr``, ``dur``.
-    n_iter_ : int
-        Epochs that were run.
-    n_features_in_ : int
-        Columns, or pixels times channels.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
-    image_shape_ : tuple or None
-        Shape of one image.
+    {n_iter_, n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from tqdm.auto import tqdm
 
 from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
+from ..._docs import share_docs
 from ..._engine.construction import random_state_of, resolve_device, warn_of_a_shared_gpu
 from ..._engine.validation import check_clean_mask, check_X, encode_labels
 from ...exceptions import InterruptedFitWarning
@@ -24,6 +25,7 @@ from .state import Rows, Settings, State
 __all__ = ["LabelPurifier"]
 
 
+@share_docs
 class LabelPurifier(BaseEstimator):
     """Purify labels on frozen features, before any classifier sees them (DMLP).
 
@@ -85,8 +87,7 @@ class LabelPurifier(BaseEstimator):
         epochs are run with intrinsic steps, as published.
     chunk_size : int, default=8192
         Rows of one regression, at most.
-    device : "auto", str or torch.device, default="auto"
-        "auto": a CUDA GPU if there is one, else the CPU.
+    {device}
     verbose : int, default=0
         1 shows a progress bar, and says what was found.
     random_state : int, RandomState or None, default=None
@@ -94,8 +95,7 @@ class LabelPurifier(BaseEstimator):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels.
+    {classes_}
     purified_labels_ : ndarray of shape (n_samples,)
         The purified labels.
     label_distribution_ : ndarray of shape (n_samples, n_classes)
@@ -122,12 +122,7 @@ class LabelPurifier(BaseEstimator):
         What "auto" stood for; the ridge is that of the last regression.
     representation_ : transformer
         The fitted representation.
-    n_features_in_ : int
-        Columns, or pixels times channels.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
-    image_shape_ : tuple or None
-        Shape of one image.
+    {n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..._compat import Interval, Options, StrOptions, fit_context
+from ..._docs import share_docs
 from ..._engine.indexing import take_rows
 from .dynamics import LearningDynamics
 from .rounds import SelectionRounds
@@ -16,6 +17,7 @@ from .rounds import SelectionRounds
 __all__ = ["CleanSampleSelector"]
 
 
+@share_docs
 class CleanSampleSelector(SelectionRounds):
     r"""Select the rows whose labels are right, by their learning dynamics (MILD).
 
@@ -73,17 +75,7 @@ class CleanSampleSelector(SelectionRounds):
         with its weights, as the paper does; the optimiser and its schedule begin anew.
     n_warmup_epochs : int, default=0
         Epochs by which the first round is longer (50 in the paper).
-    module : None, nn.Module class, factory or instance, default=None
-        The network; it returns logits. None: an MLP for tables, the small
-        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
-    module_params : dict or None, default=None
-        Arguments of the class or factory, or of the default network. ``n_features``,
-        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
-    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
-        Optimiser of the network; "sgd" has momentum 0.9.
-    optimizer_params : dict or None, default=None
-        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
-        :func:`~sknoisy.networks.mlp_settings` says.
+    {module, module_params, optimizer, optimizer_params}
     lr : float, default=0.05
         Learning rate of the network.
     lr_schedule : {"cosine", "constant"} or callable, default="cosine"
@@ -91,16 +83,7 @@ class CleanSampleSelector(SelectionRounds):
         optimiser and returns a torch scheduler.
     max_epochs : int, default=40
         Epochs of each round (20 in the paper, for 50,000 images).
-    batch_size : int, default=100
-        Rows per batch.
-    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
-        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
-        "flip+crop" for images, none for tables.
-    standardize : "auto" or bool, default="auto"
-        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
-        images, and for tables that the default network reads.
-    device : "auto", str or torch.device, default="auto"
-        "auto": a CUDA GPU if there is one, else the CPU.
+    {batch_size, augment, standardize, device}
     callbacks : list or None, default=None
         Further skorch callbacks; each round has copies of its own.
     verbose : int, default=0
@@ -110,10 +93,7 @@ class CleanSampleSelector(SelectionRounds):
 
     Attributes
     ----------
-    sample_indices_ : ndarray of shape (n_selected,), int64
-        The rows that are selected, ascending.
-    clean_mask_ : ndarray of shape (n_samples,), bool
-        True where the row is selected.
+    {sample_indices_, clean_mask_}
     clean_proba_ : ndarray of shape (n_samples,), float64
         How far the label is believed: the share of the epochs of the row's last round in which its
         given label was predicted; 1 for trusted rows.
@@ -135,12 +115,7 @@ class CleanSampleSelector(SelectionRounds):
         Why there were no more rounds, or that all rows stay.
     net_ : DeviceNet
         The net of the last round.
-    classes_ : ndarray of shape (n_classes,)
-        Labels.
-    n_features_in_ : int
-        Columns, or pixels times channels.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
+    {classes_, n_features_in_, feature_names_in_}
     image_shape_ : tuple or None
         Shape of an image.
 

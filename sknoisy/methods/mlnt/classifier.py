@@ -6,11 +6,13 @@ from numbers import Integral, Real
 from typing import Any
 
 from ..._compat import Interval, StrOptions
+from ..._docs import share_docs
 from .training import NoiseTolerantTraining
 
 __all__ = ["MLNTClassifier"]
 
 
+@share_docs
 class MLNTClassifier(NoiseTolerantTraining):
     """Classifier for noisy labels by noise-tolerant training (MLNT).
 
@@ -76,48 +78,22 @@ class MLNTClassifier(NoiseTolerantTraining):
         when a network that predicts one class scores well. "trusted": the highest accuracy on
         trusted rows, at most a tenth of each class, which are kept out of training for it.
         "auto": "trusted" if some trusted rows can be spared, else "last".
-    module : None, nn.Module class, factory or instance, default=None
-        The network; it returns logits. None: an MLP for tables, the small
-        :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
-    module_params : dict or None, default=None
-        Arguments of the class or factory, or of the default network. ``n_features``,
-        ``in_channels`` and ``n_classes`` are filled in where the signature names them.
-    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
-        Optimiser of the network; "sgd" has momentum 0.9.
-    optimizer_params : dict or None, default=None
-        Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
-        :func:`~sknoisy.networks.mlp_settings` says.
+    {module, module_params, optimizer, optimizer_params}
     lr : float, default=0.05
         Learning rate of the network.
-    lr_schedule : {"cosine", "constant"} or callable, default="cosine"
-        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
-        and returns a torch scheduler.
+    {lr_schedule}
     max_epochs : int, default=60
         Passes over the data, in each iteration.
-    batch_size : int, default=100
-        Rows per batch.
-    augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
-        Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
-        "flip+crop" for images, none for tables.
-    standardize : "auto" or bool, default="auto"
-        Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
-        images, and for tables that the default network reads.
-    device : "auto", str or torch.device, default="auto"
-        "auto": a CUDA GPU if there is one, else the CPU.
+    {batch_size, augment, standardize, device}
     callbacks : list or None, default=None
         Further skorch callbacks, of each iteration.
     verbose : int, default=0
         1 shows a progress bar, and says what "auto" stood for and what the mentor left out.
-    random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int give the same model bit for bit.
+    {random_state}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels.
-    clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right: the model's probability of it, 1 for trusted
-        rows.
+    {classes_, clean_proba_}
     best_epoch_ : int
         Epoch of the last iteration whose network predicts.
     predicts_with_ : str
@@ -140,12 +116,7 @@ class MLNTClassifier(NoiseTolerantTraining):
         Iterations that were run to their end.
     n_iter_ : int
         Epochs that were run in the last iteration.
-    n_features_in_ : int
-        Columns, or pixels times channels.
-    feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
-    image_shape_ : tuple or None
-        Shape of one image.
+    {n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------
