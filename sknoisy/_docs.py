@@ -13,8 +13,9 @@ them in:
 >>> print(Example.__doc__)
 An estimator.
 <BLANKLINE>
-    Parameters
-    ----------
+
+Parameters
+----------
     lr : float, default=0.05
         Learning rate.
     batch_size : int, default=100

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any
@@ -43,7 +42,7 @@ from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling
 from ._engine.validation import check_clean_mask, check_sample_weight, check_X, encode_labels
 from .callbacks import EpochProgress, PerSampleCrossEntropy
-from .exceptions import InterruptedFitWarning
+from .exceptions import InterruptedFitWarning, warn_user
 from .networks import MLPSettings, WithFeatures, mlp_settings
 
 __all__ = ["NetworkClassifier", "NetworkEstimator"]
@@ -281,11 +280,10 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _warn_of_interruption(self) -> None:
         if self.net_.interrupted_:
             done = self.net_.n_finished_epochs
-            warnings.warn(
+            warn_user(
                 f"fit was interrupted after {done} of {self.max_epochs} epochs; the estimator is "
                 "fitted with what was learned so far.",
                 InterruptedFitWarning,
-                stacklevel=6,
             )
 
     def _after_fit(self, data: TrainingData) -> None:

@@ -1,5 +1,8 @@
 """Warnings and errors of sknoisy."""
 
+import sys
+import warnings
+
 __all__ = [
     "CollapseWarning",
     "InterruptedFitWarning",
@@ -7,6 +10,10 @@ __all__ = [
     "NonFiniteLossError",
     "SelectionWarning",
 ]
+
+# Frames of these packages are passed over in the search for the user's line.
+_LIBRARIES = {"concurrent", "contextlib", "imblearn", "joblib", "sklearn", "sknoisy", "skorch"}
+_LIBRARIES |= {"threading", "torch"}
 
 
 class CollapseWarning(UserWarning):
@@ -119,3 +126,22 @@ class SelectionWarning(UserWarning):
     ...         print("doubtful")
     doubtful
     """
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Issue a warning that points at the user's line: the innermost call from outside.
+
+    Parameters
+    ----------
+    message : str
+        Text of the warning.
+    category : type of Warning, default=UserWarning
+        Its class.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
+        if frame.f_back is None:  # a thread that nobody outside has entered
+            level = 2
+            break
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

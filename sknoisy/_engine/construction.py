@@ -6,7 +6,6 @@ import copy
 import inspect
 import multiprocessing
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from skorch.callbacks import LRScheduler
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from ..exceptions import warn_user
 from ..networks import MLP, MLPSettings, PreActResNet
 
 __all__ = [
@@ -97,11 +97,10 @@ def warn_of_a_shared_gpu(device: torch.device) -> None:
     """Tell a worker process of ``n_jobs`` that the others train on the same GPU."""
     is_worker = multiprocessing.parent_process() is not None
     if is_worker and device.type == "cuda" and torch.cuda.device_count() == 1:
-        warnings.warn(
+        warn_user(
             "This fit runs in a worker process on the only GPU: with n_jobs > 1 the workers share "
             'its memory and slow each other down. Pass n_jobs=1, or device="cpu".',
             UserWarning,
-            stacklevel=3,
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.evaluation import draw_rows, evaluate, rows_per_pass
-from ..exceptions import CollapseWarning
+from ..exceptions import CollapseWarning, warn_user
 from .meta_update import MetaUpdate
 
 __all__ = ["CollapseGuard"]
@@ -173,11 +172,10 @@ class CollapseGuard(Callback):
             meta.reset_optimizer(rate)
             cure = f"meta_lr continues at {rate:g}; pass a lower meta_lr"
         what = "reference" if is_on_the_edge else "last good"
-        warnings.warn(
+        warn_user(
             f"Epoch {now}: {trouble}. The network was set back to the {what} epoch, "
             f"{target.epoch} ({cure} to avoid this).",
             CollapseWarning,
-            stacklevel=2,
         )
 
 

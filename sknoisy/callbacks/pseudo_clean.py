@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.evaluation import evaluate, rows_per_pass
-from ..exceptions import MixtureWarning
+from ..exceptions import MixtureWarning, warn_user
 from ..meta.models import per_sample_loss
 from ..mixture.loss_split import split_or_fall_back
 
@@ -124,7 +123,7 @@ class PseudoCleanRows(Callback):
             self.clean_proba_[_mask(trusted)] = 1
         if trouble is not None and not self._has_warned:
             self._has_warned = True
-            warnings.warn(f"Epoch {len(net.history)}: {trouble}", MixtureWarning, stacklevel=2)
+            warn_user(f"Epoch {len(net.history)}: {trouble}", MixtureWarning)
         self.rows_ = is_clean.nonzero()[0].astype(np.int64)
         return self.rows_
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.utils import Bunch
 
 from .._compat import check_weights, is_arraylike, manual_routing, num_samples
 from .._engine.indexing import take_rows
+from ..exceptions import warn_user
 
 __all__ = [
     "align_columns",
@@ -169,12 +169,11 @@ def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) 
     check_known_labels(left, classes, cleaner)
     lost = np.setdiff1d(given, left)
     if len(lost):
-        warnings.warn(
+        warn_user(
             f"{cleaner} left no row of the classes {lost.tolist()}: the estimator will not "
             "predict them. Let the cleaner change or drop less, or trust some of their rows by "
             "clean_mask if it takes one.",
             UserWarning,
-            stacklevel=4,
         )
 
 

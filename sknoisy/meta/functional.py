@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..exceptions import warn_user
 from ._primals import DualPass, Primals, RecordPrimals
 
 __all__ = ["RandomState", "StatelessModule", "without_mkldnn"]
@@ -114,13 +115,12 @@ class StatelessModule:
                 self._no_forward_mode = True
                 inner = self.module.module if hasattr(self.module, "module") else self.module
                 random_state.restore()  # what ran before the failure may have drawn
-                warnings.warn(
+                warn_user(
                     f"{type(inner).__name__} holds an operation without a forward-mode "
                     f"derivative ({str(error).splitlines()[0]}): the meta gradient is taken by "
                     "central differences from here on, which is not exact. Replace the operation "
                     "(nn.EmbeddingBag by nn.Embedding and a sum, say) to get the exact one.",
                     UserWarning,
-                    stacklevel=2,
                 )
         return self._central_difference(direction, x)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -15,6 +14,7 @@ from .._engine.batches import TrainingData
 from .._engine.net import DeviceNet
 from ..base import NetworkClassifier
 from ..callbacks import CollapseGuard, MetaUpdate, PseudoCleanRows
+from ..exceptions import warn_user
 from ..meta import (
     CrossEntropyObjective,
     ForwardGradient,
@@ -38,11 +38,10 @@ def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
         return min(5, max_epochs // 2)
     n_warmup = int(n_warmup_epochs)
     if n_warmup >= max_epochs:
-        warnings.warn(
+        warn_user(
             f"n_warmup_epochs={n_warmup} leaves none of the {max_epochs} epochs to the meta "
             "update, so this is plain cross-entropy. Raise max_epochs, or lower n_warmup_epochs.",
             UserWarning,
-            stacklevel=2,
         )
     return n_warmup
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import check_weights
+from ..exceptions import warn_user
 from ._weibull_fit import Rows, start_by_density, start_by_shares
 
 __all__ = ["MixtureDensity"]
@@ -83,7 +83,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             )
         else:
             return
-        warnings.warn(trouble, ConvergenceWarning, stacklevel=4)
+        warn_user(trouble, ConvergenceWarning)
 
     def score_samples(self, X):
         """Logarithm of the density of each row.

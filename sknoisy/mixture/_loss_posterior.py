@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_array, column_or_1d
 
-from ..exceptions import MixtureWarning
+from ..exceptions import MixtureWarning, warn_user
 from ._beta import BetaMixture
 
 __all__ = [
@@ -154,11 +154,10 @@ def loss_mixture(
     counts = check_candidates(candidates, losses)
     fitted, trouble = fit_losses(losses, counts, kind, max_iter, random_state)
     if trouble is not None:
-        warnings.warn(
+        warn_user(
             f"The mixture of the losses is of no use: {trouble}. clean_proba is the share of rows "
             "of larger loss instead.",
             MixtureWarning,
-            stacklevel=2,
         )
     return fitted
 

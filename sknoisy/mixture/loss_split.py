@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from .._engine.indexing import rows_of_classes
-from ..exceptions import MixtureWarning
+from ..exceptions import MixtureWarning, warn_user
 from ._loss_posterior import (
     Losses,
     Mask,
@@ -152,7 +151,7 @@ def split_by_loss(
         random_state=random_state,
     )
     if trouble is not None:
-        warnings.warn(trouble, MixtureWarning, stacklevel=2)
+        warn_user(trouble, MixtureWarning)
     return split
 
 

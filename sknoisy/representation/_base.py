@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any
@@ -35,7 +34,7 @@ from .._engine.scaling import InputScaling
 from .._engine.validation import check_X
 from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
-from ..exceptions import InterruptedFitWarning
+from ..exceptions import InterruptedFitWarning, warn_user
 from ._checkpoint import TrainingCheckpoint, check_path, describe_run
 from ._two_view_net import Criterion, RepresentationNet
 from .encoder import Projected, build_encoder
@@ -275,11 +274,10 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.n_iter_ = net.n_finished_epochs
         self._n_features_out = network.n_features
         if net.interrupted_:
-            warnings.warn(
+            warn_user(
                 f"fit was interrupted after {self.n_iter_} of {self.max_epochs} epochs; the "
                 "transformer is fitted with what was learned so far.",
                 InterruptedFitWarning,
-                stacklevel=4,
             )
 
     # --- transform --------------------------------------------------------------------------

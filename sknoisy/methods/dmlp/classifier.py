@@ -18,7 +18,7 @@ from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_known_labels
 from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
 from ...cleaning.run import run_cleaner
-from ...exceptions import InterruptedFitWarning, NonFiniteLossError
+from ...exceptions import InterruptedFitWarning, NonFiniteLossError, warn_user
 from .purifier import LabelPurifier
 
 __all__ = ["DMLPClassifier"]
@@ -193,10 +193,9 @@ class DMLPClassifier(NetworkClassifier):
         except NonFiniteLossError:  # the purified labels stand
             return False
         except KeyboardInterrupt:
-            warnings.warn(
+            warn_user(
                 "fit was interrupted while the purification was judged; purified labels stand.",
                 InterruptedFitWarning,
-                stacklevel=6,
             )
             return False
         self.held_out_gain_ = verdict

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,7 +15,7 @@ from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, resolve_device, warn_of_a_shared_gpu
 from ..._engine.validation import check_clean_mask, check_X, encode_labels
-from ...exceptions import InterruptedFitWarning
+from ...exceptions import InterruptedFitWarning, warn_user
 from .features import build_representation, check_features, split_views
 from .purification import Purification, purify
 from .soft_labels import keep_classes, labels_in_type_of, one_hot
@@ -308,11 +307,10 @@ class LabelPurifier(BaseEstimator):
     def _warn_of_lone_rows(self, trusted: np.ndarray) -> None:
         lone = np.flatnonzero(np.bincount(trusted, minlength=len(self.classes_)) < 2)
         if len(lone):
-            warnings.warn(
+            warn_user(
                 f"clean_mask trusts only one row of class {self.classes_[lone].tolist()}: it can "
                 "judge no round. Trust at least two rows of each class, best one for each fold.",
                 UserWarning,
-                stacklevel=4,
             )
 
     def _frozen_features(self, raw, X, seed: int, device: torch.device) -> list[torch.Tensor]:
@@ -371,11 +369,10 @@ class LabelPurifier(BaseEstimator):
     def _report(self, rows: Rows, found: Purification) -> None:
         self.interrupted_ = found.is_interrupted
         if self.interrupted_:
-            warnings.warn(
+            warn_user(
                 f"fit was interrupted after {len(found.history)} of {found.run.settings.n_rounds} "
                 f"rounds; the labels are those of epoch {self.n_iter_}.",
                 InterruptedFitWarning,
-                stacklevel=5,
             )
         if not self.verbose:
             return

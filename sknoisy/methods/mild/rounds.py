@@ -18,7 +18,7 @@ from ...base import NetworkEstimator
 from ...callbacks import RecordDynamics
 from ...cleaning.chance import beats_chance, predict_rows, stratified_half
 from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
-from ...exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning
+from ...exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning, warn_user
 from .choice import Criteria
 from .dynamics import LearningDynamics, count_dynamics, segment_dynamics
 from .selection import SelectionState
@@ -91,10 +91,9 @@ class SelectionRounds(NetworkEstimator):
             if is_first:
                 raise
             n_done = len(self._state.rounds)
-            warnings.warn(
+            warn_user(
                 f"Round {n_done + 1} failed: {error} The selection of round {n_done} stands.",
                 SelectionWarning,
-                stacklevel=8,
             )
             return _NOT_FINITE
         if is_first or not net.interrupted_:  # else what the round before found stands
@@ -115,12 +114,11 @@ class SelectionRounds(NetworkEstimator):
         except NonFiniteLossError:  # the rounds stand without this check
             return None
         if not (net.interrupted_ or beats_chance(given[~half], predict_rows(net, data, rest))):
-            warnings.warn(
+            warn_user(
                 f"A network that learned half of the {len(given)} rows predicts the labels of the "
                 "others no better than chance: the labels may be pure noise, and what is selected "
                 "then means nothing. Pass another module, more rows, or check y.",
                 SelectionWarning,
-                stacklevel=8,
             )
         return _INTERRUPTED if net.interrupted_ else None
 
@@ -170,10 +168,9 @@ class SelectionRounds(NetworkEstimator):
         )
         if self.stop_reason_ in (_INTERRUPTED, _UNJUDGED):
             of_round = f" in round {self.n_iter_ + 1} of {self.n_rounds}"
-            warnings.warn(
+            warn_user(
                 f"{self.stop_reason_}{of_round if self.stop_reason_ == _INTERRUPTED else ''}; the "
                 f"selection is that of round {self.n_iter_}, {len(state.rows)} of {len(data)} "
                 "rows.",
                 InterruptedFitWarning,
-                stacklevel=5,
             )

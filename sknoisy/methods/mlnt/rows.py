@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 
 from ..._engine.indexing import rows_of_classes
+from ...exceptions import warn_user
 
 __all__ = ["believed_rows", "validation_rows"]
 
@@ -86,11 +86,10 @@ def believed_rows(
             is_kept[members[:n_least]] = True
             poor.append(label)
     if poor:
-        warnings.warn(
+        warn_user(
             f"The mentor believes hardly any label of class {classes[poor].tolist()}: the most "
             f"probable ones, up to {_MIN_PER_CLASS} per class, were kept. Pass a mentor_threshold "
             f"that keeps more than {threshold!r}.",
             UserWarning,
-            stacklevel=2,
         )
     return is_kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..._engine.evaluation import outputs_of, rows_per_pass
 from ..._engine.net import DeviceNet
 from ...base import NetworkClassifier
 from ...callbacks.teacher_average import TeacherAverage
-from ...exceptions import CollapseWarning, InterruptedFitWarning
+from ...exceptions import CollapseWarning, InterruptedFitWarning, warn_user
 from .epochs import Choice, EpochChoice
 from .rate import MetaRate
 from .rows import believed_rows, validation_rows
@@ -84,11 +83,10 @@ class NoiseTolerantTraining(NetworkClassifier):
     def _finish(self, data: TrainingData) -> None:
         if self.n_synthetic and len(self._proba(data.rows).argmax(dim=1).unique()) == 1:
             meta_lr = f"at most {self.meta_lr_:g}" if self.meta_lr == "auto" else self.meta_lr_
-            warnings.warn(
+            warn_user(
                 "The network predicts one class for all training rows: it has collapsed. Lower "
                 f"meta_lr, which is {meta_lr}, or inner_lr, which is {self.inner_lr_:g}.",
                 CollapseWarning,
-                stacklevel=6,
             )
 
     # --- the iterations -------------------------------------------------------------------------
@@ -249,11 +247,10 @@ class NoiseTolerantTraining(NetworkClassifier):
         kept = ""
         if net is not self.net_:
             kept = f" of iteration {self.n_iterations_ + 1}, which is left out"
-        warnings.warn(
+        warn_user(
             f"fit was interrupted after {done} of {net.max_epochs} epochs{kept}; the estimator is "
             "fitted with what was learned so far.",
             InterruptedFitWarning,
-            stacklevel=6,
         )
 
     # --- what predicts --------------------------------------------------------------------------
