@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from ._compat import Interval, StrOptions, fit_context
 from ._engine.augment import resolve_augmentation
-from ._engine.batches import TrainingData
+from ._engine.batches import Batch, TrainingData
 from ._engine.construction import (
     build_module,
     build_scheduler,
@@ -37,13 +37,15 @@ from ._engine.construction import (
     warn_of_a_shared_gpu,
 )
 from ._engine.evaluation import cpu_state, rows_per_pass
-from ._engine.net import DeviceNet
+from ._engine.net import DeviceNet, train_side_by_side
+from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling
 from ._engine.validation import check_clean_mask, check_sample_weight, check_X, encode_labels
 from .callbacks import EpochProgress, PerSampleCrossEntropy
 from .exceptions import InterruptedFitWarning, warn_user
-from .networks import MLPSettings, WithFeatures, mlp_settings
+from .meta import BatchOutputs
+from .networks import WithFeatures, mlp_settings
 
 __all__ = ["NetworkClassifier", "NetworkEstimator"]
 
@@ -104,14 +106,23 @@ class NetworkEstimator(BaseEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
-    # --- the seam ---------------------------------------------------------------------------
+    # --- what a method adds -----------------------------------------------------------------
+
+    def _prepare(self, problem: Problem) -> Problem:
+        """Select rows, purify labels or change weights, before anything is on the device."""
+        return problem
+
+    def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor] | None:
+        """Return the loss of each row of a batch, shape (n,); None is cross-entropy.
+
+        The criterion calls it with the logits, targets, row numbers, sample weights and trust
+        flags of a batch, multiplies by the sample weights and takes the mean.
+        """
+        return None
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
-        """The method's skorch callbacks, in the order in which they are called."""
+        """Return the method's skorch callbacks, as pairs of name and callback."""
         return []
-
-    def _check_method(self, data: TrainingData, clean_mask: np.ndarray | None) -> None:
-        """Refuse data that the method cannot use, before any work."""
 
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         """Build and train the nets."""
@@ -120,13 +131,6 @@ class NetworkEstimator(BaseEstimator):
     def _after_fit(self, data: TrainingData) -> None:
         """Set the fitted attributes."""
         raise NotImplementedError
-
-    def _net_class(self, data: TrainingData) -> Callable[..., DeviceNet]:
-        """What makes a net of module, criterion and settings."""
-        return DeviceNet
-
-    def _weight_decay(self, settings: MLPSettings) -> float:
-        return settings.weight_decay if self.module is None else 5e-4
 
     # --- fit --------------------------------------------------------------------------------
 
@@ -144,8 +148,8 @@ class NetworkEstimator(BaseEstimator):
 
         self._forget()
         self.classes_ = classes
-        data = self._training_data(X, encoded, weights, trusted, device, seed)
-        self._check_method(data, trusted)
+        problem = Problem(X, encoded, encoded, classes, weights, trusted, device, seed)
+        data = self._training_data(self._prepare(problem))
         with seeded(seed, device):
             self._fit_networks(data, rng)
             self._after_fit(data)
@@ -158,20 +162,30 @@ class NetworkEstimator(BaseEstimator):
         for name in [*learned, "_state", "_states"]:
             self.__dict__.pop(name, None)
 
-    def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
-        is_image = X.ndim == 4
-        by_default = is_image or self.module is None
+    def _training_data(self, problem: Problem) -> TrainingData:
+        """Fit the input scaling and move the problem to the device."""
+        X, device = problem.X, problem.device
+        by_default = problem.is_image or self.module is None
         standardize = by_default if self.standardize == "auto" else bool(self.standardize)
         self._scaling = InputScaling(standardize).fit(X)
-        augment = ("flip+crop" if is_image else None) if self.augment == "auto" else self.augment
-        return TrainingData(
+        augment = self.augment
+        if augment == "auto":
+            augment = "flip+crop" if problem.is_image else None
+        weights, trusted = problem.sample_weight, problem.trusted
+        given = torch.as_tensor(problem.given, device=device)
+        is_given = problem.targets is problem.given
+        data = TrainingData(
             make_rows(X, self._scaling, device, in_memory=fits_in_memory(X, device)),
-            torch.as_tensor(encoded, device=device),
+            given if is_given else torch.as_tensor(problem.targets, device=device),
             None if weights is None else torch.as_tensor(weights, device=device).float(),
             None if trusted is None else torch.as_tensor(trusted, device=device),
             resolve_augmentation(augment),
-            torch.Generator(device).manual_seed(seed),
+            torch.Generator(device).manual_seed(problem.seed),
+            given,
         )
+        if problem.active is None:
+            return data
+        return data.only(torch.as_tensor(problem.active, device=device))
 
     def _progress(self) -> list:
         return [EpochProgress(type(self).__name__)] if self.verbose else []
@@ -184,10 +198,32 @@ class NetworkEstimator(BaseEstimator):
         self,
         data: TrainingData,
         rng: np.random.RandomState,
-        extra_callbacks: list,
+        extra_callbacks: list | None = None,
+        *,
         max_epochs: int | None = None,
+        net_class: Callable[..., DeviceNet] = DeviceNet,
+        weight_decay_factor: float = 1.0,
     ) -> DeviceNet:
+        """Return an untrained net.
+
+        Parameters
+        ----------
+        data : TrainingData
+            What it will be fitted with; a look at two rows tells the shape.
+        rng : RandomState
+            Draws the order of the batches, then the method's callbacks.
+        extra_callbacks : list or None, default=None
+            Stand behind the method's own. None: the user's and the progress bar.
+        max_epochs : int or None, default=None
+            None: the parameter of the estimator.
+        net_class : callable, default=DeviceNet
+            Makes the net out of module, criterion and settings.
+        weight_decay_factor : float, default=1
+            Multiplies the default weight decay.
+        """
         max_epochs = self.max_epochs if max_epochs is None else max_epochs
+        if extra_callbacks is None:
+            extra_callbacks = [*(self.callbacks or []), *self._progress()]
         # Drawn before the callbacks' seeds: methods that differ in callbacks share the order.
         order = torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
         first = data.take(torch.arange(min(2, len(data)), device=data.device))[0]
@@ -196,11 +232,13 @@ class NetworkEstimator(BaseEstimator):
         module = build_module(self.module, self.module_params, shape, n_classes, settings)
         module = module.to(data.device, torch.float32)  # as the rows are
         check_logits(module, first, n_classes)
-        defaults = optimizer_settings(self.optimizer, self._weight_decay(settings))
+        weight_decay = settings.weight_decay if self.module is None else 5e-4
+        defaults = optimizer_settings(self.optimizer, weight_decay_factor * weight_decay)
         params: dict[str, Any] = {**defaults, **(self.optimizer_params or {})}
-        return self._net_class(data)(
+        return net_class(
             module,
             PerSampleCrossEntropy,
+            criterion__row_loss=self._loss(data),
             optimizer=optimizer_class(self.optimizer),
             lr=self.lr,
             max_epochs=max_epochs,
@@ -228,14 +266,22 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     The parameters are described in :class:`~sknoisy.CLIDMUClassifier`.
     """
 
-    # --- the seam ---------------------------------------------------------------------------
+    # --- what a method adds -----------------------------------------------------------------
 
-    def _finish(self, data: TrainingData) -> None:
-        """Set the method's fitted attributes; the net is trained and in eval mode."""
+    def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
+        """Return the untrained nets, which one loop trains side by side."""
+        return [self._build_net(data, rng)]
+
+    # Called with the nets and a batch, makes one step of each net and returns what the nets'
+    # ``train_step`` return. None: each net goes over its own batches, epoch by epoch.
+    _joint_step: Callable[[Sequence[DeviceNet], Batch], list[dict[str, Any]]] | None = None
 
     def _member_states(self) -> list[dict[str, Tensor]]:
-        """State dicts whose logits are summed for prediction, the best first."""
-        return [cpu_state(self.net_.module_)]
+        """Return the state dicts whose logits are averaged for prediction, the best first."""
+        return [cpu_state(net.module_) for net in self.nets_]
+
+    def _finish(self, data: TrainingData) -> None:
+        """Set the method's fitted attributes; the nets are trained and in eval mode."""
 
     # --- fit --------------------------------------------------------------------------------
 
@@ -271,13 +317,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         return self._fit(X, y, clean_mask, sample_weight)
 
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
-        """Build and train the net; a method that trains two overrides this."""
-        extra = [*(self.callbacks or []), *self._progress()]
-        self.net_ = self._build_net(data, rng, extra)
-        self.net_.fit(data)
-        self._warn_of_interruption()
-
-    def _warn_of_interruption(self) -> None:
+        self.nets_ = self._networks(data, rng)
+        self.net_ = self.nets_[0]
+        train_side_by_side(self.nets_, data, self.max_epochs, self._joint_step)
         if self.net_.interrupted_:
             done = self.net_.n_finished_epochs
             warn_user(
@@ -287,7 +329,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             )
 
     def _after_fit(self, data: TrainingData) -> None:
-        self.net_.module_.eval()
+        for net in self.nets_:
+            net.module_.eval()
         self.history_ = self.net_.history
         self.n_iter_ = self.net_.n_finished_epochs
         self._states = self._member_states()

@@ -1,26 +1,41 @@
-"""The criterion through which a meta model's guidance reaches the training loss."""
+"""The criterion: per-row losses, sample weights, and the guidance of a meta model."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..meta import MetaModel
+from ..meta import BatchOutputs, MetaModel, weighted_mean
+from ..meta.models import per_sample_loss
 
-__all__ = ["PerSampleCrossEntropy"]
+__all__ = ["PerSampleCrossEntropy", "cross_entropy"]
+
+
+def cross_entropy(batch: BatchOutputs) -> Tensor:
+    """Return the cross-entropy of each row, shape (n,)."""
+    return per_sample_loss(batch.logits, batch.targets)
 
 
 class PerSampleCrossEntropy(nn.CrossEntropyLoss):
-    """Cross-entropy that a meta model can guide for one batch.
+    """Mean of a per-row loss by sample weight; a meta model can guide it for one batch.
 
-    Without guidance it is the mean cross-entropy of the batch, each row times its
-    ``sample_weight`` if there is one. It is a ``CrossEntropyLoss``, so that a stock
-    ``skorch.NeuralNetClassifier`` applies the softmax in ``predict_proba``.
+    It is a ``CrossEntropyLoss``, so that a stock ``skorch.NeuralNetClassifier`` applies the
+    softmax in ``predict_proba``.
+
+    Parameters
+    ----------
+    row_loss : callable or None, default=None
+        ``row_loss(batch)`` returns the loss of each row, shape (n,), of a
+        :class:`~sknoisy.meta.BatchOutputs`. A module may hold buffers, a memory of the rows say.
+        None: cross-entropy.
 
     Attributes
     ----------
-    sample_weight : Tensor of shape (n,) or None
-        The user's weights of the rows of the coming batch.
+    batch : tuple or None
+        The coming batch, (X, y); its attributes ``rows``, ``sample_weight`` and ``trusted`` are
+        read, where it has them.
 
     Examples
     --------
@@ -36,26 +51,44 @@ class PerSampleCrossEntropy(nn.CrossEntropyLoss):
     0.1269
     """
 
-    def __init__(self) -> None:
+    def __init__(self, row_loss: Callable[[BatchOutputs], Tensor] | None = None) -> None:
         super().__init__()
-        self.sample_weight: Tensor | None = None
-        self._guide: tuple[MetaModel, Tensor] | None = None
+        self.row_loss = cross_entropy if row_loss is None else row_loss
+        self.batch: Any = None
+        self._guide: tuple[MetaModel, Tensor, BatchOutputs | None] | None = None
 
-    def guide(self, meta_model: MetaModel, guidance: Tensor) -> None:
-        """Use ``meta_model``'s loss under ``guidance`` until :meth:`release`."""
+    def guide(
+        self, meta_model: MetaModel, guidance: Tensor, outputs: BatchOutputs | None = None
+    ) -> None:
+        """Use ``meta_model``'s loss under ``guidance`` until :meth:`release`.
+
+        Parameters
+        ----------
+        meta_model : MetaModel
+            Its ``training_loss`` replaces the mean of the row losses.
+        guidance : Tensor of shape (n, ...)
+            What it returned for the batch.
+        outputs : BatchOutputs or None, default=None
+            What it was asked with: weights, trust flags, row numbers. None: those of ``batch``.
+        """
         # A tuple keeps the meta model out of this module's parameters.
-        self._guide = (meta_model, guidance)
+        self._guide = (meta_model, guidance, outputs)
 
     def release(self) -> None:
-        """Go back to the mean cross-entropy."""
-        self._guide = None
-        self.sample_weight = None
+        """Return to the mean of the row losses."""
+        self._guide = self.batch = None
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Scalar loss of a batch of logits (n, n_classes) and targets (n,)."""
+        batch = self._outputs(input, target)
         if self._guide is not None:
-            meta_model, guidance = self._guide
-            return meta_model.training_loss(input, target, guidance)
-        if self.sample_weight is None:
-            return F.cross_entropy(input, target)
-        return (F.cross_entropy(input, target, reduction="none") * self.sample_weight).mean()
+            meta_model, guidance, outputs = self._guide
+            return meta_model.training_loss(input, guidance, outputs or batch)
+        return weighted_mean(self.row_loss(batch), batch.sample_weight)
+
+    def _outputs(self, logits: Tensor, targets: Tensor) -> BatchOutputs:
+        own = {name: getattr(self.batch, name, None) for name in _OF_BATCH}
+        return BatchOutputs(logits, None, targets, **own)
+
+
+_OF_BATCH = ("sample_weight", "trusted", "rows")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 import torch
 from skorch import NeuralNet
@@ -14,7 +16,7 @@ from ..exceptions import NonFiniteLossError
 from .batches import Batch, Batches, TrainingData
 from .evaluation import cpu_state
 
-__all__ = ["DeviceNet", "fit_in_turn"]
+__all__ = ["DeviceNet", "train_side_by_side"]
 
 
 class DeviceNet(NeuralNet):
@@ -41,6 +43,7 @@ class DeviceNet(NeuralNet):
         super().__init__(module, criterion, train_split=None, **kwargs)
         self.order = order
         self.interrupted_ = False
+        self.peers: tuple[DeviceNet, ...] = ()
         self._shared_logits: Tensor | None = None
         self._finite_state: dict[str, Tensor] | None = None
 
@@ -99,13 +102,9 @@ class DeviceNet(NeuralNet):
         return Batches(dataset, self.batch_size, self.order if training else None)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Train; note an interruption, which skorch lets pass in silence."""
-        self.prepare_to_train()
-        try:
-            return super().fit_loop(X, y, epochs=epochs, **fit_params)
-        except KeyboardInterrupt:
-            self.interrupted_ = not self.stopped_early()
-            raise
+        """Train by the loop that nets side by side share."""
+        _run_epochs([self], self.get_dataset(X), self.max_epochs if epochs is None else epochs)
+        return self
 
     def prepare_to_train(self) -> None:
         """Forget how an earlier training ended."""
@@ -124,24 +123,12 @@ class DeviceNet(NeuralNet):
         return any(cb.misses_ >= cb.patience for cb in stoppers)
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """One epoch; losses stay on the device until its end."""
-        if iterator is None:
-            return
-        losses, sizes = [], []
+        """Train for one epoch."""
+        run = _Run(self)
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, **fit_params)
-            self.notify("on_batch_end", batch=batch, training=training, **step)
-            losses.append(step["loss"])
-            sizes.append(len(batch[1]))
-        values = torch.stack(losses).cpu().double()
-        self._check_finite(values, batch)
-        weights = torch.tensor(sizes, dtype=torch.float64)
-        loss = (values @ weights / weights.sum()).item()
-        earlier = (epoch.get(prefix + "_loss", math.inf) for epoch in self.history[:-1])
-        self.history.record(prefix + "_loss_best", loss < min(earlier, default=math.inf))
-        self.history.record(prefix + "_loss", loss)
-        self.history.record(prefix + "_batch_count", len(sizes))
+            run.note(batch, step_fn(batch, **fit_params), training)
+        run.finish(prefix)
 
     def _check_finite(self, losses: Tensor, last: Batch) -> None:
         bad = ~losses.isfinite()
@@ -179,7 +166,7 @@ class DeviceNet(NeuralNet):
         """The loss of a batch, and the logits of its rows."""
         X, y = batch
         logits = self.infer(X)
-        self.criterion_.sample_weight = batch.sample_weight
+        self.criterion_.batch = batch
         return self.criterion_(logits, y), logits
 
     def train_step(self, batch: Batch, **fit_params):
@@ -199,29 +186,110 @@ class DeviceNet(NeuralNet):
         return {"loss": loss.detach(), "y_pred": logits.detach()}
 
 
-def fit_in_turn(nets: Sequence[DeviceNet], data: TrainingData, max_epochs: int) -> None:
-    """Train several nets side by side, epoch by epoch; an interruption ends all.
+class _Run:
+    """One epoch of a net; its losses stay on the device until the end."""
 
-    No net begins to train in an epoch before all have begun it, or ends it before all have
-    trained: what one tells another at the end of an epoch does not depend on their order.
+    def __init__(self, net: DeviceNet):
+        self.net = net
+        self.losses: list[Tensor] = []
+        self.sizes: list[int] = []
+
+    def note(self, batch: Batch, step: dict[str, Any], training: bool = True) -> None:
+        """Take the result of a step and tell the callbacks."""
+        self.net.notify("on_batch_end", batch=batch, training=training, **step)
+        self.losses.append(step["loss"])
+        self.sizes.append(len(batch[1]))
+        self.last = batch
+
+    def finish(self, prefix: str = "train") -> None:
+        """Record the mean loss of the epoch; raise NonFiniteLossError if it is not finite."""
+        history = self.net.history
+        values = torch.stack(self.losses).cpu().double()
+        self.net._check_finite(values, self.last)
+        weights = torch.tensor(self.sizes, dtype=torch.float64)
+        loss = (values @ weights / weights.sum()).item()
+        earlier = (epoch.get(prefix + "_loss", math.inf) for epoch in history[:-1])
+        history.record(prefix + "_loss_best", loss < min(earlier, default=math.inf))
+        history.record(prefix + "_loss", loss)
+        history.record(prefix + "_batch_count", len(self.sizes))
+
+
+JointStep = Callable[[Sequence[DeviceNet], Batch], list[dict[str, Any]]]
+
+
+def train_side_by_side(
+    nets: Sequence[DeviceNet],
+    data: TrainingData,
+    max_epochs: int,
+    joint_step: JointStep | None = None,
+) -> None:
+    """Train one or several nets; an interruption ends all of them.
+
+    All nets begin an epoch before the first one trains, and end it after the last one has
+    trained: callbacks may look at the other nets, ``net.peers``, as they were at the end of the
+    epoch before.
+
+    Parameters
+    ----------
+    nets : sequence of DeviceNet
+        Not initialised yet.
+    data : TrainingData
+        What they learn.
+    max_epochs : int
+        Passes over the data.
+    joint_step : callable or None, default=None
+        None: each net goes over batches of its own, one net after the other. Else all nets go
+        over the batches of the first one together: ``joint_step(nets, batch)`` makes one step of
+        each net and returns what their ``train_step`` return, in the order of the nets.
     """
     for net in nets:
         net.initialize()
         net.notify("on_train_begin", X=data, y=None)
+    with suppress(KeyboardInterrupt):  # each net knows, by interrupted_
+        _run_epochs(nets, data, max_epochs, joint_step)
+    for net in nets:
+        net.notify("on_train_end", X=data, y=None)
+
+
+def _run_epochs(
+    nets: Sequence[DeviceNet],
+    data: TrainingData,
+    max_epochs: int,
+    joint_step: JointStep | None = None,
+) -> None:
+    """Train initialised nets; on an interruption, mark all of them and raise it again."""
+    for net in nets:
         net.prepare_to_train()
+        net.peers = tuple(other for other in nets if other is not net)
     epoch = {"dataset_train": data, "dataset_valid": None}
     try:
         for _ in range(max_epochs):
             for net in nets:
                 net.notify("on_epoch_begin", **epoch)
-            for net in nets:
-                batches = net.get_iterator(data, training=True)
-                net.run_single_epoch(batches, True, prefix="train", step_fn=net.train_step)
+            if joint_step is None:
+                for net in nets:
+                    batches = net.get_iterator(data, training=True)
+                    net.run_single_epoch(batches, True, prefix="train", step_fn=net.train_step)
+            else:
+                _run_joint_epoch(nets, data, joint_step)
             for net in nets:
                 net.notify("on_epoch_end", **epoch)
     except KeyboardInterrupt:
         stopped_early = any(net.stopped_early() for net in nets)
         for net in nets:
             net.interrupted_ = not stopped_early
-    for net in nets:
-        net.notify("on_train_end", X=data, y=None)
+        raise
+    finally:
+        for net in nets:  # else a pickle of one would hold all
+            net.peers = ()
+
+
+def _run_joint_epoch(nets: Sequence[DeviceNet], data: TrainingData, joint_step: JointStep) -> None:
+    runs = [_Run(net) for net in nets]
+    for batch in nets[0].get_iterator(data, training=True):
+        for net in nets:
+            net.notify("on_batch_begin", batch=batch, training=True)
+        for run, step in zip(runs, joint_step(nets, batch), strict=True):
+            run.note(batch, step)
+    for run in runs:
+        run.finish()

@@ -9,6 +9,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.evaluation import cpu_state
+from ._named import check_recorded_before
 
 __all__ = ["CheckpointEnsemble"]
 
@@ -52,6 +53,8 @@ class CheckpointEnsemble(Callback):
         """Keep the state if it is among the best."""
         epoch = len(net.history)
         value = net.history[-1].get(self.monitor)
+        check_recorded_before(net, self.monitor, "CheckpointEnsemble")
+        check_recorded_before(net, "set_back", "CheckpointEnsemble")
         if epoch <= self.n_skip_epochs or value is None or math.isnan(value):
             return
         if net.history[-1].get("set_back"):

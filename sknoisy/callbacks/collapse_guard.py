@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .._engine.evaluation import draw_rows, evaluate, rows_per_pass
 from ..exceptions import CollapseWarning, warn_user
-from .meta_update import MetaUpdate
+from ..meta import MetaModel
+from ._named import callback_named
 
 __all__ = ["CollapseGuard"]
 
@@ -75,6 +76,9 @@ class CollapseGuard(Callback):
         Share of the reference below which the network counts as collapsed.
     rows : int or array-like of int, default=1000
         Rows of the training set that are watched, or how many to draw.
+    meta_update : str or None, default="MetaUpdate"
+        Name of the :class:`MetaUpdate` whose meta model is set back and slowed down, too; an
+        unnamed callback has the name of its class. None: there is none.
     random_state : int, RandomState or None, default=None
         Draws the rows.
 
@@ -90,10 +94,19 @@ class CollapseGuard(Callback):
     0.1
     """
 
-    def __init__(self, n_reference_epochs=5, *, tolerance=0.05, rows=1000, random_state=None):
+    def __init__(
+        self,
+        n_reference_epochs=5,
+        *,
+        tolerance=0.05,
+        rows=1000,
+        meta_update="MetaUpdate",
+        random_state=None,
+    ):
         self.n_reference_epochs = n_reference_epochs
         self.tolerance = tolerance
         self.rows = rows
+        self.meta_update = meta_update
         self.random_state = random_state
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
@@ -123,7 +136,7 @@ class CollapseGuard(Callback):
         else:
             trouble = self._trouble(now, self._reference)
         if trouble is None:
-            self._good = _states(net)
+            self._good = self._states(net)
             self._first = self._first or self._good
         else:
             self._recover(net, trouble)
@@ -132,6 +145,19 @@ class CollapseGuard(Callback):
         """Forget the data and the kept states."""
         self._index = self._reference = None
         self._first = self._good = None
+
+    def _meta_model(self, net) -> MetaModel | None:
+        if self.meta_update is None:
+            return None
+        return callback_named(net, self.meta_update, "meta_update", "meta_model_").meta_model_
+
+    def _states(self, net) -> _States:
+        model = self._meta_model(net)
+        return _States(
+            len(net.history),
+            copy.deepcopy(net.module_.state_dict()),
+            None if model is None else copy.deepcopy(model.state_dict()),
+        )
 
     def _predictions(self, net, dataset, index: Tensor) -> _Predictions:
         batches = evaluate(net, dataset, index, rows_per_pass(net))
@@ -163,29 +189,18 @@ class CollapseGuard(Callback):
         assert target is not None  # the reference epoch was a good one
         net.module_.load_state_dict(target.module)
         net.optimizer_.state.clear()
-        meta = _meta_update(net)
         cure = "lower lr"
-        if meta is not None and target.meta_model is not None:
-            meta.meta_model_.load_state_dict(target.meta_model)
-        if meta is not None and meta.meta_optimizer_ is not None:
-            rate = meta.meta_optimizer_.param_groups[0]["lr"] / 10
-            meta.reset_optimizer(rate)
-            cure = f"meta_lr continues at {rate:g}; pass a lower meta_lr"
+        model = self._meta_model(net)
+        if model is not None and target.meta_model is not None:
+            model.load_state_dict(target.meta_model)
+            if (rate := model.slow_down()) is not None:
+                cure = f"meta_lr continues at {rate:g}; pass a lower meta_lr"
         what = "reference" if is_on_the_edge else "last good"
         warn_user(
             f"Epoch {now}: {trouble}. The network was set back to the {what} epoch, "
             f"{target.epoch} ({cure} to avoid this).",
             CollapseWarning,
         )
-
-
-def _states(net) -> _States:
-    meta = _meta_update(net)
-    return _States(
-        len(net.history),
-        copy.deepcopy(net.module_.state_dict()),
-        None if meta is None else copy.deepcopy(meta.meta_model_.state_dict()),
-    )
 
 
 def _weight_by_class(dataset, n_classes: int) -> Tensor:
@@ -198,7 +213,3 @@ def _weight_by_class(dataset, n_classes: int) -> Tensor:
 
 def _entropy(proba: Tensor) -> Tensor:
     return torch.special.entr(proba).sum(dim=-1)
-
-
-def _meta_update(net) -> MetaUpdate | None:
-    return next((cb for _, cb in net.callbacks_ if isinstance(cb, MetaUpdate)), None)

@@ -20,7 +20,7 @@ from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, Meta
 from ..meta.functional import RandomState, StatelessModule
 from ..meta.gradients import forward_batch
 from ..networks import WithFeatures
-from .pseudo_clean import PseudoCleanRows
+from ._named import callback_named
 
 __all__ = ["MetaUpdate"]
 
@@ -38,31 +38,23 @@ class MetaUpdate(Callback):
     meta_model : MetaModel or callable, default=WNet
         An instance, which is deep-copied, or a class or factory that is called when training
         begins; ``n_features`` (of the penultimate layer) and ``n_classes`` are filled in where
-        the signature names them.
+        the signature names them. It holds its optimiser and step size.
     objective : callable or None, default=None
         Meta objective of (features, logits, targets); None: :class:`~sknoisy.meta.CLIDObjective`.
     gradient : callable or None, default=None
         Gradient strategy; None: :class:`~sknoisy.meta.ForwardGradient`. A stock skorch net
         computes its own forward pass, so there the strategy does not share its own.
-    meta_rows : int, array-like of int or PseudoCleanRows, default=1000
+    meta_rows : int, array-like of int or str, default=1000
         Rows of the training set that form the meta set, or how many to draw. They stay in the
-        training set. A :class:`PseudoCleanRows`, of this net or of another one, is asked anew at
-        the beginning of each epoch.
-    meta_lr : float, default=0.1
-        Step size of the meta optimiser.
-    meta_optimizer : torch optimizer class, default=torch.optim.SGD
-        Optimiser of the meta model.
-    meta_optimizer_params : dict or None, default=None
-        Its further arguments.
+        training set. A string is the name of another callback of the net, such as a
+        :class:`PseudoCleanRows`: its ``rows_`` are read at the beginning of each epoch.
+        ``"peer.NAME"`` is a callback of the net that is trained side by side with this one.
     meta_batch_size : int, default=100
         Rows per meta batch.
     meta_every : int, default=1
         Update the meta model at every k-th batch; the others are guided by it as it stands.
     n_warmup_epochs : int, default=0
         Epochs of plain training first.
-    trust_meta_rows : bool, default=False
-        Treat the rows of the meta set as trusted in training, too: a label corrector leaves their
-        labels. The batches must say which rows they hold, as sknoisy's own nets do.
     random_state : int, RandomState or None, default=None
         Draws the meta set and its batches.
 
@@ -100,26 +92,18 @@ class MetaUpdate(Callback):
         gradient: Any = None,
         *,
         meta_rows: Any = 1000,
-        meta_lr: float = 0.1,
-        meta_optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
-        meta_optimizer_params: dict[str, Any] | None = None,
         meta_batch_size: int = 100,
         meta_every: int = 1,
         n_warmup_epochs: int = 0,
-        trust_meta_rows: bool = False,
         random_state: Any = None,
     ):
         self.meta_model = meta_model
         self.objective = objective
         self.gradient = gradient
         self.meta_rows = meta_rows
-        self.meta_lr = meta_lr
-        self.meta_optimizer = meta_optimizer
-        self.meta_optimizer_params = meta_optimizer_params
         self.meta_batch_size = meta_batch_size
         self.meta_every = meta_every
         self.n_warmup_epochs = n_warmup_epochs
-        self.trust_meta_rows = trust_meta_rows
         self.random_state = random_state
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
@@ -139,12 +123,12 @@ class MetaUpdate(Callback):
             self._dataset = dataset_train
             self._begin(net, dataset_train)
         self._meta_losses: Any = []
-        self._asks_for_rows = isinstance(self.meta_rows, PseudoCleanRows)
+        self._asks_for_rows = isinstance(self.meta_rows, str)
 
     def _begin(self, net, dataset) -> None:
         rng = check_random_state(self.random_state)
         rows = None
-        if not isinstance(self.meta_rows, PseudoCleanRows):
+        if not isinstance(self.meta_rows, str):
             rows = draw_rows(len(dataset), self.meta_rows, rng)
         seed = int(rng.randint(np.iinfo(np.int32).max))
         self._generator: Any = torch.Generator().manual_seed(seed)
@@ -160,8 +144,8 @@ class MetaUpdate(Callback):
         first = torch.arange(min(2, len(dataset)), device=net.device)
         features, logits, _ = next(evaluate(net, dataset, first, 2))
         self.meta_model_ = self._build_meta_model(features.shape[1], logits.shape[1]).to(features)
-        self.reset_optimizer(self.meta_lr)
-        if self.meta_every > 1 and self.meta_optimizer_ is None:
+        self.meta_model_.start_learning()
+        if self.meta_every > 1 and self.meta_model_.lr is None:
             raise ValueError(
                 f"{type(self.meta_model_).__name__} begins anew with each batch: meta_every must "
                 f"be 1, got {self.meta_every}."
@@ -173,22 +157,24 @@ class MetaUpdate(Callback):
         if rows is None:
             raise ValueError(
                 f"There are no pseudo-clean rows for epoch {len(net.history)}: n_warmup_epochs of "
-                f"PseudoCleanRows must not exceed that of MetaUpdate, {self.n_warmup_epochs}."
+                f"{self.meta_rows!r} must not exceed that of MetaUpdate, {self.n_warmup_epochs}."
             )
         self.meta_rows_ = rows
         index = torch.as_tensor(rows, device=net.device)
         self._meta_batches: Any = EndlessBatches(index, self.meta_batch_size, self._generator)
 
-    def _pseudo_clean_rows(self, net) -> np.ndarray | None:
-        """Rows of the given callback or, where a clone parted them, of the net's own."""
-        own = (cb for _, cb in net.callbacks_ if isinstance(cb, PseudoCleanRows))
-        for source in (self.meta_rows, *own):
-            if hasattr(source, "rows_"):
-                return source.rows_
-        raise ValueError(
-            "meta_rows is a PseudoCleanRows that no net runs: put it into the list of callbacks, "
-            "before MetaUpdate."
-        )
+    def _rows_of_callback(self, net) -> np.ndarray | None:
+        """Return ``rows_`` of the callback that ``meta_rows`` names."""
+        name = self.meta_rows
+        if name.startswith("peer."):
+            if len(net.peers) != 1:
+                raise ValueError(
+                    f"meta_rows={name!r} is a callback of the net beside this one, but "
+                    f"{len(net.peers)} nets are trained beside it. Train two, or pass the name of "
+                    "a callback of the net itself."
+                )
+            net, name = net.peers[0], name.removeprefix("peer.")
+        return callback_named(net, name, "meta_rows", "rows_").rows_
 
     def _build_meta_model(self, n_features: int, n_classes: int) -> MetaModel:
         if isinstance(self.meta_model, MetaModel):
@@ -197,20 +183,12 @@ class MetaUpdate(Callback):
         wanted = inspect.signature(self.meta_model).parameters
         return self.meta_model(**{name: known[name] for name in wanted if name in known})
 
-    def reset_optimizer(self, meta_lr: float) -> None:
-        """Start a fresh meta optimiser at the given step size."""
-        parameters = list(self.meta_model_.parameters())
-        settings = self.meta_optimizer_params or {}
-        self.meta_optimizer_ = (
-            self.meta_optimizer(parameters, lr=meta_lr, **settings) if parameters else None
-        )
-
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         """Update the meta model and hand its guidance to the criterion."""
         if not training or len(net.history) <= self.n_warmup_epochs:
             return
         if self._asks_for_rows:  # now that every net's epoch has begun
-            self._set_meta_rows(net, self._pseudo_clean_rows(net))
+            self._set_meta_rows(net, self._rows_of_callback(net))
             self._asks_for_rows = False
         net.module_.train()
         problem = self._problem(net, batch)
@@ -218,7 +196,7 @@ class MetaUpdate(Callback):
         if self.n_steps_ % self.meta_every == 0:
             self.meta_model_.begin_batch(len(problem.targets))
             step = self.gradient_(problem)
-            self.meta_model_.learn(step.gradients, self.meta_optimizer_)
+            self.meta_model_.learn(step.gradients)
             self._meta_losses.append(step.meta_loss)
             outputs, logits = step.outputs, step.logits
         else:
@@ -226,7 +204,7 @@ class MetaUpdate(Callback):
         self.n_steps_ += 1
         with torch.no_grad():
             guidance = self.meta_model_(outputs)
-        net.criterion_.guide(self.meta_model_, guidance)
+        net.criterion_.guide(self.meta_model_, guidance, outputs)
         self._guidance = guidance
         if logits is not None:
             net.share_logits(logits)
@@ -258,7 +236,8 @@ class MetaUpdate(Callback):
             return
         targets = to_tensor(batch[1], net.device)
         rows = getattr(batch, "rows", None)
-        self.meta_model_.observe(y_pred.detach(), targets, rows, self._guidance)
+        trained = BatchOutputs(y_pred.detach(), None, targets, rows=rows)
+        self.meta_model_.observe(trained, self._guidance)
         self._guidance = None
         net.criterion_.release()
         if self._after is not None:
@@ -299,7 +278,8 @@ class MetaUpdate(Callback):
         self._dataset = self._network = None
         self._meta_batches = self._generator = self._meta_losses = None
         self._guidance = self._after = None
-        self.__dict__.pop("meta_optimizer_", None)  # absent if no epoch began
+        if self.meta_model_ is not None:  # None if no epoch began
+            self.meta_model_.stop_learning()
 
     def _problem(self, net, batch) -> MetaProblem:
         X, y = batch
@@ -321,12 +301,13 @@ class MetaUpdate(Callback):
 
     def _trusted(self, rows: Tensor | None, given: Tensor | None) -> Tensor | None:
         """Flags of the rows whose label the user or, if asked for, the meta set vouches for."""
-        if not self.trust_meta_rows:
+        if not self.meta_model_.trust_meta_rows:
             return given
         if rows is None:
             raise TypeError(
-                "trust_meta_rows=True needs batches with an attribute `rows`, the rows that they "
-                "hold: fit a sknoisy classifier, or pass trust_meta_rows=False."
+                f"trust_meta_rows=True of {type(self.meta_model_).__name__} needs batches with an "
+                "attribute `rows`, the rows that they hold: fit a sknoisy classifier, pass "
+                "iterator_train=sknoisy.callbacks.RowLoader to the net, or trust_meta_rows=False."
             )
         judges = torch.isin(rows, torch.as_tensor(self.meta_rows_, device=rows.device))
         return judges if given is None else judges | given

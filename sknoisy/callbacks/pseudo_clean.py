@@ -14,6 +14,7 @@ from .._engine.evaluation import evaluate, rows_per_pass
 from ..exceptions import MixtureWarning, warn_user
 from ..meta.models import per_sample_loss
 from ..mixture.loss_split import split_or_fall_back
+from ._named import check_recorded_before
 
 __all__ = ["PseudoCleanRows"]
 
@@ -99,6 +100,7 @@ class PseudoCleanRows(Callback):
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         """Split anew."""
+        check_recorded_before(net, "set_back", "PseudoCleanRows")
         if len(net.history) < self.n_warmup_epochs:
             return
         rows = self._split(net, dataset_train)

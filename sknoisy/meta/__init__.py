@@ -20,7 +20,7 @@ from .gradients import ForwardGradient, MetaProblem, MetaStep, ReverseGradient
 from .label_correction import LabelCorrector, SoftLabelCorrector, TransitionCorrector
 from .layer_sampling import LayerSampledGradient
 from .losses import LDAMLoss
-from .models import BatchOutputs, MetaModel, balance_weights
+from .models import BatchOutputs, MetaModel, balance_weights, weighted_mean
 from .objectives import CLIDObjective, CrossEntropyObjective, MAEObjective, cross_layer_divergence
 from .reweighting import L2RWeights
 from .weighting import VRI, WNet, gaussian_kl
@@ -47,4 +47,5 @@ __all__ = [
     "balance_weights",
     "cross_layer_divergence",
     "gaussian_kl",
+    "weighted_mean",
 ]

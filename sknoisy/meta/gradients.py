@@ -115,7 +115,8 @@ class ForwardGradient:
         guidance = problem.meta_model(outputs)
         slopes: dict[str, Tensor] = {}
         if not problem.meta_model.identity_step:
-            slopes = training_slopes(problem, logits, guidance.detach(), self.share_forward)
+            loss = problem.meta_model.training_loss(logits, guidance.detach(), outputs)
+            slopes = training_slopes(problem, loss, self.share_forward)
         meta_loss, direction = meta_slopes(problem, slopes, problem.network.parameters)
         del slopes
         with random_state.replay():  # the same dropout masks as in the first pass
@@ -148,7 +149,7 @@ class ReverseGradient:
         network = problem.network
         outputs, logits, _ = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
-        loss = problem.meta_model.training_loss(logits, problem.targets, guidance)
+        loss = problem.meta_model.training_loss(logits, guidance, outputs)
         parameters = network.parameters
         steps = torch.autograd.grad(
             loss, list(parameters.values()), create_graph=True, allow_unused=True
@@ -190,8 +191,7 @@ def forward_batch(
 
 def training_slopes(
     problem: MetaProblem,
-    logits: Tensor,
-    guidance: Tensor,
+    loss: Tensor,
     retain_graph: bool,
     names: Iterable[str] | None = None,
 ) -> dict[str, Tensor]:
@@ -201,7 +201,6 @@ def training_slopes(
     """
     parameters = problem.network.parameters
     names = list(parameters) if names is None else list(names)
-    loss = problem.meta_model.training_loss(logits, problem.targets, guidance)
     return _slopes(loss, {name: parameters[name] for name in names}, retain_graph)
 
 
@@ -239,7 +238,7 @@ def loss_tangent(
 ) -> Tensor:
     """<dL/dz, zdot> at the logits, with the graph to the guidance."""
     logits = outputs.logits.detach().requires_grad_()
-    loss = problem.meta_model.training_loss(logits, problem.targets, guidance)
+    loss = problem.meta_model.training_loss(logits, guidance, outputs)
     (slope,) = torch.autograd.grad(loss, logits, create_graph=True)
     return (slope * tangent).sum()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from .models import BatchOutputs, MetaModel, per_sample_loss
 
 __all__ = ["LabelCorrector", "SoftLabelCorrector", "TransitionCorrector"]
 
+_ADAM = partial(torch.optim.Adam, lr=1e-3)
 _TRUST = 2.0  # a gate that starts at sigmoid(2) = 0.88
 
 
@@ -28,21 +29,15 @@ class _SoftLabels(MetaModel):
         if batch.trusted is not None:
             given = _one_hot(batch.targets, labels)
             labels = torch.where(batch.trusted[:, None], given, labels)
-        if batch.sample_weight is None:
-            return labels
-        return torch.cat([labels, batch.sample_weight[:, None]], dim=1)
+        return labels
 
     def correct(self, batch: BatchOutputs) -> Tensor:
         """Soft labels of the rows, whether trusted or not."""
         raise NotImplementedError
 
-    def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
-        """Mean cross-entropy with the soft labels."""
-        n_classes = logits.shape[1]
-        losses = -(guidance[:, :n_classes] * logits.log_softmax(dim=1)).sum(dim=1)
-        if guidance.shape[1] > n_classes:
-            losses = losses * guidance[:, n_classes]
-        return losses.mean()
+    def row_losses(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
+        """Cross-entropy of each row with its soft label."""
+        return -(guidance * logits.log_softmax(dim=1)).sum(dim=1)
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
         """What the soft label leaves of the given one."""
@@ -67,6 +62,10 @@ class LabelCorrector(_SoftLabels):
     skip : bool, default=False
         Mix the given label in, ``(1 - s) * output + s * given`` with a learned s in (0, 1), as the
         released code does for Clothing1M. It starts near 0.88: correction is learned, not trust.
+    trust_meta_rows : bool, default=True
+        Rows of the meta set keep their labels in training, too.
+    optimizer : callable, default=functools.partial(torch.optim.Adam, lr=1e-3)
+        Makes the optimiser, as in :class:`MetaModel`.
 
     References
     ----------
@@ -90,8 +89,11 @@ class LabelCorrector(_SoftLabels):
         n_embedding: int = 128,
         n_hidden: int = 128,
         skip: bool = False,
+        trust_meta_rows: bool = True,
+        optimizer: Callable[..., torch.optim.Optimizer] = _ADAM,
     ):
-        super().__init__()
+        super().__init__(optimizer)
+        self.trust_meta_rows = trust_meta_rows
         self.embedding = nn.Embedding(n_classes, n_embedding)
         self.body = nn.Sequential(
             nn.Linear(n_features + n_embedding, n_hidden),
@@ -106,6 +108,7 @@ class LabelCorrector(_SoftLabels):
 
     def correct(self, batch: BatchOutputs) -> Tensor:
         """Softmax of the output, mixed with the given label if there is a skip connection."""
+        assert batch.features is not None  # a batch for a meta model has them
         hidden = self.body(torch.cat([batch.features, self.embedding(batch.targets)], dim=1))
         labels = self.output(hidden).softmax(dim=1)
         if self.gate is None:
@@ -136,6 +139,8 @@ class SoftLabelCorrector(_SoftLabels):
     targets : {"soft", "hard"}, default="soft"
         "soft": the equation above, as in the paper. "hard": the last soft label and the prediction
         are replaced by their most probable class in the loss, as in the released code.
+    optimizer : callable, default=functools.partial(torch.optim.Adam, lr=1e-3)
+        Makes the optimiser, as in :class:`MetaModel`.
 
     Attributes
     ----------
@@ -157,9 +162,15 @@ class SoftLabelCorrector(_SoftLabels):
     """
 
     def __init__(
-        self, n_samples: int, n_classes: int, *, n_hidden: int = 100, targets: str = "soft"
+        self,
+        n_samples: int,
+        n_classes: int,
+        *,
+        n_hidden: int = 100,
+        targets: str = "soft",
+        optimizer: Callable[..., torch.optim.Optimizer] = _ADAM,
     ):
-        super().__init__()
+        super().__init__(optimizer)
         if targets not in ("soft", "hard"):
             raise ValueError(f"targets must be 'soft' or 'hard', got {targets!r}.")
         self.targets = targets
@@ -190,15 +201,13 @@ class SoftLabelCorrector(_SoftLabels):
         last, proba = (_one_hot(p.argmax(dim=1), p) for p in (last, proba))
         return a * given + (1 - a) * (b * last + (1 - b) * proba)
 
-    def observe(
-        self, logits: Tensor, targets: Tensor, rows: Tensor | None, guidance: Tensor | None
-    ) -> None:
+    def observe(self, batch: BatchOutputs, guidance: Tensor | None) -> None:
         """Keep the soft labels of the batch, its predictions in the warm-up."""
-        if rows is None:
+        if batch.rows is None:
             return
-        kept = logits.softmax(dim=1) if guidance is None else self._next
+        kept = batch.logits.softmax(dim=1) if guidance is None else self._next
         assert kept is not None
-        self.memory[rows] = kept.to(self.memory)
+        self.memory[batch.rows] = kept.to(self.memory)
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
         """Share a of the given label."""
@@ -218,8 +227,10 @@ class TransitionCorrector(MetaModel):
     ----------
     n_classes : int
         Number of classes.
-    lr : float, default=0.11
+    step_size : float, default=0.11
         Step size :math:`\eta`.
+    trust_meta_rows : bool, default=True
+        Rows of the meta set keep their labels in training, too.
 
     Attributes
     ----------
@@ -243,15 +254,14 @@ class TransitionCorrector(MetaModel):
             [0.0000, 0.5000]])
     """
 
-    def __init__(self, n_classes: int, *, lr: float = 0.11):
+    def __init__(self, n_classes: int, *, step_size: float = 0.11, trust_meta_rows: bool = True):
         super().__init__()
-        self.lr = lr
+        self.step_size, self.trust_meta_rows = step_size, trust_meta_rows
         self.mean_transition: Tensor
         self.n_batches: Tensor
         self.register_buffer("mean_transition", torch.eye(n_classes))
         self.register_buffer("n_batches", torch.zeros(()))
         self._transition = torch.eye(n_classes)
-        self._batch: BatchOutputs | None = None
 
     def meta_parameters(self) -> list[Tensor]:
         """The matrix of this batch."""
@@ -262,33 +272,25 @@ class TransitionCorrector(MetaModel):
         identity = torch.eye(len(self.mean_transition)).to(self.mean_transition)
         self._transition = identity.requires_grad_()
 
-    def learn(self, gradients: Sequence[Tensor], optimizer: Any = None) -> None:
+    def learn(self, gradients: Sequence[Tensor]) -> None:
         """One step, the positive part of it, columns of sum 1."""
-        step = (self._transition.detach() - self.lr * gradients[0]).clamp(min=0)
+        step = (self._transition.detach() - self.step_size * gradients[0]).clamp(min=0)
         total = step.sum(dim=0)
         self._transition = step / torch.where(total > 0, total, 1.0)
 
     def forward(self, batch: BatchOutputs) -> Tensor:
         """The matrix, which is the same for all rows, shape (n_classes, n_classes)."""
-        self._batch = batch  # whose rows are trusted, and what they weigh
         return self._transition
 
-    def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
-        """Mean cross-entropy of the transformed logits."""
-        assert self._batch is not None
+    def row_losses(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
+        """Cross-entropy of the transformed logits; those of trusted rows stay as they are."""
         transformed = logits @ guidance
-        if self._batch.trusted is not None:
-            transformed = torch.where(self._batch.trusted[:, None], logits, transformed)
-        losses = per_sample_loss(transformed, targets)
-        if self._batch.sample_weight is not None:
-            losses = losses * self._batch.sample_weight
-        return losses.mean()
+        if batch.trusted is not None:
+            transformed = torch.where(batch.trusted[:, None], logits, transformed)
+        return per_sample_loss(transformed, batch.targets)
 
-    def observe(
-        self, logits: Tensor, targets: Tensor, rows: Tensor | None, guidance: Tensor | None
-    ) -> None:
+    def observe(self, batch: BatchOutputs, guidance: Tensor | None) -> None:
         """Add the matrix to the mean."""
-        self._batch = None
         if guidance is not None:
             self.n_batches += 1
             self.mean_transition += (guidance.detach() - self.mean_transition) / self.n_batches

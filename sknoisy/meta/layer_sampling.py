@@ -22,6 +22,7 @@ from .gradients import (
     theta_gradients,
     training_slopes,
 )
+from .models import BatchOutputs
 
 __all__ = ["GradientSampler", "LayerSampledGradient"]
 
@@ -187,7 +188,7 @@ class LayerSampledGradient:
         guidance = problem.meta_model(outputs)
         if not self.layer_names:
             self.prepare(problem.network.parameters)
-        slopes = self._training_slopes(problem, logits, guidance.detach())
+        slopes = self._training_slopes(problem, logits, guidance.detach(), outputs)
         step = {} if problem.meta_model.identity_step else slopes
         gates = self._draw_gates(problem.network.parameters, slopes)
         is_on = self._count(gates)
@@ -249,16 +250,17 @@ class LayerSampledGradient:
             )
 
     def _training_slopes(
-        self, problem: MetaProblem, logits: Tensor, guidance: Tensor
+        self, problem: MetaProblem, logits: Tensor, guidance: Tensor, outputs: BatchOutputs
     ) -> dict[str, Tensor]:
         """Training gradient at w; under an identity step that of equal weights, gated layers'."""
-        if not problem.meta_model.identity_step:
-            return training_slopes(problem, logits, guidance, self.share_forward)
-        if not self.samplers:
-            return {}
-        guidance = torch.full_like(guidance, 1 / len(guidance))
-        gated = self.layer_names[: len(self.samplers)]
-        return training_slopes(problem, logits, guidance, self.share_forward, gated)
+        gated = None
+        if problem.meta_model.identity_step:
+            if not self.samplers:
+                return {}
+            guidance = torch.full_like(guidance, 1 / len(guidance))
+            gated = self.layer_names[: len(self.samplers)]
+        loss = problem.meta_model.training_loss(logits, guidance, outputs)
+        return training_slopes(problem, loss, self.share_forward, gated)
 
     def _draw_gates(self, parameters: dict[str, Tensor], slopes: dict[str, Tensor]) -> Tensor:
         """Gates r of 0 or 1, shape (n_gated,), with the graph to the samplers alone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +70,7 @@ class L2RWeights(MetaModel):
         """Start at 0."""
         self._weights = self.mean_weight.new_zeros(n_rows, requires_grad=True)
 
-    def learn(self, gradients: Sequence[Tensor], optimizer: Any = None) -> None:
+    def learn(self, gradients: Sequence[Tensor]) -> None:
         """Keep the positive part of a step."""
         self._weights = (-gradients[0]).clamp(min=0)
 
@@ -86,14 +85,13 @@ class L2RWeights(MetaModel):
         weights = weights / torch.where(total > 0, total, 1.0)
         return weights if batch.sample_weight is None else weights * batch.sample_weight.mean()
 
-    def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
-        """Weighted sum of the per-sample cross-entropies."""
-        return (guidance * per_sample_loss(logits, targets)).sum()
+    def training_loss(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
+        """Weighted sum of the row losses; the guidance holds the sample weights."""
+        return (guidance * per_sample_loss(logits, batch.targets)).sum()
 
-    def observe(
-        self, logits: Tensor, targets: Tensor, rows: Tensor | None, guidance: Tensor | None
-    ) -> None:
+    def observe(self, batch: BatchOutputs, guidance: Tensor | None) -> None:
         """Add a batch's weights to the means of its rows."""
+        rows = batch.rows
         if guidance is None or rows is None or not len(self.mean_weight):
             return
         visits = self.n_visits[rows] + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -12,6 +13,9 @@ from torch.nn import functional as F
 from .models import BatchOutputs, MetaModel, balance_weights, per_sample_loss
 
 __all__ = ["VRI", "WNet", "gaussian_kl"]
+
+_SGD = partial(torch.optim.SGD, lr=0.1)
+_ADAM = partial(torch.optim.Adam, lr=1e-5)
 
 
 class WNet(MetaModel):
@@ -47,8 +51,9 @@ class WNet(MetaModel):
         n_hidden: int = 100,
         exponent: float | Tensor = 0.0,
         loss: Callable[[Tensor, Tensor], Tensor] = per_sample_loss,
+        optimizer: Callable[..., torch.optim.Optimizer] = _SGD,
     ):
-        super().__init__()
+        super().__init__(optimizer)
         self.loss = loss
         self.hidden = nn.Linear(1, n_hidden)
         self.output = nn.Linear(n_hidden, 1)
@@ -81,9 +86,9 @@ class WNet(MetaModel):
             exponent = exponent.to(weights).expand(batch.logits.shape[1])
         return balance_weights(weights, batch.targets, exponent, batch.sample_weight)
 
-    def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
-        """Weighted sum of the per-sample losses."""
-        return (guidance * self.loss(logits, targets)).sum()
+    def training_loss(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
+        """Weighted sum of the row losses; the guidance holds the sample weights."""
+        return (guidance * self.loss(logits, batch.targets)).sum()
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
         """Weights v before normalisation."""
@@ -122,12 +127,12 @@ class VRI(MetaModel):
         Width of the label embedding.
     hidden : tuple of int, default=(1024, 512, 512)
         Widths of the tanh layers.
-    kl_weight : float, default=0.01
-        Weight of KL(posterior || prior).
-    kl_mode : {"inner", "outer"}, default="inner"
-        "inner" adds the term to the training loss of the virtual step, as released: the features
-        are detached, so it has no gradient there and no effect. "outer" adds it to the meta loss,
-        where it trains the network.
+    kl_weight : float, default=0.0
+        Weight of KL(posterior || prior) in the meta loss. The released code adds the term to the
+        training loss of the virtual step instead: the features are detached there, so it has no
+        gradient and no effect, which is the default.
+    optimizer : callable, default=functools.partial(torch.optim.Adam, lr=1e-5)
+        Makes the optimiser, as in :class:`MetaModel`.
 
     References
     ----------
@@ -150,13 +155,11 @@ class VRI(MetaModel):
         *,
         n_embedding: int = 64,
         hidden: tuple[int, ...] = (1024, 512, 512),
-        kl_weight: float = 0.01,
-        kl_mode: str = "inner",
+        kl_weight: float = 0.0,
+        optimizer: Callable[..., torch.optim.Optimizer] = _ADAM,
     ):
-        super().__init__()
-        if kl_mode not in ("inner", "outer"):
-            raise ValueError(f"kl_mode must be 'inner' or 'outer', got {kl_mode!r}.")
-        self.kl_weight, self.kl_mode = kl_weight, kl_mode
+        super().__init__(optimizer)
+        self.kl_weight = kl_weight
         self.embedding = nn.Embedding(n_classes, n_embedding)
         widths = (n_features + n_embedding, *hidden)
         layers: list[nn.Module] = []
@@ -170,8 +173,9 @@ class VRI(MetaModel):
                 nn.init.xavier_normal_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def gaussian(self, features: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+    def gaussian(self, features: Tensor | None, targets: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (n, n_classes): posterior, or prior without targets."""
+        assert features is not None  # a batch for a meta model has them
         if targets is None:
             embedded = features.new_zeros(len(features), self.embedding.embedding_dim)
         else:
@@ -180,26 +184,20 @@ class VRI(MetaModel):
         return self.mean(hidden), (self.log_variance(hidden) / 2).exp()
 
     def forward(self, batch: BatchOutputs) -> Tensor:
-        """One draw v of the posterior per row; the user's sample weight is an extra column."""
+        """One draw v of the posterior per row, shape (n, n_classes)."""
         mean, std = self.gaussian(batch.features, batch.targets)
         scale = (mean + std * torch.randn_like(mean)).sigmoid()
         if batch.trusted is not None:  # a trusted label needs no rectification
             scale = torch.where(batch.trusted[:, None], 1.0, scale)
-        if batch.sample_weight is None:
-            return scale
-        return torch.cat([scale, batch.sample_weight[:, None]], dim=1)
+        return scale
 
-    def training_loss(self, logits: Tensor, targets: Tensor, guidance: Tensor) -> Tensor:
-        """Mean cross-entropy of the scaled logits."""
-        n_classes = logits.shape[1]
-        losses = per_sample_loss(logits * guidance[:, :n_classes], targets)
-        if guidance.shape[1] > n_classes:
-            losses = losses * guidance[:, n_classes]
-        return losses.mean()
+    def row_losses(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
+        """Cross-entropy of the scaled logits of each row."""
+        return per_sample_loss(logits * guidance, batch.targets)
 
     def penalty(self, batch: BatchOutputs) -> Tensor | None:
-        """kl_weight * KL(posterior || prior) if it belongs to the meta loss."""
-        if self.kl_mode == "inner":
+        """kl_weight * KL(posterior || prior), a term of the meta loss; None if the weight is 0."""
+        if not self.kl_weight:
             return None
         posterior = self.gaussian(batch.features, batch.targets)
         return self.kl_weight * gaussian_kl(*posterior, *self.gaussian(batch.features, None))

@@ -7,13 +7,11 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from .._compat import Interval
 from .._docs import share_docs
 from .._engine.batches import TrainingData
-from .._engine.evaluation import cpu_state
-from .._engine.net import DeviceNet, fit_in_turn
+from .._engine.net import DeviceNet
 from ..meta import LayerSampledGradient
 from .meta_weight_net import MetaWeightNetClassifier
 
@@ -163,29 +161,10 @@ class FaMUSClassifier(MetaWeightNetClassifier):
             sampler_lr=self.sampler_lr,
         )
 
-    def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
+    # Algorithm 2: each network is judged by what the other one takes for clean.
+    _meta_rows = "peer.pseudo_clean"
+
+    def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         extra = [*(self.callbacks or []), *self._progress()]
         copies = copy.deepcopy(self.callbacks or [])
-        self.nets_ = [self._build_net(data, rng, callbacks) for callbacks in (extra, copies)]
-        self.net_ = self.nets_[0]
-        if data.trusted is None:
-            self._exchange_meta_sets()
-        fit_in_turn(self.nets_, data, self.max_epochs)
-        self._warn_of_interruption()
-
-    def _exchange_meta_sets(self) -> None:
-        # Algorithm 2: each network is judged by what the other one takes for clean.
-        first, second = (_by_name(net) for net in self.nets_)
-        first["meta"].meta_rows = second["pseudo_clean"]
-        second["meta"].meta_rows = first["pseudo_clean"]
-
-    def _member_states(self) -> list[dict[str, Tensor]]:
-        return [cpu_state(net.module_) for net in self.nets_]
-
-    def _meta_nets(self) -> list[DeviceNet]:
-        return self.nets_
-
-
-def _by_name(net: DeviceNet) -> dict[str, Any]:
-    named = (entry for entry in net.callbacks if isinstance(entry, tuple))
-    return dict(named)
+        return [self._build_net(data, rng, callbacks) for callbacks in (extra, copies)]

@@ -11,8 +11,8 @@ from skorch.callbacks import GradientNormClipping
 from .._compat import Interval
 from .._docs import share_docs
 from .._engine.batches import TrainingData
+from .._engine.net import DeviceNet
 from ..meta import L2RWeights, MetaModel
-from ..networks import MLPSettings
 from .meta_learning import MetaLearningClassifier
 
 __all__ = ["L2RClassifier"]
@@ -75,7 +75,6 @@ class L2RClassifier(MetaLearningClassifier):
         **MetaLearningClassifier._parameter_constraints,
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
     }
-    del _parameter_constraints["meta_lr"]  # its meta model lives for one batch
 
     def __init__(
         self,
@@ -126,14 +125,11 @@ class L2RClassifier(MetaLearningClassifier):
             callbacks.append(("clip", GradientNormClipping(self.max_grad_norm)))
         return callbacks
 
-    def _resolve_meta_lr(self) -> float:
-        return 0.0
-
-    def _weight_decay(self, settings: MLPSettings) -> float:
+    def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         # Pushed along by rows that it fits already, the logits of a network without batch norm
-        # grow without bound. Of images 5e-4 was better.
+        # grow without bound. For images, the usual weight decay was better.
         factor = 10 if self.image_shape_ is None else 1
-        return factor * super()._weight_decay(settings)
+        return [self._build_net(data, rng, weight_decay_factor=factor)]
 
-    def _meta_model(self, data: TrainingData) -> MetaModel:
+    def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> MetaModel:
         return L2RWeights(len(data))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from .._compat import Interval, StrOptions
 from .._engine.batches import TrainingData
 from .._engine.net import DeviceNet
+from .._engine.problem import Problem
 from ..base import NetworkClassifier
 from ..callbacks import CollapseGuard, MetaUpdate, PseudoCleanRows
 from ..exceptions import warn_user
@@ -19,17 +22,36 @@ from ..meta import (
     CrossEntropyObjective,
     ForwardGradient,
     LayerSampledGradient,
-    MetaModel,
     ReverseGradient,
 )
 
-__all__ = ["MetaLearningClassifier", "meta_set", "resolve_warmup"]
+__all__ = [
+    "GRADIENT",
+    "META_LR",
+    "MetaLearningClassifier",
+    "adam",
+    "gradient_strategy",
+    "resolve_warmup",
+    "trust_more",
+    "trusted_rows",
+]
+
+# Constraints of parameters that several methods have.
+GRADIENT = [StrOptions({"forward", "reverse", "famus"}), callable]
+META_LR = [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")]
 
 _GRADIENTS: dict[str, Callable[[], Any]] = {
     "forward": ForwardGradient,
     "reverse": ReverseGradient,
     "famus": LayerSampledGradient,
 }
+
+
+def gradient_strategy(gradient: Any) -> Any:
+    """Return the strategy that the parameter ``gradient`` stands for."""
+    if isinstance(gradient, str):
+        return _GRADIENTS[gradient]()
+    return gradient() if isinstance(gradient, type) else gradient
 
 
 def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
@@ -46,18 +68,30 @@ def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
     return n_warmup
 
 
-def meta_set(
-    data: TrainingData, n_warmup_epochs: int, seed: int, min_per_class: int | float = 10
-) -> tuple[list, Any]:
-    """Callbacks that find the meta set, and the meta set: trusted rows or pseudo-clean ones."""
-    if data.trusted is not None:
-        rows = data.trusted
-        if data.sample_weight is not None:  # a row that does not count judges nobody either
-            rows = rows & (data.sample_weight > 0)
-        if rows.any():
-            return [], rows.nonzero()[:, 0].cpu().numpy()
-    finder = PseudoCleanRows(n_warmup_epochs, min_per_class=min_per_class, random_state=seed)
-    return [("pseudo_clean", finder)], finder
+def trusted_rows(data: TrainingData) -> np.ndarray | None:
+    """Return the trusted rows of positive weight, None if there are none."""
+    if data.trusted is None:
+        return None
+    rows = data.trusted
+    if data.sample_weight is not None:  # a row that does not count judges nobody either
+        rows = rows & (data.sample_weight > 0)
+    return rows.nonzero()[:, 0].cpu().numpy() if rows.any() else None
+
+
+def adam(lr: float, eps: float = 1e-8) -> Callable[..., torch.optim.Optimizer]:
+    """Return what makes an Adam optimiser of parameters."""
+    return partial(torch.optim.Adam, lr=lr, eps=eps)
+
+
+def trust_more(problem: Problem, trusted_weight: str | float) -> Problem:
+    """Weigh the trusted rows by ``trusted_weight``, against 1 of the others."""
+    if trusted_weight == "auto":
+        # A network for images learns the trusted rows by heart before it has learned the rest.
+        trusted_weight = 1.0 if problem.is_image else 8.0
+    if problem.trusted is None or trusted_weight == 1:
+        return problem
+    factors = np.where(problem.trusted, float(trusted_weight), 1.0)
+    return replace(problem, sample_weight=problem.scale_weights(factors))
 
 
 class MetaLearningClassifier(NetworkClassifier):
@@ -68,82 +102,64 @@ class MetaLearningClassifier(NetworkClassifier):
 
     _parameter_constraints: dict = {
         **NetworkClassifier._parameter_constraints,
-        "gradient": [StrOptions({"forward", "reverse", "famus"}), callable],
-        "meta_lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "gradient": GRADIENT,
         "meta_batch_size": [Interval(Integral, 2, None, closed="left")],
         "n_warmup_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
     }
-    gradient: Any = "forward"
-    trusted_weight: str | float = 1.0
-    meta_lr: str | float = "auto"
+    gradient: Any
     meta_batch_size: int
     n_warmup_epochs: str | int
 
-    _trusts_meta_rows = False  # whether rows of small loss keep their label in training
-    _min_meta_per_class: int | float = 10  # of those rows
-    _adam_eps = 1e-8  # where they judge
+    # --- what a method adds -----------------------------------------------------------------
 
-    # --- the seam ---------------------------------------------------------------------------
+    def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> Any:
+        """Return the meta model or its factory, with optimiser and step size.
 
-    def _meta_model(self, data: TrainingData) -> MetaModel | Callable[..., MetaModel]:
-        """The meta model, or its factory."""
+        Parameters
+        ----------
+        data : TrainingData
+            What is learned.
+        judged_by_trusted : bool
+            Whether the meta set are trusted rows, not pseudo-clean ones.
+        """
         raise NotImplementedError
 
-    def _default_meta_lr(self) -> float:
-        """What ``meta_lr="auto"`` stands for."""
-        return 1e-3
-
-    def _resolve_meta_lr(self) -> float:
-        """Set ``meta_lr_``, the step size of the meta model, and return it."""
-        self.meta_lr_ = self._default_meta_lr() if self.meta_lr == "auto" else float(self.meta_lr)
-        return self.meta_lr_
-
-    def _meta_nets(self) -> list[DeviceNet]:
-        """The nets, each with a meta model of its own."""
-        return [self.net_]
+    def _pseudo_clean(self, n_warmup_epochs: int, seed: int) -> PseudoCleanRows:
+        """Return the callback that finds the meta set where no rows are trusted."""
+        return PseudoCleanRows(n_warmup_epochs, random_state=seed)
 
     def _strategy(self) -> Any:
-        """The gradient strategy."""
-        if isinstance(self.gradient, str):
-            return _GRADIENTS[self.gradient]()
-        return self.gradient() if isinstance(self.gradient, type) else self.gradient
+        """Return the gradient strategy."""
+        return gradient_strategy(self.gradient)
 
     # --- the life cycle ---------------------------------------------------------------------
 
-    def _training_data(self, X, encoded, weights, trusted, *rest) -> TrainingData:
-        trusted_weight: Any = self.trusted_weight
-        if trusted_weight == "auto":
-            # A network for images learns the trusted rows by heart before it has learned the rest.
-            trusted_weight = 8.0 if X.ndim == 2 else 1.0
-        if trusted is not None and trusted_weight != 1:
-            of_trust = np.where(trusted, trusted_weight, 1.0)
-            weights = of_trust if weights is None else weights * of_trust
-            weights = weights / weights.mean()
-        return super()._training_data(X, encoded, weights, trusted, *rest)
+    _meta_rows = "pseudo_clean"  # the callback that finds them where no rows are trusted
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
         self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs)
-        meta_lr = self._resolve_meta_lr()
-        finders, rows = meta_set(
-            data, self.n_warmup_epochs_, int(seeds[0]), self._min_meta_per_class
-        )
-        judges = "rows of small loss" if finders else f"{len(rows)} trusted rows"
+        rows: Any = trusted_rows(data)
+        judged_by_trusted = rows is not None
+        finders = []
+        if not judged_by_trusted:
+            rows = self._meta_rows
+            finder = self._pseudo_clean(self.n_warmup_epochs_, int(seeds[0]))
+            finders = [("pseudo_clean", finder)]
+        judges = f"{len(rows)} trusted rows" if judged_by_trusted else "rows of small loss"
         self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {judges}")
         update = MetaUpdate(
-            self._meta_model(data),
+            self._meta_model(data, judged_by_trusted=judged_by_trusted),
             CrossEntropyObjective(),
             self._strategy(),
             meta_rows=rows,
-            meta_lr=meta_lr,
-            meta_optimizer=torch.optim.Adam,
-            meta_optimizer_params={"eps": self._adam_eps} if finders else None,
             meta_batch_size=self.meta_batch_size,
             n_warmup_epochs=self.n_warmup_epochs_,
-            trust_meta_rows=self._trusts_meta_rows,
             random_state=int(seeds[1]),
         )
-        guard = CollapseGuard(max(self.n_warmup_epochs_, 1), random_state=int(seeds[1]))
+        guard = CollapseGuard(
+            max(self.n_warmup_epochs_, 1), meta_update="meta", random_state=int(seeds[1])
+        )
         return [("guard", guard), *finders, ("meta", update)]
 
     @staticmethod
@@ -151,7 +167,7 @@ class MetaLearningClassifier(NetworkClassifier):
         return dict(net.callbacks_)["meta"]
 
     def _finish(self, data: TrainingData) -> None:
-        updates = [(self._meta_update(net), net) for net in self._meta_nets()]
+        updates = [(self._meta_update(net), net) for net in self.nets_]
         guards = [dict(net.callbacks_)["guard"] for _, net in updates]
         self.n_recoveries_ = sum(guard.n_recoveries_ for guard in guards)
         self.n_skipped_batches_ = sum(meta.n_skipped_batches_ for meta, _ in updates)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils.class_weight import compute_sample_weight
+from torch import Tensor
 
 from .._compat import StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
+from .._engine.problem import Problem
 from ..meta import LDAMLoss, MetaModel, WNet
-from .meta_learning import MetaLearningClassifier
+from ..meta.models import per_sample_loss
+from .meta_learning import META_LR, MetaLearningClassifier, adam
 
 __all__ = ["MetaWeightNetClassifier"]
 
@@ -65,6 +70,7 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
     _parameter_constraints: dict = {
         **MetaLearningClassifier._parameter_constraints,
         "loss": [StrOptions({"cross_entropy", "ldam"})],
+        "meta_lr": META_LR,
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
@@ -115,23 +121,27 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
         self.meta_batch_size = meta_batch_size
         self.n_warmup_epochs = n_warmup_epochs
 
-    def _training_data(self, X, encoded, weights, *rest) -> TrainingData:
-        if self.class_weight is not None:
-            of_class = compute_sample_weight(self.class_weight, self.classes_[encoded])
-            weights = of_class if weights is None else weights * of_class
-            if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
-                raise ValueError(
-                    f"class_weight={self.class_weight!r} must give weights of 0 or more, finite "
-                    "and not all 0, to the rows of training."
-                )
-            weights = weights / weights.mean()
-        return super()._training_data(X, encoded, weights, *rest)
+    def _prepare(self, problem: Problem) -> Problem:
+        if self.class_weight is None:
+            return problem
+        of_class = compute_sample_weight(self.class_weight, problem.classes[problem.given])
+        weights = problem.scale_weights(of_class)
+        if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} must give weights of 0 or more, finite "
+                "and not all 0, to the rows of training."
+            )
+        return replace(problem, sample_weight=weights)
 
-    def _meta_model(self, data: TrainingData) -> MetaModel:
+    def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> MetaModel:
+        self.meta_lr_ = 1e-3 if self.meta_lr == "auto" else float(self.meta_lr)
+        return WNet(loss=self._row_loss(data), optimizer=adam(self.meta_lr_))
+
+    def _row_loss(self, data: TrainingData) -> Callable[..., Tensor]:
         if self.loss == "cross_entropy":
-            return WNet()
+            return per_sample_loss
         targets = data.targets
         if data.sample_weight is not None:
             targets = targets[data.sample_weight > 0]
         counts = torch.bincount(targets, minlength=len(self.classes_)).clamp(min=1)
-        return WNet(loss=LDAMLoss(counts.tolist()))
+        return LDAMLoss(counts.tolist())

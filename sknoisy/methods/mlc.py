@@ -10,8 +10,10 @@ from typing import Any
 from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
+from .._engine.problem import Problem
+from ..callbacks import PseudoCleanRows
 from ..meta import LabelCorrector, MetaModel
-from .meta_learning import MetaLearningClassifier
+from .meta_learning import META_LR, MetaLearningClassifier, adam, trust_more
 
 __all__ = ["MLCClassifier"]
 
@@ -70,14 +72,9 @@ class MLCClassifier(MetaLearningClassifier):
     _parameter_constraints: dict = {
         **MetaLearningClassifier._parameter_constraints,
         "trusted_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "meta_lr": META_LR,
         "skip": ["boolean"],
     }
-
-    _trusts_meta_rows = True
-    _min_meta_per_class = 0.25  # else classes that are hard to learn leave it, and are given up
-    # A network that has learned its judges has next to no gradient there, and mostly noise, which
-    # Adam would enlarge to steps of full size.
-    _adam_eps = 1e-3
 
     def __init__(
         self,
@@ -126,8 +123,21 @@ class MLCClassifier(MetaLearningClassifier):
         self.meta_batch_size = meta_batch_size
         self.n_warmup_epochs = n_warmup_epochs
 
-    def _meta_model(self, data: TrainingData) -> Callable[..., MetaModel]:
-        return partial(LabelCorrector, skip=self.skip)
+    def _prepare(self, problem: Problem) -> Problem:
+        return trust_more(problem, self.trusted_weight)
+
+    def _meta_model(
+        self, data: TrainingData, *, judged_by_trusted: bool
+    ) -> Callable[..., MetaModel]:
+        self.meta_lr_ = 1e-3 if self.meta_lr == "auto" else float(self.meta_lr)
+        # A network that has learned its judges has next to no gradient there, and mostly noise,
+        # which Adam would enlarge to steps of full size.
+        eps = 1e-8 if judged_by_trusted else 1e-3
+        return partial(LabelCorrector, skip=self.skip, optimizer=adam(self.meta_lr_, eps=eps))
+
+    def _pseudo_clean(self, n_warmup_epochs: int, seed: int) -> PseudoCleanRows:
+        # Else classes that are hard to learn leave the meta set, and are given up.
+        return PseudoCleanRows(n_warmup_epochs, min_per_class=0.25, random_state=seed)
 
     def _finish(self, data: TrainingData) -> None:
         super()._finish(data)

@@ -10,7 +10,7 @@ from .._compat import StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
 from ..meta import MetaModel, SoftLabelCorrector
-from .meta_learning import MetaLearningClassifier
+from .meta_learning import META_LR, MetaLearningClassifier, adam
 
 __all__ = ["MSLCClassifier"]
 
@@ -66,6 +66,7 @@ class MSLCClassifier(MetaLearningClassifier):
 
     _parameter_constraints: dict = {
         **MetaLearningClassifier._parameter_constraints,
+        "meta_lr": META_LR,
         "targets": [StrOptions({"soft", "hard"})],
     }
 
@@ -114,8 +115,13 @@ class MSLCClassifier(MetaLearningClassifier):
         self.meta_batch_size = meta_batch_size
         self.n_warmup_epochs = n_warmup_epochs
 
-    def _meta_model(self, data: TrainingData) -> Callable[..., MetaModel]:
-        return partial(SoftLabelCorrector, len(data), targets=self.targets)
+    def _meta_model(
+        self, data: TrainingData, *, judged_by_trusted: bool
+    ) -> Callable[..., MetaModel]:
+        self.meta_lr_ = 1e-3 if self.meta_lr == "auto" else float(self.meta_lr)
+        return partial(
+            SoftLabelCorrector, len(data), targets=self.targets, optimizer=adam(self.meta_lr_)
+        )
 
     def _finish(self, data: TrainingData) -> None:
         super()._finish(data)

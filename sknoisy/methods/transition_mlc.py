@@ -8,8 +8,9 @@ from typing import Any
 from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
+from .._engine.problem import Problem
 from ..meta import MetaModel, TransitionCorrector
-from .meta_learning import MetaLearningClassifier
+from .meta_learning import META_LR, MetaLearningClassifier, trust_more
 
 __all__ = ["TransitionMLCClassifier"]
 
@@ -66,10 +67,9 @@ class TransitionMLCClassifier(MetaLearningClassifier):
 
     _parameter_constraints: dict = {
         **MetaLearningClassifier._parameter_constraints,
+        "meta_lr": META_LR,
         "trusted_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     }
-
-    _trusts_meta_rows = True
 
     def __init__(
         self,
@@ -116,11 +116,12 @@ class TransitionMLCClassifier(MetaLearningClassifier):
         self.meta_batch_size = meta_batch_size
         self.n_warmup_epochs = n_warmup_epochs
 
-    def _meta_model(self, data: TrainingData) -> MetaModel:
-        return TransitionCorrector(len(self.classes_), lr=self.meta_lr_)
+    def _prepare(self, problem: Problem) -> Problem:
+        return trust_more(problem, self.trusted_weight)
 
-    def _default_meta_lr(self) -> float:
-        return 10.0
+    def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> MetaModel:
+        self.meta_lr_ = 10.0 if self.meta_lr == "auto" else float(self.meta_lr)
+        return TransitionCorrector(len(self.classes_), step_size=self.meta_lr_)
 
     def _finish(self, data: TrainingData) -> None:
         super()._finish(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..._compat import HasMethods
 from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
+from ..._engine.problem import Problem
 from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_known_labels
 from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
@@ -142,31 +144,35 @@ class DMLPClassifier(NetworkClassifier):
         )
         self.purifier = purifier
 
-    def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
-        counts = np.arange(len(encoded)) if weights is None else weights.nonzero()[0]
-        given = self.classes_[encoded]
+    def _prepare(self, problem: Problem) -> Problem:
+        counted, trusted = problem.weighted_rows, problem.trusted
+        given = problem.classes[problem.given]
         purified = given.copy()
-        purified[counts] = self._purify(
-            take_rows(X, counts), given[counts], None if trusted is None else trusted[counts], seed
+        purified[counted] = self._purify(
+            take_rows(problem.X, counted),
+            given[counted],
+            None if trusted is None else trusted[counted],
+            problem.seed,
         )
         if trusted is not None:
             purified[trusted] = given[trusted]
-        data = super()._training_data(X, encoded, weights, trusted, device, seed)
         self.held_out_gain_: Verdict | None = None
         is_judged = (
             self.purifier is None
             and trusted is None
-            and len(counts) <= MAX_ROWS
+            and len(counted) <= MAX_ROWS
             and (purified != given).any()
             and not self.purifier_.interrupted_
         )
-        if is_judged and self._had_better_not(X, encoded, counts, data, seed):
+        if is_judged and self._had_better_not(problem):
             purified = given
         self.purified_labels_ = purified
-        return _with_labels(data, slice(None), np.searchsorted(self.classes_, purified))
+        return replace(problem, targets=np.searchsorted(problem.classes, purified))
 
-    def _had_better_not(self, X, encoded, counts, data: TrainingData, seed: int) -> bool:
-        """Purify parts of the rows, too, and learn them: does that tell less of the others?"""
+    def _had_better_not(self, problem: Problem) -> bool:
+        """Purify parts of the rows, too, and learn them: are the others predicted worse then?"""
+        X, encoded, counts = problem.X, problem.given, problem.weighted_rows
+        data = self._training_data(problem)
         is_part_changed = False
         self._say(f"the purified labels are judged by {_N_FOLDS} parts of the rows")
 
@@ -188,7 +194,7 @@ class DMLPClassifier(NetworkClassifier):
             return learn_and_predict(build, part, counts[rows], counts[held], seed)
 
         try:
-            rng = np.random.RandomState(seed)
+            rng = np.random.RandomState(problem.seed)
             verdict = rehearse(encoded[counts], _N_FOLDS, rng, purify, predict)
         except NonFiniteLossError:  # the purified labels stand
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -17,6 +18,7 @@ from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
 from ..._engine.net import DeviceNet
+from ..._engine.problem import Problem
 from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_classes_left, rows_that_are_left
 from ...cleaning.run import run_cleaner
@@ -185,24 +187,24 @@ class MILDClassifier(NetworkClassifier):
         self.semi = semi
         self.semi_params = semi_params
 
-    def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
+    def _prepare(self, problem: Problem) -> Problem:
         self._check_semi_params()
-        counts = np.arange(len(encoded)) if weights is None else weights.nonzero()[0]
-        vouched = None if trusted is None else trusted[counts]
-        if vouched is not None and len(np.setdiff1d(encoded[counts], encoded[counts][vouched])):
+        counted, given = problem.weighted_rows, problem.given
+        vouched = None if problem.trusted is None else problem.trusted[counted]
+        if vouched is not None and len(np.setdiff1d(given[counted], given[counted][vouched])):
             raise ValueError(
                 "All trusted rows of some class have a sample_weight of 0: give one of each class "
                 "a positive weight, or pass clean_mask=None."
             )
-        kept = self._select(take_rows(X, counts), self.classes_[encoded[counts]], vouched, seed)
-        self.sample_indices_ = counts[kept]
+        labels = problem.classes[given[counted]]
+        kept = self._select(take_rows(problem.X, counted), labels, vouched, problem.seed)
+        self.sample_indices_ = counted[kept]
         self.semi_ = self.semi
         if self.semi == "auto":
-            many_rejected = len(counts) - len(kept) >= _MANY_REJECTED * len(counts)
+            many_rejected = len(counted) - len(kept) >= _MANY_REJECTED * len(counted)
             self.semi_ = "mixmatch" if many_rejected else "none"
-        self.clean_mask_ = np.isin(np.arange(len(encoded)), self.sample_indices_)
-        data = super()._training_data(X, encoded, weights, trusted, device, seed)
-        return data.only(torch.as_tensor(self.sample_indices_, device=device))
+        self.clean_mask_ = np.isin(np.arange(len(problem)), self.sample_indices_)
+        return replace(problem, active=self.sample_indices_)
 
     def _select(self, X, y: np.ndarray, trusted: np.ndarray | None, seed: int) -> np.ndarray:
         selector = self._default_selector() if self.selector is None else self.selector
@@ -243,9 +245,14 @@ class MILDClassifier(NetworkClassifier):
         values = self.semi_params or {}
         validate_parameter_constraints(_OF_SEMI, values, "the semi_params of MILDClassifier")
 
-    def _net_class(self, data: TrainingData) -> Callable[..., DeviceNet]:
+    def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         if self.semi_ == "none":
-            return super()._net_class(data)
+            return super()._networks(data, rng)
+        return [self._build_net(data, rng, net_class=partial(self._semi_supervised_net, data))]
+
+    def _semi_supervised_net(
+        self, data: TrainingData, module: nn.Module, criterion: Any, **kwargs: Any
+    ) -> DeviceNet:
         counted = ~self.clean_mask_
         if data.sample_weight is not None:
             counted &= data.sample_weight.cpu().numpy() > 0
@@ -255,17 +262,13 @@ class MILDClassifier(NetworkClassifier):
             **(self.semi_params or {}),
         }
         if self.semi_ == "mixmatch":
-            return partial(MixMatchNet, **settings)
+            return MixMatchNet(module, criterion, **settings, **kwargs)
 
-        def build(module: nn.Module, criterion: Any, **kwargs) -> DeviceNet:
-            with torch.no_grad():
-                first = torch.arange(2, device=data.device)
-                features, _ = WithFeatures(module).eval()(data.take(first)[0])
-            width = features.shape[1]
-            own = {**settings, **kwargs, "n_features": width}
-            return ContrastiveMixUpNet(module, criterion, **own)
-
-        return build
+        with torch.no_grad():
+            first = torch.arange(2, device=data.device)
+            features, _ = WithFeatures(module).eval()(data.take(first)[0])
+        width = features.shape[1]
+        return ContrastiveMixUpNet(module, criterion, n_features=width, **settings, **kwargs)
 
 
 def _parameters_of(net: Callable[..., DeviceNet]) -> set[str]:

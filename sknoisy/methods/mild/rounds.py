@@ -82,7 +82,8 @@ class SelectionRounds(NetworkEstimator):
     def _train(self, data: TrainingData, rng: np.random.RandomState, is_first: bool) -> str | None:
         """Train the net of a round and take its dynamics; what went wrong, if it did."""
         max_epochs = self.max_epochs + (self.n_warmup_epochs if is_first else 0)
-        net = self._build_net(data, rng, copy.deepcopy(self.callbacks or []), max_epochs)
+        own = copy.deepcopy(self.callbacks or [])
+        net = self._build_net(data, rng, own, max_epochs=max_epochs)
         if not is_first and not self.reset:
             net.module.load_state_dict(self.net_.module_.state_dict())
         try:

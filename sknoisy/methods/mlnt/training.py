@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from ..._engine.batches import TrainingData
 from ..._engine.construction import seeded
-from ..._engine.evaluation import outputs_of, rows_per_pass
+from ..._engine.evaluation import cpu_state, outputs_of, rows_per_pass
 from ..._engine.net import DeviceNet
+from ..._engine.problem import Problem
 from ...base import NetworkClassifier
 from ...callbacks.teacher_average import TeacherAverage
 from ...exceptions import CollapseWarning, InterruptedFitWarning, warn_user
@@ -52,27 +54,27 @@ class NoiseTolerantTraining(NetworkClassifier):
 
     # --- the data -------------------------------------------------------------------------------
 
-    def _training_data(self, X, encoded, weights, trusted, device, seed) -> TrainingData:
-        if self._selection(trusted) == "trusted":
-            if trusted is None:
-                raise ValueError(
-                    "epoch_selection='trusted' asks trusted rows, and there are none: pass "
-                    "clean_mask to fit, or epoch_selection='last'."
-                )
-            counts = np.ones(len(encoded)) if weights is None else np.asarray(weights, float)
-            rng = np.random.RandomState(seed)
-            judges = validation_rows(encoded, trusted, counts > 0, rng)
-            if judges.any():
-                self.validation_rows_ = np.flatnonzero(judges)
-                weights = np.where(judges, 0.0, counts)
-                weights = weights / weights.mean()
-            elif self.epoch_selection == "trusted":
-                raise ValueError(
-                    "epoch_selection='trusted' keeps trusted rows out of training, and none can "
-                    "be spared: trust rows of positive weight, in classes of two such rows, "
-                    "or pass epoch_selection='last'."
-                )
-        return super()._training_data(X, encoded, weights, trusted, device, seed)
+    def _prepare(self, problem: Problem) -> Problem:
+        if self._selection(problem.trusted) != "trusted":
+            return problem
+        if problem.trusted is None:
+            raise ValueError(
+                "epoch_selection='trusted' asks trusted rows, and there are none: pass "
+                "clean_mask to fit, or epoch_selection='last'."
+            )
+        counted = np.isin(np.arange(len(problem)), problem.weighted_rows)
+        rng = np.random.RandomState(problem.seed)
+        judges = validation_rows(problem.given, problem.trusted, counted, rng)
+        if judges.any():
+            self.validation_rows_ = np.flatnonzero(judges)
+            return replace(problem, sample_weight=problem.scale_weights((~judges).astype(float)))
+        if self.epoch_selection == "trusted":
+            raise ValueError(
+                "epoch_selection='trusted' keeps trusted rows out of training, and none can "
+                "be spared: trust rows of positive weight, in classes of two such rows, "
+                "or pass epoch_selection='last'."
+            )
+        return problem
 
     def _selection(self, trusted: Any) -> str:
         """What ``epoch_selection`` stands for."""
@@ -121,6 +123,7 @@ class NoiseTolerantTraining(NetworkClassifier):
             if iteration < self.n_iterations:
                 mentor = self._mentor()
                 believed = self._believed(data, mentor)
+        self.nets_ = [self.net_]
         self._warn_if_interrupted(net)
 
     def _resolve(self, data: TrainingData) -> None:
@@ -258,6 +261,6 @@ class NoiseTolerantTraining(NetworkClassifier):
     def _member_states(self) -> list[dict[str, Tensor]]:
         choice, self._choice = self._choice, None
         if choice is None:  # the pretraining was interrupted
-            choice = Choice(self.n_iter_, "student", super()._member_states()[0])
+            choice = Choice(self.n_iter_, "student", cpu_state(self.net_.module_))
         self.best_epoch_, self.predicts_with_ = choice.epoch, choice.name
         return [choice.state]

@@ -1,0 +1,67 @@
+"""What ``fit`` received, validated and encoded, before anything is on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Validated training input; ``dataclasses.replace`` makes a changed copy.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, ...) or CSR matrix of shape (n, d)
+        Rows, as the user passed them.
+    given : ndarray of int64 of shape (n,)
+        Encoded labels that the user passed.
+    targets : ndarray of int64 of shape (n,)
+        Encoded labels to learn.
+    classes : ndarray of shape (n_classes,)
+        Labels that the codes stand for.
+    sample_weight : ndarray of float64 of shape (n,) or None
+        Weights of mean 1; None if all are equal.
+    trusted : ndarray of bool of shape (n,) or None
+        True where the user vouches for the label; None if nowhere.
+    device : torch.device
+        Where networks train.
+    seed : int
+        Seed of the fit.
+    active : ndarray of int64 or None, default=None
+        Rows that an epoch goes through; None: all.
+    """
+
+    X: Any
+    given: np.ndarray
+    targets: np.ndarray
+    classes: np.ndarray
+    sample_weight: np.ndarray | None
+    trusted: np.ndarray | None
+    device: torch.device
+    seed: int
+    active: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the rows are images."""
+        return self.X.ndim == 4
+
+    @property
+    def weighted_rows(self) -> np.ndarray:
+        """Indices of the rows whose weight is not zero."""
+        weights = self.sample_weight
+        return np.arange(len(self)) if weights is None else weights.nonzero()[0]
+
+    def scale_weights(self, factors: np.ndarray) -> np.ndarray:
+        """Return the weights times these factors, of mean 1 again."""
+        weights = factors if self.sample_weight is None else self.sample_weight * factors
+        return weights / weights.mean()
