@@ -27,7 +27,7 @@ from sknoisy.exceptions import CollapseWarning
 Row = dict[str, Any]
 
 # What each method of the comparisons passes to CLIDMUClassifier; every other parameter is default.
-CROSS_ENTROPY: dict[str, Any] = {"meta": False, "n_ensemble": 0}
+CROSS_ENTROPY: dict[str, Any] = {"weighting": None, "n_ensemble": 0}
 FROZEN_WNET: dict[str, Any] = {"meta_lr": 0.0, "n_ensemble": 0}
 CLID_MU: dict[str, Any] = {}
 

@@ -33,7 +33,7 @@ def compare(X, y, X_test, y_test, wrong, **params) -> CLIDMUClassifier:
         The one trained by CLID-MU.
     """
     switches: dict[str, dict[str, Any]] = {
-        "cross-entropy": {"meta": False, "n_ensemble": 0},
+        "cross-entropy": {"weighting": None, "n_ensemble": 0},
         "CLID-MU": {},
     }
     lines = []

@@ -94,7 +94,7 @@ class NonFiniteLossError(ArithmeticError):
     >>> from sknoisy.exceptions import NonFiniteLossError
     >>> from sklearn.datasets import load_iris
     >>> try:
-    ...     CLIDMUClassifier(lr=1e30, meta=False).fit(*load_iris(return_X_y=True))
+    ...     CLIDMUClassifier(lr=1e30, weighting=None).fit(*load_iris(return_X_y=True))
     ... except NonFiniteLossError as error:
     ...     state = error.last_finite_state
     >>> bool(state["fc.weight"].isfinite().all())

@@ -80,7 +80,7 @@ class DeviceNet(NeuralNet):
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Drop what only training needs."""
-        self._shared_logits = self._finite_state = None
+        self._shared_logits = self._finite_state = self.criterion_.batch = None
 
     def __getstate__(self):
         state = super().__getstate__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["callback_named", "check_recorded_before"]
+__all__ = ["RecordedInTime", "callback_named"]
 
 
 def callback_named(net, name: str, parameter: str, attribute: str) -> Any:
@@ -35,25 +35,36 @@ def callback_named(net, name: str, parameter: str, attribute: str) -> Any:
     return found
 
 
-def check_recorded_before(net, key: str, reader: str) -> None:
-    """Check that what a callback reads of an epoch was recorded by one that runs before it.
+class RecordedInTime:
+    """Check that a key of the history is recorded before a callback reads it.
 
     Parameters
     ----------
-    net : skorch.NeuralNet
-        At the end of an epoch.
     key : str
         Key of the history.
     reader : str
         Name of the callback that reads it, for the message.
-
-    Raises
-    ------
-    ValueError
-        If the epoch before has the key and this one does not have it yet.
     """
-    if len(net.history) > 1 and key in net.history[-2] and key not in net.history[-1]:
-        raise ValueError(
-            f"{reader} reads {key!r} of the history before it is recorded. Put it behind the "
-            f"callback that records {key!r} in the list of callbacks."
-        )
+
+    def __init__(self, key: str, reader: str):
+        self.key, self.reader = key, reader
+        self._was_missing = False
+
+    def read(self, net, default: Any = None) -> Any:
+        """Return the value of the epoch that ends."""
+        self._was_missing = self.key not in net.history[-1]
+        return net.history[-1].get(self.key, default)
+
+    def check(self, net) -> None:
+        """Check the epoch before, when the next one begins.
+
+        Raises
+        ------
+        ValueError
+            If the epoch has the key, but did not when it was read.
+        """
+        if self._was_missing and self.key in net.history[-2]:
+            raise ValueError(
+                f"{self.reader} reads {self.key!r} of the history before it is recorded. Put it "
+                f"behind the callback that records {self.key!r} in the list of callbacks."
+            )

@@ -9,7 +9,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.evaluation import cpu_state
-from ._named import check_recorded_before
+from ._named import RecordedInTime
 
 __all__ = ["CheckpointEnsemble"]
 
@@ -48,16 +48,22 @@ class CheckpointEnsemble(Callback):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget earlier states."""
         self.members_: list[tuple[float, int, dict[str, Tensor]]] = []
+        self._readers = [
+            RecordedInTime(key, "CheckpointEnsemble") for key in (self.monitor, "set_back")
+        ]
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Check that the epoch before was recorded in time."""
+        for reader in self._readers:
+            reader.check(net)
 
     def on_epoch_end(self, net, **kwargs):
         """Keep the state if it is among the best."""
         epoch = len(net.history)
-        value = net.history[-1].get(self.monitor)
-        check_recorded_before(net, self.monitor, "CheckpointEnsemble")
-        check_recorded_before(net, "set_back", "CheckpointEnsemble")
+        value, was_set_back = (reader.read(net) for reader in self._readers)
         if epoch <= self.n_skip_epochs or value is None or math.isnan(value):
             return
-        if net.history[-1].get("set_back"):
+        if was_set_back:
             return
         if len(self.members_) == self.n_members and value >= self.members_[-1][0]:
             return

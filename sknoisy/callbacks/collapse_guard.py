@@ -76,9 +76,9 @@ class CollapseGuard(Callback):
         Share of the reference below which the network counts as collapsed.
     rows : int or array-like of int, default=1000
         Rows of the training set that are watched, or how many to draw.
-    meta_update : str or None, default="MetaUpdate"
-        Name of the :class:`MetaUpdate` whose meta model is set back and slowed down, too; an
-        unnamed callback has the name of its class. None: there is none.
+    meta_update : str, default="MetaUpdate"
+        Name of the :class:`MetaUpdate` whose meta model is set back and slowed down, too, if the
+        net has one; an unnamed callback has the name of its class.
     random_state : int, RandomState or None, default=None
         Draws the rows.
 
@@ -147,7 +147,7 @@ class CollapseGuard(Callback):
         self._first = self._good = None
 
     def _meta_model(self, net) -> MetaModel | None:
-        if self.meta_update is None:
+        if not any(hasattr(callback, "meta_model_") for _, callback in net.callbacks_):
             return None
         return callback_named(net, self.meta_update, "meta_update", "meta_model_").meta_model_
 

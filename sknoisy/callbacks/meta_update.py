@@ -167,13 +167,14 @@ class MetaUpdate(Callback):
         """Return ``rows_`` of the callback that ``meta_rows`` names."""
         name = self.meta_rows
         if name.startswith("peer."):
-            if len(net.peers) != 1:
+            peers: Any = getattr(net, "peers", ())  # a stock net has none
+            if len(peers) != 1:
                 raise ValueError(
                     f"meta_rows={name!r} is a callback of the net beside this one, but "
-                    f"{len(net.peers)} nets are trained beside it. Train two, or pass the name of "
+                    f"{len(peers)} nets are trained beside it. Train two, or pass the name of "
                     "a callback of the net itself."
                 )
-            net, name = net.peers[0], name.removeprefix("peer.")
+            net, name = peers[0], name.removeprefix("peer.")
         return callback_named(net, name, "meta_rows", "rows_").rows_
 
     def _build_meta_model(self, n_features: int, n_classes: int) -> MetaModel:

@@ -14,7 +14,7 @@ from .._engine.evaluation import evaluate, rows_per_pass
 from ..exceptions import MixtureWarning, warn_user
 from ..meta.models import per_sample_loss
 from ..mixture.loss_split import split_or_fall_back
-from ._named import check_recorded_before
+from ._named import RecordedInTime
 
 __all__ = ["PseudoCleanRows"]
 
@@ -92,15 +92,17 @@ class PseudoCleanRows(Callback):
         self.rows_: NDArray[np.int64] | None = None
         self.clean_proba_: NDArray[np.float64] | None = None
         self._has_warned = False
+        self._set_back = RecordedInTime("set_back", "PseudoCleanRows")
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
         """Split at once where a training has no warm-up, or goes on after it."""
+        self._set_back.check(net)
         if self.rows_ is None and len(net.history) > self.n_warmup_epochs:
             self._split(net, dataset_train)
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         """Split anew."""
-        check_recorded_before(net, "set_back", "PseudoCleanRows")
+        self._set_back.read(net)
         if len(net.history) < self.n_warmup_epochs:
             return
         rows = self._split(net, dataset_train)

@@ -62,8 +62,8 @@ class LabelCorrector(_SoftLabels):
     skip : bool, default=False
         Mix the given label in, ``(1 - s) * output + s * given`` with a learned s in (0, 1), as the
         released code does for Clothing1M. It starts near 0.88: correction is learned, not trust.
-    trust_meta_rows : bool, default=True
-        Rows of the meta set keep their labels in training, too.
+    trust_meta_rows : bool, default=False
+        True: rows of the meta set keep their labels in training, too.
     optimizer : callable, default=functools.partial(torch.optim.Adam, lr=1e-3)
         Makes the optimiser, as in :class:`MetaModel`.
 
@@ -89,7 +89,7 @@ class LabelCorrector(_SoftLabels):
         n_embedding: int = 128,
         n_hidden: int = 128,
         skip: bool = False,
-        trust_meta_rows: bool = True,
+        trust_meta_rows: bool = False,
         optimizer: Callable[..., torch.optim.Optimizer] = _ADAM,
     ):
         super().__init__(optimizer)
@@ -229,8 +229,8 @@ class TransitionCorrector(MetaModel):
         Number of classes.
     step_size : float, default=0.11
         Step size :math:`\eta`.
-    trust_meta_rows : bool, default=True
-        Rows of the meta set keep their labels in training, too.
+    trust_meta_rows : bool, default=False
+        True: rows of the meta set keep their labels in training, too.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ class TransitionCorrector(MetaModel):
             [0.0000, 0.5000]])
     """
 
-    def __init__(self, n_classes: int, *, step_size: float = 0.11, trust_meta_rows: bool = True):
+    def __init__(self, n_classes: int, *, step_size: float = 0.11, trust_meta_rows: bool = False):
         super().__init__()
         self.step_size, self.trust_meta_rows = step_size, trust_meta_rows
         self.mean_transition: Tensor

@@ -272,10 +272,11 @@ class CLIDMUClassifier(NetworkClassifier):
         if not isinstance(self.weighting, str):
             return self.weighting
         counts = self._counts(data)
-        by_default = 1e-5 if self.weighting == "vri" else self._default_meta_lr(len(data), counts)
+        is_vri = self.weighting == "vri"
+        by_default = 1e-5 if is_vri else self._default_meta_lr(len(data), counts)
         self.meta_lr_ = by_default if self.meta_lr == "auto" else float(self.meta_lr)
-        self._say(f"meta_lr={self.meta_lr_:.3g}")
-        if self.weighting == "vri":
+        self._say(f"meta_lr={self.meta_lr_:.3g} by {'adam' if is_vri else 'sgd'}")
+        if is_vri:
             return partial(VRI, optimizer=adam(self.meta_lr_))
         self.exponent_ = class_exponents(self.normalize, counts)
         return WNet(

@@ -133,7 +133,12 @@ class MLCClassifier(MetaLearningClassifier):
         # A network that has learned its judges has next to no gradient there, and mostly noise,
         # which Adam would enlarge to steps of full size.
         eps = 1e-8 if judged_by_trusted else 1e-3
-        return partial(LabelCorrector, skip=self.skip, optimizer=adam(self.meta_lr_, eps=eps))
+        return partial(
+            LabelCorrector,
+            skip=self.skip,
+            trust_meta_rows=True,
+            optimizer=adam(self.meta_lr_, eps=eps),
+        )
 
     def _pseudo_clean(self, n_warmup_epochs: int, seed: int) -> PseudoCleanRows:
         # Else classes that are hard to learn leave the meta set, and are given up.

@@ -121,7 +121,9 @@ class TransitionMLCClassifier(MetaLearningClassifier):
 
     def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> MetaModel:
         self.meta_lr_ = 10.0 if self.meta_lr == "auto" else float(self.meta_lr)
-        return TransitionCorrector(len(self.classes_), step_size=self.meta_lr_)
+        return TransitionCorrector(
+            len(self.classes_), step_size=self.meta_lr_, trust_meta_rows=True
+        )
 
     def _finish(self, data: TrainingData) -> None:
         super()._finish(data)

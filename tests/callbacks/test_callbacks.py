@@ -25,9 +25,16 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from sknoisy._engine.batches import TrainingData
+from sknoisy._engine.batches import Batch, TrainingData
 from sknoisy._engine.rows import TensorRows
-from sknoisy.callbacks import CheckpointEnsemble, CLIDScore, EpochProgress, PerSampleCrossEntropy
+from sknoisy.callbacks import (
+    CheckpointEnsemble,
+    CLIDScore,
+    CollapseGuard,
+    EpochProgress,
+    PerSampleCrossEntropy,
+    PseudoCleanRows,
+)
 from sknoisy.exceptions import NonFiniteLossError
 from sknoisy.metrics import clid
 from sknoisy.networks import WithFeatures
@@ -42,14 +49,16 @@ def test_criterion_is_the_mean_cross_entropy_times_the_rows_weights():
     logits, criterion = make_module()(X), PerSampleCrossEntropy()
     losses = F.cross_entropy(logits, y, reduction="none")
     assert_close(criterion(logits, y), losses.mean())
-    criterion.sample_weight = weight = torch.linspace(0, 2, N).double()
+    weight = torch.linspace(0, 2, N).double()
+    criterion.batch = Batch(X, y, torch.arange(N), weight)
     assert_close(criterion(logits, y), (losses * weight).mean())
 
 
 def test_criterion_is_guided_until_it_is_released():
     X, y = (torch.from_numpy(a) for a in make_xy())
     logits, criterion = make_module()(X), PerSampleCrossEntropy()
-    criterion.sample_weight = torch.zeros(N).double()  # the guidance holds it already
+    zeros = torch.zeros(N).double()  # the guidance holds them already
+    criterion.batch = Batch(X, y, torch.arange(N), zeros)
     guidance = torch.linspace(0, 1, N).double()
     criterion.guide(small_wnet(), guidance)
     assert list(criterion.parameters()) == []  # the meta model is not the optimiser's
@@ -218,3 +227,22 @@ def test_logits_are_shared_for_one_batch():
     net.share_logits(logits)
     assert net.infer(x) is logits
     assert_close(net.infer(x), net.module_(x))
+
+
+# The order of callbacks
+
+
+@NETS
+@pytest.mark.parametrize("reader", [CheckpointEnsemble("clid", 2), CheckpointEnsemble("set_back")])
+def test_a_callback_that_reads_the_history_too_early_is_told(fit, reader):
+    recorder = CLIDScore(10) if reader.monitor == "clid" else CollapseGuard(1)
+    fit(recorder, reader, max_epochs=3)
+    with pytest.raises(ValueError, match=f"reads '{reader.monitor}' of the history before it is"):
+        fit(reader, recorder, max_epochs=3)
+
+
+def test_pseudo_clean_rows_stand_behind_the_guard():
+    rows, guard = PseudoCleanRows(1, random_state=0), CollapseGuard(1)
+    fit_device_net(guard, rows, max_epochs=3)
+    with pytest.raises(ValueError, match=r"PseudoCleanRows reads 'set_back'.* Put it behind"):
+        fit_device_net(rows, guard, max_epochs=3)

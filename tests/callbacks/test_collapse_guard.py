@@ -58,7 +58,7 @@ def test_guard_sets_a_collapsed_network_back(fit, sabotage, message):
     def look(net):
         states.append([state(net.module_), state(meta.meta_model_)])
         momenta.append(len(net.optimizer_.state))
-        rates.append(meta.meta_optimizer_.param_groups[0]["lr"])
+        rates.append(meta.meta_model_.lr)
 
     with pytest.warns(CollapseWarning, match=f"{message}.*last good epoch, 5.*meta_lr.*0.01"):
         fit(meta, At(sabotage, 6), guard, At(look), max_epochs=8, lr=0.3)
@@ -72,7 +72,7 @@ def test_guard_sets_a_collapsed_network_back(fit, sabotage, message):
 def test_guard_counts_every_recovery():
     meta, guard = update(meta_lr=0.1), CollapseGuard(2)
     rates = []
-    rate = At(lambda net: rates.append(meta.meta_optimizer_.param_groups[0]["lr"]), 6)
+    rate = At(lambda net: rates.append(meta.meta_model_.lr), 6)
     with pytest.warns(CollapseWarning):
         fit_device_net(meta, At(forget, 4, 5), guard, rate, max_epochs=6)
     assert guard.n_recoveries_ == 2

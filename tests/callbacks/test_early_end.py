@@ -44,7 +44,7 @@ class States(Callback):
 
 
 @pytest.mark.parametrize(
-    ("method", "batch"), [({}, 1), ({"weighting": "vri"}, 1), ({"meta": False}, 2)]
+    ("method", "batch"), [({}, 1), ({"weighting": "vri"}, 1), ({"weighting": None}, 2)]
 )
 def test_loss_that_is_not_finite(quick, blobs, method, batch):
     """A step of 1e30 makes the logits overflow: the virtual step before batch 1, or its own."""
@@ -60,7 +60,7 @@ def test_loss_that_is_not_finite(quick, blobs, method, batch):
 
 
 @pytest.mark.filterwarnings("ignore:n_warmup_epochs=1 leaves none of the 1 epochs")
-@pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"meta": False}])
+@pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"weighting": None}])
 def test_last_step_that_ruins_the_network(quick, blobs, method):
     """One batch, one epoch of plain steps: no loss ever sees the network after its step."""
     clf = quick(lr=1e30, max_epochs=1, batch_size=200, n_warmup_epochs=1, **method)
@@ -107,7 +107,7 @@ class CtrlC(Callback):
 
 @pytest.mark.parametrize("event", ["epoch begin", "batch begin", "gradient", "epoch end"])
 @pytest.mark.parametrize("epoch", [1, 3])
-@pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"meta": False}])
+@pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"weighting": None}])
 def test_interrupted_fit_leaves_a_usable_estimator(quick, blobs, method, epoch, event):
     X, y = blobs
     clf = quick(lr_schedule="constant", callbacks=[CtrlC(epoch, event)], **method)

@@ -5,6 +5,7 @@ import gc
 import math
 import pickle
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -264,16 +265,20 @@ def test_frozen_parameters_of_the_meta_model_stay():
     assert not torch.equal(callback.meta_model_.output.weight, model.output.weight)
 
 
-def test_meta_optimizer():
-    groups = []
-    callback = update(
-        meta_lr=0.03, meta_optimizer=torch.optim.Adam, meta_optimizer_params={"eps": 1e-3}
-    )
-    look = At(lambda net: groups.append((callback.meta_optimizer_, callback.meta_model_)), 1)
-    fit_device_net(callback, look)
-    ((optimizer, model),) = groups
-    assert isinstance(optimizer, torch.optim.Adam)
-    (group,) = optimizer.param_groups
+def test_a_meta_model_makes_its_own_optimizer():
+    made = []
+
+    def optimizer(parameters):
+        made.append(torch.optim.Adam(parameters, lr=0.03, eps=1e-3))
+        return made[-1]
+
+    callback = MetaUpdate(partial(WNet, optimizer=optimizer), meta_rows=12, random_state=0)
+    rates = []
+    fit_device_net(callback, At(lambda net: rates.append(callback.meta_model_.lr), 1))
+    assert rates == [0.03]
+    model = callback.meta_model_
+    assert model.lr is None  # after training
+    (group,) = made[0].param_groups
     assert (group["lr"], group["eps"]) == (0.03, 1e-3)
     assert {id(p) for p in group["params"]} == {id(p) for p in model.parameters()}
 
@@ -318,7 +323,7 @@ def test_a_trained_net_can_be_pickled_and_keeps_nothing_of_the_data(fit):
     assert len(pickled) < 50_000
     copied = pickle.loads(pickled)
     assert_close(state(copied.module_), state(net.module_))
-    meta_model = dict(copied.callbacks_)["MetaUpdate_0"].meta_model_
+    meta_model = dict(copied.callbacks_)["MetaUpdate"].meta_model_
     assert_close(state(meta_model), state(callback.meta_model_))
 
 

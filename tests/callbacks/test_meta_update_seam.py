@@ -129,7 +129,7 @@ def test_the_meta_set_is_asked_for_anew_in_every_epoch():
     """Of the rows as they stand when its first batch begins, whoever found them."""
     rows = PseudoCleanRows(n_warmup_epochs=1, min_per_class=2, random_state=0)
     callback, spy, found = (
-        update(meta_rows=rows, meta_batch_size=100, n_warmup_epochs=1),
+        update(meta_rows="PseudoCleanRows", meta_batch_size=100, n_warmup_epochs=1),
         Spy(),
         [],
     )
@@ -150,7 +150,7 @@ def test_the_meta_set_is_asked_for_anew_in_every_epoch():
 def test_rows_that_come_after_the_warm_up_of_the_update_are_refused():
     rows = PseudoCleanRows(n_warmup_epochs=3)
     with pytest.raises(ValueError, match=r"no pseudo-clean rows for epoch 2.*must not exceed"):
-        fit_device_net(rows, update(meta_rows=rows, n_warmup_epochs=1), max_epochs=3)
+        fit_device_net(rows, update(meta_rows="PseudoCleanRows", n_warmup_epochs=1), max_epochs=3)
 
 
 @pytest.mark.parametrize("question", ["weigh_rows", "guide_rows"])
@@ -171,14 +171,31 @@ def test_a_meta_model_of_one_batch_is_updated_in_every_batch():
 
 
 @NETS
-def test_a_clone_finds_the_pseudo_clean_rows_of_its_own_net(fit):
-    """`sklearn.clone` copies the two callbacks one by one, which parts them."""
-    rows, strange = PseudoCleanRows(1), PseudoCleanRows(1)
-    meta = update(objective=CrossEntropyObjective(), meta_rows=strange, n_warmup_epochs=1)
-    fit(rows, meta, max_epochs=3)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_rows_of_a_callback_are_found_by_its_name_whatever_the_order(fit, is_first):
+    rows = PseudoCleanRows(1, random_state=0)
+    meta = update(
+        objective=CrossEntropyObjective(), meta_rows="PseudoCleanRows", n_warmup_epochs=1
+    )
+    net = fit(*((rows, meta) if is_first else (meta, rows)), max_epochs=3)
     assert set(meta.meta_rows_) <= set(range(N))
-    with pytest.raises(ValueError, match="a PseudoCleanRows that no net runs"):
-        fit(update(meta_rows=strange, n_warmup_epochs=1), max_epochs=3)
+    first = {"PseudoCleanRows", "MetaUpdate"}
+    assert first <= {name for name, _ in net.callbacks_}
+
+
+@NETS
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("judges", r"meta_rows='judges' is no callback of the net; callbacks with rows_ are \["),
+        ("At", r"meta_rows='At' has no rows_"),
+        ("peer.PseudoCleanRows", "0 nets are trained beside it"),
+    ],
+)
+def test_a_name_of_no_callback_with_rows_is_refused(fit, name, message):
+    meta = update(meta_rows=name, n_warmup_epochs=1)
+    with pytest.raises(ValueError, match=message):
+        fit(At(lambda net: None), meta, max_epochs=3)
 
 
 # Rows of the meta set that keep their labels
@@ -187,7 +204,9 @@ def test_a_clone_finds_the_pseudo_clean_rows_of_its_own_net(fit):
 def test_rows_of_the_meta_set_count_as_trusted_where_asked_for():
     trusted, judges = torch.arange(N) < 5, [3, 4, 5, 6]
     data, spy = training_data(trusted=trusted), Spy()
-    callback = update(gradient=spy, meta_rows=judges, trust_meta_rows=True)
+    model = small_wnet()
+    model.trust_meta_rows = True
+    callback = update(model, gradient=spy, meta_rows=judges)
     net = fit_device_net(callback, data=data, max_epochs=1)
     for problem in spy.problems:
         assert_array_equal(problem.trusted, problem.rows < 7)
@@ -196,4 +215,4 @@ def test_rows_of_the_meta_set_count_as_trusted_where_asked_for():
 
 def test_a_stock_net_cannot_tell_the_rows_of_the_meta_set():
     with pytest.raises(TypeError, match=r"attribute `rows`.*trust_meta_rows=False"):
-        fit_stock_net(update(trust_meta_rows=True))
+        fit_stock_net(update(partial(LabelCorrector, trust_meta_rows=True)))

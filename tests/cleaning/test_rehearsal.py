@@ -208,7 +208,7 @@ def test_networks_of_the_judgement_have_none_of_the_callbacks():
 
 
 def test_networks_that_are_compared_begin_alike_and_leave_the_data_as_they_are():
-    clf = CLIDMUClassifier(meta=False, n_ensemble=0, augment=jitter, **SMALL).fit(X, GIVEN)
+    clf = CLIDMUClassifier(weighting=None, n_ensemble=0, augment=jitter, **SMALL).fit(X, GIVEN)
     data = clf._training_data(X, GIVEN, None, None, torch.device("cpu"), 0)
     before, started = data.generator.get_state(), []
 
@@ -230,7 +230,7 @@ def test_mild_learns_all_rows_if_the_selection_is_taken_back(monkeypatch):
     clf = MILDClassifier(**SMALL).fit(X, GIVEN)
     assert clf.clean_mask_.all()
     assert clf.semi_ == "none"
-    plain = CLIDMUClassifier(meta=False, n_ensemble=0, **SMALL).fit(X, GIVEN)
+    plain = CLIDMUClassifier(weighting=None, n_ensemble=0, **SMALL).fit(X, GIVEN)
     assert_array_equal(clf.predict(X), plain.predict(X))
 
 
@@ -261,7 +261,7 @@ def test_purified_labels_that_tell_less_of_others_are_not_learned(monkeypatch):
     clf = DMLPClassifier(**SMALL).fit(X, NAMES)
     assert clf.held_out_gain_.is_worse
     assert_array_equal(clf.purified_labels_, NAMES)
-    plain = CLIDMUClassifier(meta=False, n_ensemble=0, **SMALL).fit(X, NAMES)
+    plain = CLIDMUClassifier(weighting=None, n_ensemble=0, **SMALL).fit(X, NAMES)
     assert_array_equal(clf.predict_proba(X), plain.predict_proba(X))
 
 

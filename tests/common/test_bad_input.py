@@ -149,7 +149,7 @@ def test_one_class(quick, blobs, label, shown, n_rows):
 def test_two_rows_of_two_classes_are_enough(quick):
     """The least that can be learned: each row is its own class."""
     X, y = np.array([[-1.0], [1.0]]), ["low", "high"]
-    assert quick(max_epochs=30, meta=False).fit(X, y).predict(X).tolist() == y
+    assert quick(max_epochs=30, weighting=None).fit(X, y).predict(X).tolist() == y
 
 
 # --- parameters ---------------------------------------------------------------------------------
@@ -176,20 +176,15 @@ def test_two_rows_of_two_classes_are_enough(quick):
         ("random_state", "seed"),
         ("weighting", "mlp"),
         ("normalize", 1.5),
-        ("temperature", 0),
         ("n_meta", 1),
-        ("meta", "no"),
         ("meta_objective", "accuracy"),
         ("meta_lr", -0.1),
-        ("meta_optimizer", "adamw"),
         ("meta_batch_size", 1),
         ("meta_every", 0),
         ("n_warmup_epochs", -1),
         ("n_ensemble", -1),
-        ("ensemble_by", "loss"),
-        ("kl_weight", -1),
-        ("kl_mode", "both"),
-        ("share_forward", "yes"),
+        ("gradient", "backward"),
+        ("meta_objective", 3),
     ],
 )
 def test_parameter_values_that_are_not_known(quick, blobs, name, value):
@@ -346,7 +341,7 @@ def test_predict_before_fit(quick, blobs, method):
     ],
 )
 def test_predict_on_rows_of_another_shape(quick, fitted, given, message):
-    clf = quick(module_params=None, max_epochs=1, meta=False)
+    clf = quick(module_params=None, max_epochs=1, weighting=None)
     clf.fit(np.random.default_rng(0).normal(size=fitted), np.arange(9) % 2)
     with pytest.raises(ValueError, match=message):
         clf.predict(np.zeros(given))
@@ -357,7 +352,7 @@ def test_predict_on_rows_of_another_shape(quick, fitted, given, message):
 def test_rows_beyond_float32_are_named(quick, blobs, method, row):
     """Row 2000 is in the second pass."""
     X, y = blobs
-    clf = quick(max_epochs=1, meta=False).fit(X, y)
+    clf = quick(max_epochs=1, weighting=None).fit(X, y)
     X = np.tile(X, (20, 1))
     X[row:] *= 1e60
     with pytest.raises(ValueError, match=words(f"row {row} of X is not finite", "float32")):

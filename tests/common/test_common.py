@@ -28,7 +28,7 @@ MLNT = {"max_epochs": 12, "batch_size": 64, "n_synthetic": 3, "random_state": 0}
 CLASSIFIERS = [
     CLIDMUClassifier(n_ensemble=2, **SMALL),
     CLIDMUClassifier(weighting="vri", n_ensemble=2, **SMALL),
-    CLIDMUClassifier(meta=False, n_ensemble=2, **SMALL),
+    CLIDMUClassifier(weighting=None, n_ensemble=2, **SMALL),
     L2RClassifier(**SMALL),
     MetaWeightNetClassifier(**SMALL),
     MLCClassifier(**SMALL),

@@ -104,7 +104,7 @@ def test_a_sparse_matrix_is_never_made_dense_whole(quick):
     """100 MB as a dense float64 table, of which a batch of 100 rows is 1 MB."""
     X = sp.random_array((10_000, 1250), density=1e-3, format="csr", rng=0)
     y = np.arange(10_000) % 2
-    clf = quick(max_epochs=1, batch_size=100, meta=False, n_ensemble=0)
+    clf = quick(max_epochs=1, batch_size=100, weighting=None, n_ensemble=0)
     assert peak_memory(lambda: clf.fit(X, y)) < 40e6
 
 
@@ -301,7 +301,7 @@ def test_a_column_of_labels_is_taken_with_a_warning(quick, blobs):
 # --- sample weights -----------------------------------------------------------------------------
 
 METHODS = pytest.mark.parametrize(
-    "method", [{}, {"weighting": "vri"}, {"meta": False}], ids=["wnet", "vri", "no meta"]
+    "method", [{}, {"weighting": "vri"}, {"weighting": None}], ids=["wnet", "vri", "no meta"]
 )
 
 
@@ -342,7 +342,7 @@ def test_weights_move_the_decision(quick, blobs, global_random_seed):
     X, y = rng.normal(size=(200, 2)), np.arange(200) % 2
     for heavy in (0, 1):
         weights = np.where(y == heavy, 5.0, 1.0)
-        clf = quick(meta=False).fit(X, y, sample_weight=weights)
+        clf = quick(weighting=None).fit(X, y, sample_weight=weights)
         assert (clf.predict(X) == heavy).mean() > 0.9
 
 

@@ -15,7 +15,7 @@ from skorch.callbacks import EpochScoring
 from torch import nn
 
 METHODS = pytest.mark.parametrize(
-    "method", [{}, {"weighting": "vri"}, {"meta": False}], ids=["wnet", "vri", "no meta"]
+    "method", [{}, {"weighting": "vri"}, {"weighting": None}], ids=["wnet", "vri", "no meta"]
 )
 KINDS = pytest.mark.parametrize("kind", ["table", "images"])
 

@@ -16,7 +16,7 @@ from small_family import FAMILY, noisy_blobs, small
 from torch import nn
 
 METHODS = pytest.mark.parametrize(
-    "method", [{}, {"weighting": "vri"}, {"meta": False}], ids=["wnet", "vri", "no meta"]
+    "method", [{}, {"weighting": "vri"}, {"weighting": None}], ids=["wnet", "vri", "no meta"]
 )
 
 

@@ -151,7 +151,7 @@ def test_a_network_may_start_at_the_log_of_the_priors(quick, blobs):
     module = nn.Linear(6, 3)
     nn.init.zeros_(module.weight)
     module.bias.data = torch.from_numpy(np.log(np.bincount(y) / len(y)))
-    clf = quick(module=module, max_epochs=1, lr=1e-12, meta=False).fit(X, y)
+    clf = quick(module=module, max_epochs=1, lr=1e-12, weighting=None).fit(X, y)
     np.testing.assert_allclose(clf.predict_proba(X[:1])[0], np.bincount(y) / len(y), atol=1e-6)
 
 
@@ -216,7 +216,7 @@ def test_plain_training_is_sgd_with_momentum(quick, blobs):
         lr_schedule="constant",
         max_epochs=3,
         batch_size=len(X),
-        meta=False,
+        weighting=None,
         n_ensemble=0,
     ).fit(X, y)
     W = np.c_[module.weight.detach().double(), module.bias.detach().double()]
@@ -237,7 +237,7 @@ def rates(clf):
 
 def test_cosine_schedule_ends_near_a_fiftieth(quick, blobs):
     """lr_t = lr / 50 + (lr - lr / 50) (1 + cos(pi t / T)) / 2 in epoch t = 0 ... T - 1."""
-    clf = quick(lr=0.2, max_epochs=6, meta=False).fit(*blobs)
+    clf = quick(lr=0.2, max_epochs=6, weighting=None).fit(*blobs)
     t = np.arange(6)
     expected = 0.2 / 50 + (0.2 - 0.2 / 50) * (1 + np.cos(math.pi * t / 6)) / 2
     np.testing.assert_allclose(rates(clf), expected)
@@ -246,14 +246,14 @@ def test_cosine_schedule_ends_near_a_fiftieth(quick, blobs):
 @pytest.mark.parametrize("schedule", [partial(StepLR, step_size=2, gamma=0.1), None])
 def test_schedule_from_a_function_of_the_optimizer(quick, blobs, schedule):
     schedule = schedule or (lambda optimizer: StepLR(optimizer, 2, 0.1))
-    clf = quick(lr=0.2, lr_schedule=schedule, max_epochs=5, meta=False).fit(*blobs)
+    clf = quick(lr=0.2, lr_schedule=schedule, max_epochs=5, weighting=None).fit(*blobs)
     np.testing.assert_allclose(rates(clf), [0.2, 0.2, 0.02, 0.02, 0.002])
 
 
 def test_schedule_by_plateau_of_the_training_loss(quick, blobs):
     """No epoch takes the loss to a millionth: each after the first is a plateau."""
     schedule = partial(ReduceLROnPlateau, patience=0, factor=0.5, threshold=0.999999)
-    clf = quick(lr=0.2, lr_schedule=schedule, max_epochs=4, meta=False).fit(*blobs)
+    clf = quick(lr=0.2, lr_schedule=schedule, max_epochs=4, weighting=None).fit(*blobs)
     np.testing.assert_allclose(rates(clf), [0.2, 0.2, 0.1, 0.05])
 
 
@@ -264,7 +264,7 @@ def test_constant_schedule(quick, blobs):
         def on_batch_end(self, net, **kwargs):
             self.seen.append(net.optimizer_.param_groups[0]["lr"])
 
-    quick(lr=0.2, lr_schedule="constant", callbacks=[Rates()], meta=False).fit(*blobs)
+    quick(lr=0.2, lr_schedule="constant", callbacks=[Rates()], weighting=None).fit(*blobs)
     assert set(Rates.seen) == {0.2}
 
 

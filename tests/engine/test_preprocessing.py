@@ -25,7 +25,9 @@ def training_inputs(clf, X, y):
     """The rows of one epoch as the network sees them."""
     Inputs.seen.clear()
     n_inputs = int(np.prod(X.shape[1:]))
-    clf.set_params(module=Inputs, module_params={"n_inputs": n_inputs}, max_epochs=1, meta=False)
+    clf.set_params(
+        module=Inputs, module_params={"n_inputs": n_inputs}, max_epochs=1, weighting=None
+    )
     clf.fit(X, y)
     return torch.cat(Inputs.seen)
 
@@ -127,7 +129,7 @@ PIXELS = ["uint8", "int16", "int64", "float32", "float64"]
 @pytest.mark.parametrize("fitted", PIXELS)
 def test_pixels_of_any_dtype_are_in_the_unit_of_fit(quick, images, fitted, standardize):
     X, y = images
-    clf = quick(module_params=None, max_epochs=1, meta=False, standardize=standardize)
+    clf = quick(module_params=None, max_epochs=1, weighting=None, standardize=standardize)
     expected = clf.fit(X.astype(fitted), y).predict_proba(X.astype(fitted))
     for given in PIXELS:
         np.testing.assert_array_equal(clf.predict_proba(X.astype(given)), expected)
@@ -152,7 +154,7 @@ def test_pixels_of_any_dtype_are_in_the_unit_of_fit(quick, images, fitted, stand
 def test_numbers_that_may_mean_another_unit_are_refused(quick, images, fitted, given, message):
     X, y = images
     X[0] = 0
-    clf = quick(module_params=None, max_epochs=1, meta=False).fit(fitted(X), y)
+    clf = quick(module_params=None, max_epochs=1, weighting=None).fit(fitted(X), y)
     for method in (clf.predict, clf.predict_proba, clf.features):
         with pytest.raises(ValueError, match=f"images of {message}.*Convert X to"):
             method(given(X))
@@ -161,7 +163,7 @@ def test_numbers_that_may_mean_another_unit_are_refused(quick, images, fitted, g
 def test_numbers_of_the_fitted_kind_pass_whatever_their_range(quick, images):
     """A batch may be darker or brighter than all that was fitted."""
     X, y = images
-    clf = quick(module_params=None, max_epochs=1, meta=False).fit(X / 255, y)
+    clf = quick(module_params=None, max_epochs=1, weighting=None).fit(X / 255, y)
     for factor in (-3, 0.001, 300):
         given = X / 255 * factor
         np.testing.assert_allclose(

@@ -105,10 +105,8 @@ NETWORKS = {
 }
 
 
-def small_vri(kl_mode="inner", kl_weight=0.01, n_features=4):
-    return VRI(
-        n_features, N_CLASSES, n_embedding=3, hidden=(4,), kl_mode=kl_mode, kl_weight=kl_weight
-    )
+def small_vri(kl_weight=0.0, n_features=4):
+    return VRI(n_features, N_CLASSES, n_embedding=3, hidden=(4,), kl_weight=kl_weight)
 
 
 def seeded(build, seed):

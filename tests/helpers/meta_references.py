@@ -21,7 +21,7 @@ def outputs_of(problem):
 def virtual_meta_loss(problem):
     """M(w_hat) at the meta model's present parameters."""
     outputs, logits = outputs_of(problem)
-    loss = problem.meta_model.training_loss(logits, problem.targets, problem.meta_model(outputs))
+    loss = problem.meta_model.training_loss(logits, problem.meta_model(outputs), outputs)
     parameters = problem.network.parameters
     slopes = torch.autograd.grad(loss, list(parameters.values()))
     virtual = {

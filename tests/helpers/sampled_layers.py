@@ -23,8 +23,8 @@ class Exemplars(MetaModel):
     def forward(self, batch):
         return self.weights
 
-    def training_loss(self, logits, targets, guidance):
-        return (guidance * F.cross_entropy(logits, targets, reduction="none")).sum()
+    def training_loss(self, logits, guidance, batch):
+        return (guidance * F.cross_entropy(logits, batch.targets, reduction="none")).sum()
 
 
 def problem_of(network, **kwargs):

@@ -1,6 +1,8 @@
 """Small nets in float64, stock skorch's and sknoisy's own, for the tests of the callbacks."""
 
 import copy
+import inspect
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from sknoisy._engine.batches import TrainingData
 from sknoisy._engine.net import DeviceNet
 from sknoisy._engine.rows import TensorRows
 from sknoisy.callbacks import MetaUpdate, PerSampleCrossEntropy
-from sknoisy.meta import VRI, ForwardGradient, WNet
+from sknoisy.meta import VRI, ForwardGradient, MetaModel, WNet
 
 N, D, N_CLASSES, BATCH = 20, 4, 3, 8
 EPOCH_BATCHES = 3
@@ -44,8 +46,12 @@ def fit(net, *args):
 
 
 def in_order(callbacks):
-    """Name callbacks, since skorch moves unnamed ones of the same class together."""
-    return [(f"{type(callback).__name__}_{i}", callback) for i, callback in enumerate(callbacks)]
+    """Name callbacks by class, or by class and place, so that skorch keeps their order."""
+    names = [type(callback).__name__ for callback in callbacks]
+    return [
+        (name if names.count(name) == 1 else f"{name}_{i}", callback)
+        for i, (name, callback) in enumerate(zip(names, callbacks, strict=True))
+    ]
 
 
 def fit_device_net(*callbacks, module=None, data=None, **params):
@@ -96,10 +102,17 @@ def small_vri(n_features, n_classes):
     return VRI(n_features, n_classes, n_embedding=3, hidden=(4,))
 
 
-def update(meta_model=None, *args, **params):
-    """A MetaUpdate whose every draw is fixed."""
+def update(meta_model=None, *args, meta_lr=0.1, **params):
+    """A MetaUpdate whose every draw is fixed, with plain SGD on the meta model."""
     params = {"meta_rows": 12, "meta_batch_size": 6, "random_state": 0, **params}
-    return MetaUpdate(small_wnet() if meta_model is None else meta_model, *args, **params)
+    model = small_wnet() if meta_model is None else meta_model
+    optimizer = partial(torch.optim.SGD, lr=meta_lr)
+    if isinstance(model, MetaModel):
+        model = copy.deepcopy(model)
+        model.optimizer = optimizer
+    elif "optimizer" in inspect.signature(model).parameters:
+        model = partial(model, optimizer=optimizer)
+    return MetaUpdate(model, *args, **params)
 
 
 class Spy(ForwardGradient):

@@ -30,7 +30,7 @@ STRATEGIES = [partial(S, share) for S in (ForwardGradient, ReverseGradient) for 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_network_and_gradients_are_left_alone(strategy):
-    problem = make_problem("batch norm", partial(small_vri, "outer"))
+    problem = make_problem("batch norm", partial(small_vri, 0.01))
     modules = (problem.network.module, problem.meta_model)
     before = [[p.detach().clone() for p in module.parameters()] for module in modules]
     meta_step(strategy(), problem)

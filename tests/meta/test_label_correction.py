@@ -52,8 +52,8 @@ def soft_corrector(targets="soft", memory=True, seed=1):
     return model
 
 
-def transition_corrector(lr=0.11):
-    model = TransitionCorrector(N_CLASSES, lr=lr).double()
+def transition_corrector(step_size=0.11):
+    model = TransitionCorrector(N_CLASSES, step_size=step_size).double()
     model.begin_batch(N)
     return model
 
@@ -83,7 +83,7 @@ def guided_loss(model, outputs):
     """Training loss under a corrector's guidance and its gradient by the logits."""
     guidance = model(outputs).detach()
     logits = outputs.logits.clone().requires_grad_()
-    loss = model.training_loss(logits, outputs.targets, guidance)
+    loss = model.training_loss(logits, guidance, outputs)
     return loss.detach(), torch.autograd.grad(loss, logits)[0]
 
 
@@ -265,10 +265,10 @@ def test_the_memory_is_written_once_per_epoch_as_the_equation_says(targets):
     seen = []
 
     class Recording(SoftLabelCorrector):
-        def observe(self, logits, targets, rows, guidance):
+        def observe(self, batch, guidance):
             before = self.memory.clone()
-            super().observe(logits, targets, rows, guidance)
-            seen.append((rows, logits, before, self.memory.clone()))
+            super().observe(batch, guidance)
+            seen.append((batch.rows, batch.logits, before, self.memory.clone()))
 
     model = seeded(partial(Recording, N_ROWS, N_CLASSES, n_hidden=4, targets=targets), 1)
     callback = update(model, CrossEntropyObjective(), meta_lr=0.0, n_warmup_epochs=2)
@@ -304,7 +304,7 @@ def test_a_corrector_with_a_memory_needs_rows():
 
 
 def test_a_transition_takes_one_step_from_the_identity():
-    model, outputs = transition_corrector(lr=0.5), batch()
+    model, outputs = transition_corrector(step_size=0.5), batch()
     assert_close(model(outputs), torch.eye(N_CLASSES).double())
     gradient = torch.tensor([[4.0, -2.0, 0.0], [0.0, 4.0, 1.0], [1.0, -2.0, -2.0]]).double()
     model.learn([gradient])  # I - gradient / 2, its positive part, columns by their sums 0, 2, 2
@@ -316,7 +316,7 @@ def test_a_transition_takes_one_step_from_the_identity():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_columns_of_a_transition_sum_to_one_or_nought(seed):
-    model = transition_corrector(lr=1.0)
+    model = transition_corrector(step_size=1.0)
     generator = torch.Generator().manual_seed(seed)
     model.learn([3 * torch.randn(N_CLASSES, N_CLASSES, generator=generator).double()])
     transition = model(batch())
@@ -326,7 +326,7 @@ def test_columns_of_a_transition_sum_to_one_or_nought(seed):
 
 
 def test_training_loss_multiplies_the_logits():
-    model, outputs = transition_corrector(lr=1.0), batch()
+    model, outputs = transition_corrector(step_size=1.0), batch()
     model.learn([torch.randn(N_CLASSES, N_CLASSES, generator=torch.Generator()).double()])
     T = model(outputs)
     loss, _ = guided_loss(model, outputs)
@@ -338,7 +338,7 @@ def test_training_loss_multiplies_the_logits():
 
 def test_a_label_that_is_given_to_another_class_gains_weight_in_its_row():
     """One row of class 0 with the label 1: dM/dT_01 < 0, so that column 1 listens to logit 0."""
-    model = transition_corrector(lr=5.0)
+    model = transition_corrector(step_size=5.0)
     problem = make_problem("linear", lambda: model, CrossEntropyObjective())
     problem = problem._replace(
         x=problem.x[:1],
@@ -360,7 +360,7 @@ def test_a_step_learns_through_the_matrix_of_its_batch(lr):
     """One batch by hand, by double backward under plain SGD; rate 0 is plain cross-entropy."""
     module, rate, spy = make_module(), 0.3, Spy()
     callback = update(
-        partial(TransitionCorrector, lr=lr), CrossEntropyObjective(), spy, meta_rows=N
+        partial(TransitionCorrector, step_size=lr), CrossEntropyObjective(), spy, meta_rows=N
     )
     data = training_data(N)
     net = fit_device_net(callback, data=data, max_epochs=1, lr=rate)
@@ -388,11 +388,13 @@ def test_the_mean_transition_is_the_mean_of_all_batches():
     seen = []
 
     class Recording(TransitionCorrector):
-        def observe(self, logits, targets, rows, guidance):
+        def observe(self, batch, guidance):
             seen.append(guidance)
-            super().observe(logits, targets, rows, guidance)
+            super().observe(batch, guidance)
 
-    callback = update(partial(Recording, lr=2.0), CrossEntropyObjective(), n_warmup_epochs=1)
+    callback = update(
+        partial(Recording, step_size=2.0), CrossEntropyObjective(), n_warmup_epochs=1
+    )
     fit_device_net(callback, max_epochs=3)
     matrices = [T for T in seen if T is not None]
     assert len(matrices) == 6

@@ -143,8 +143,8 @@ class MeanWeights(MetaModel):
     def forward(self, batch):
         return self.weights
 
-    def training_loss(self, logits, targets, guidance):
-        return (guidance * F.cross_entropy(logits, targets, reduction="none")).mean()
+    def training_loss(self, logits, guidance, batch):
+        return (guidance * F.cross_entropy(logits, batch.targets, reduction="none")).mean()
 
 
 @STRATEGIES
@@ -214,7 +214,7 @@ def test_a_step_is_the_gradient_of_the_weighted_loss():
     module, lr, spy = make_module(), 0.3, Spy()
     callback = update(L2RWeights(BATCH), CrossEntropyObjective(), spy, meta_rows=[0, 1])
     optimizers = []
-    look = At(lambda net: optimizers.append(callback.meta_optimizer_))
+    look = At(lambda net: optimizers.append(callback.meta_model_.lr))
     data = training_data(BATCH)
     net = fit_device_net(callback, look, data=data, max_epochs=1, lr=lr)
     assert optimizers == [None]  # there is nothing to learn from batch to batch
@@ -241,9 +241,9 @@ def test_mean_weights_are_means_over_the_guided_batches():
     seen = []
 
     class Recording(L2RWeights):
-        def observe(self, logits, targets, rows, guidance):
-            seen.append((rows, guidance))
-            super().observe(logits, targets, rows, guidance)
+        def observe(self, batch, guidance):
+            seen.append((batch.rows, guidance))
+            super().observe(batch, guidance)
 
     callback = update(partial(Recording, N_ROWS), CrossEntropyObjective(), n_warmup_epochs=1)
     net = fit_device_net(callback, max_epochs=4)
@@ -274,7 +274,9 @@ def test_rows_without_any_weight_so_far_are_reported_as_nought():
     assert_close(model.sample_weight(outputs), torch.zeros(3))
 
 
-def test_meta_update_needs_no_meta_lr_for_weights():
-    """Its default draws a meta set of 1000 rows, or all, and judges by CLID."""
-    nets = [fit_device_net(MetaUpdate(L2RWeights, meta_lr=lr, random_state=0)) for lr in (0.0, 9)]
+def test_weights_learn_by_no_optimiser():
+    """The default of the update draws a meta set of 1000 rows, or all, and judges by CLID."""
+    models = [L2RWeights(), L2RWeights()]
+    models[1].optimizer = partial(torch.optim.SGD, lr=9.0)
+    nets = [fit_device_net(MetaUpdate(model, random_state=0)) for model in models]
     assert_close(*(state(net.module_) for net in nets), rtol=0, atol=0)

@@ -192,7 +192,7 @@ def test_wnet_weighs_rows_by_their_cross_entropy():
     assert v.max() - v.min() > 0.1
     assert_close(model.sample_weight(outputs), v)
     assert_close(model(outputs), v / v.sum())
-    loss = model.training_loss(outputs.logits, outputs.targets, model(outputs))
+    loss = model.training_loss(outputs.logits, model(outputs), outputs)
     assert_close(loss, (v / v.sum() * cross_entropies(outputs)).sum())
 
 
@@ -212,7 +212,7 @@ def test_constant_wnet_is_plain_cross_entropy(exponent):
     outputs, model = batch(), wnet(exponent)
     torch.nn.init.zeros_(model.output.weight)
     logits = outputs.logits.clone().requires_grad_()
-    guided = model.training_loss(logits, outputs.targets, model(outputs).detach())
+    guided = model.training_loss(logits, model(outputs).detach(), outputs)
     plain = F.cross_entropy(logits, outputs.targets)
     assert_close(guided, plain)
     assert_close(torch.autograd.grad(guided, logits), torch.autograd.grad(plain, logits))
@@ -310,7 +310,7 @@ def test_vri_draws_sigmoids_of_its_gaussian():
 def test_vri_scales_logits():
     model, outputs = small_vri(), batch()
     v = torch.rand(9, N_CLASSES, generator=torch.Generator().manual_seed(1)).double()
-    loss = model.training_loss(outputs.logits, outputs.targets, v)
+    loss = model.training_loss(outputs.logits, v, outputs)
     log_proba = torch.log_softmax(v * outputs.logits, dim=1)
     assert_close(loss, -log_proba.gather(1, outputs.targets[:, None]).mean())
 
@@ -327,7 +327,7 @@ def test_vri_without_variance_at_infinity_is_plain_cross_entropy():
     model, outputs = saturate(small_vri()), batch()
     guidance = model(outputs)
     assert_close(guidance, torch.ones(9, N_CLASSES).double())
-    loss = model.training_loss(outputs.logits, outputs.targets, guidance)
+    loss = model.training_loss(outputs.logits, guidance, outputs)
     assert_close(loss, F.cross_entropy(outputs.logits, outputs.targets))
     proba = outputs.logits.softmax(dim=1)[range(9), outputs.targets]
     assert_close(model.sample_weight(outputs), proba)
@@ -339,12 +339,10 @@ def test_vri_weights_and_trust():
     outputs = batch(sample_weight=sample_weight, trusted=trusted)
     model = small_vri()
     guidance = model(outputs).detach()
-    assert (guidance[:3, :N_CLASSES] == 1).all()
-    assert (guidance[3:, :N_CLASSES] < 1).all()
-    losses = F.cross_entropy(
-        guidance[:, :N_CLASSES] * outputs.logits, outputs.targets, reduction="none"
-    )
-    loss = model.training_loss(outputs.logits, outputs.targets, guidance)
+    assert (guidance[:3] == 1).all()
+    assert (guidance[3:] < 1).all()
+    losses = F.cross_entropy(guidance * outputs.logits, outputs.targets, reduction="none")
+    loss = model.training_loss(outputs.logits, guidance, outputs)
     assert_close(loss, (losses * sample_weight).mean())
     mean, _ = model.gaussian(outputs.features, outputs.targets)
     proba = torch.softmax(mean.sigmoid() * outputs.logits, dim=1)[range(9), outputs.targets]
@@ -371,26 +369,21 @@ def test_gaussian_kl_is_a_mean_over_all_entries():
     assert_close(gaussian_kl(m1, s1, m2, s2), kl_divergence(Normal(m1, s1), Normal(m2, s2)).mean())
 
 
-def test_penalty_of_vri_is_the_weighted_kl_in_outer_mode_only():
+def test_penalty_of_vri_is_the_weighted_kl():
     outputs = batch()
-    assert small_vri(kl_weight=5.0).penalty(outputs) is None
-    model = small_vri(kl_weight=5.0, kl_mode="outer")
+    assert small_vri().penalty(outputs) is None
+    model = small_vri(kl_weight=5.0)
     posterior = Normal(*model.gaussian(outputs.features, outputs.targets))
     prior = Normal(*model.gaussian(outputs.features, None))
     assert_close(model.penalty(outputs), 5 * kl_divergence(posterior, prior).mean())
     assert WNet().penalty(outputs) is None
 
 
-def test_vri_refuses_an_unknown_mode():
-    with pytest.raises(ValueError, match="kl_mode must be 'inner' or 'outer', got 'both'"):
-        VRI(2, 2, kl_mode="both")
-
-
 def test_the_base_leaves_the_model_to_its_subclasses():
     outputs, base = batch(), MetaModel()
     for call in (
         lambda: base(outputs),
-        lambda: base.training_loss(outputs.logits, outputs.targets, None),
+        lambda: base.training_loss(outputs.logits, None, outputs),
         lambda: base.sample_weight(outputs),
     ):
         with pytest.raises(NotImplementedError):

@@ -1,6 +1,7 @@
 """CLIDMUClassifier: what the method's own parameters do, and that the idea works."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +12,16 @@ from skorch.callbacks import Callback
 from sknoisy import CLIDMUClassifier
 from sknoisy.datasets import load_noisy_digits
 from sknoisy.exceptions import CollapseWarning
-from sknoisy.meta import VRI, CLIDObjective, CrossEntropyObjective, MAEObjective, WNet
-from sknoisy.methods.class_balance import class_balance, class_exponents
+from sknoisy.meta import (
+    VRI,
+    CLIDObjective,
+    CrossEntropyObjective,
+    ForwardGradient,
+    LayerSampledGradient,
+    MAEObjective,
+    WNet,
+)
+from sknoisy.methods.clid_mu import class_balance, class_exponents
 from sknoisy.metrics import clid
 
 
@@ -45,12 +54,13 @@ def callback(clf, name):
         ("normalize", "batch"),
         ("normalize", "class"),
         ("normalize", 0.25),
-        ("temperature", 0.1),
+        ("meta_objective", CLIDObjective(0.1)),
         ("n_meta", 50),
-        ("meta", False),
+        ("weighting", None),
         ("meta_lr", 1.0),
-        ("meta_optimizer", "adam"),
-        ("meta_optimizer_params", {"weight_decay": 0.5}),
+        ("weighting", partial(WNet, optimizer=partial(torch.optim.Adam, lr=0.05))),
+        ("weighting", WNet(optimizer=partial(torch.optim.SGD, lr=0.05, weight_decay=0.5))),
+        ("gradient", LayerSampledGradient(n_active=1)),
         ("meta_batch_size", 20),
         ("meta_every", 2),
         ("n_warmup_epochs", 2),
@@ -63,28 +73,36 @@ def test_parameter_changes_the_model(digits, parameter, value):
     assert not np.array_equal(small(**{parameter: value}).fit(X, y).predict_proba(X), default)
 
 
-@pytest.mark.parametrize(
-    ("parameter", "value", "changes"),
-    [("kl_weight", 10.0, "outer"), ("kl_mode", "outer", "inner")],
-)
-def test_kl_term_acts_in_outer_mode_only(digits, parameter, value, changes):
+def test_kl_term_of_vri_acts_on_the_model(digits):
     X, y, *_ = digits
-    inner, outer = (
-        small(weighting="vri", kl_mode=mode, kl_weight=1.0).fit(X, y).predict_proba(X)
-        for mode in ("inner", "outer")
+    adam = partial(torch.optim.Adam, lr=1e-5)
+    without, light, heavy = (
+        small(weighting=partial(VRI, kl_weight=kl_weight, optimizer=adam)).fit(X, y)
+        for kl_weight in (0.0, 1.0, 10.0)
     )
-    other = small(weighting="vri", **{"kl_mode": changes, "kl_weight": 1.0, parameter: value})
-    other = other.fit(X, y).predict_proba(X)
-    assert not np.array_equal(inner, outer)
-    assert not np.array_equal(other, outer if parameter == "kl_weight" else inner)
-    heavy = small(weighting="vri", kl_mode="inner", kl_weight=10.0).fit(X, y).predict_proba(X)
-    np.testing.assert_array_equal(heavy, inner)
+    proba = [clf.predict_proba(X) for clf in (without, light, heavy)]
+    assert not np.array_equal(proba[0], proba[1])
+    assert not np.array_equal(proba[1], proba[2])
+    np.testing.assert_array_equal(proba[0], small(weighting="vri").fit(X, y).predict_proba(X))
+
+
+def test_a_weighting_that_holds_its_step_size_takes_no_meta_lr(digits):
+    X, y, *_ = digits
+    with pytest.raises(ValueError, match=r"meta_lr=0.3 is the step size of 'wnet' and 'vri'"):
+        small(weighting=WNet(), meta_lr=0.3).fit(X, y)
+    model = WNet(optimizer=partial(torch.optim.SGD, lr=0.3))
+    given = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    clf = small(weighting=model).fit(X, y)
+    assert not hasattr(clf, "meta_lr_")
+    assert all(torch.equal(given[name], tensor) for name, tensor in model.state_dict().items())
+    learned = callback(clf, "meta").meta_model_.state_dict()
+    assert not torch.equal(learned["output.weight"], given["output.weight"])
 
 
 def test_sharing_the_forward_pass_does_not_change_the_model(digits):
     X, y, *_ = digits
     params = {"module_params": {"hidden": (16,), "dropout": 0.2}}
-    shared, apart = (small(share_forward=s, **params).fit(X, y) for s in (True, False))
+    shared, apart = (small(gradient=ForwardGradient(s), **params).fit(X, y) for s in (True, False))
     np.testing.assert_allclose(shared.predict_proba(X), apart.predict_proba(X), rtol=1e-5)
 
 
@@ -158,7 +176,7 @@ def test_frozen_weighting_network_stays_at_its_start(digits):
 
 def test_without_meta_and_ensemble_it_is_plain_training(digits):
     X, y, *_ = digits
-    clf = small(meta=False, n_ensemble=0).fit(X, y)
+    clf = small(weighting=None, n_ensemble=0).fit(X, y)
     assert not hasattr(clf, "sample_weight_")
     assert not {"meta", "guard", "clid", "ensemble"} & set(dict(clf.net_.callbacks_))
     with pytest.warns(UserWarning, match="n_warmup_epochs=4 leaves none of the 4 epochs"):
@@ -171,7 +189,7 @@ def test_a_refit_without_meta_forgets_the_weights(digits):
     X, y, *_ = digits
     clf = small().fit(X, y)
     assert hasattr(clf, "sample_weight_")
-    assert not hasattr(clf.set_params(meta=False).fit(X, y), "sample_weight_")
+    assert not hasattr(clf.set_params(weighting=None).fit(X, y), "sample_weight_")
 
 
 def test_ensemble_takes_the_epochs_of_lowest_clid(digits):
@@ -190,25 +208,13 @@ def test_ensemble_takes_the_epochs_of_lowest_clid(digits):
     np.testing.assert_allclose(clf.predict_proba(X), expected, rtol=1e-12)
 
 
-def test_ensemble_by_meta_loss_needs_a_meta_update(digits):
-    X, y, *_ = digits
-    with pytest.raises(ValueError, match=r"ensemble_by=.meta_loss.*meta=False turns off"):
-        small(ensemble_by="meta_loss", meta=False).fit(X, y)
-    small(ensemble_by="meta_loss", meta=False, n_ensemble=0).fit(X, y)
-
-
-def test_ensemble_by_meta_loss(digits):
-    X, y, *_ = digits
-    clf = small(max_epochs=6, n_ensemble=1, ensemble_by="meta_loss").fit(X, y)
-    losses = [epoch.get("meta_loss", np.inf) for epoch in clf.history_]
-    assert clf.ensemble_epochs_ == [int(np.argmin(losses)) + 1]
-
-
 def test_recorded_clid_is_that_of_the_metric(digits):
     X, y, *_ = digits
-    clf = small(n_ensemble=1, max_epochs=2, meta_batch_size=300).fit(X, y)
+    clf = small(
+        n_ensemble=1, max_epochs=2, meta_batch_size=300, meta_objective=CLIDObjective(0.2)
+    ).fit(X, y)
     assert clf.ensemble_epochs_ == [2]
-    value = clid(clf.features(X), clf.predict_proba(X), clf.temperature)
+    value = clid(clf.features(X), clf.predict_proba(X), temperature=0.2)
     assert clf.history_[-1, "clid"] == pytest.approx(value, rel=1e-4)
 
 
@@ -233,7 +239,7 @@ def test_it_beats_cross_entropy_and_finds_the_wrong_labels():
     data = load_noisy_digits(noise="pairflip", rate=0.4, random_state=1)
     X, y, truth = data.data[:1000], data.target[:1000], data.target_clean[1000:]
     clf = CLIDMUClassifier(max_epochs=30, random_state=0).fit(X, y)
-    plain = CLIDMUClassifier(max_epochs=30, random_state=0, meta=False, n_ensemble=0).fit(X, y)
+    plain = CLIDMUClassifier(max_epochs=30, random_state=0, weighting=None, n_ensemble=0).fit(X, y)
     assert clf.score(data.data[1000:], truth) > plain.score(data.data[1000:], truth) + 0.1
     right = ~data.noise_mask[:1000]
     assert roc_auc_score(right, clf.clean_proba_) > roc_auc_score(right, plain.clean_proba_) + 0.1

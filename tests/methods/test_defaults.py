@@ -5,7 +5,7 @@ import pytest
 
 from sknoisy import CLIDMUClassifier
 from sknoisy.datasets import make_noisy_classification
-from sknoisy.methods.class_balance import class_balance
+from sknoisy.methods.clid_mu import class_balance
 from sknoisy.networks import mlp_settings
 
 

@@ -21,7 +21,7 @@ from small_nets import (
 )
 from torch.testing import assert_close
 
-from sknoisy._engine.net import DeviceNet, fit_in_turn
+from sknoisy._engine.net import DeviceNet, train_side_by_side
 from sknoisy.callbacks import PerSampleCrossEntropy
 from sknoisy.exceptions import InterruptedFitWarning
 from sknoisy.meta import WNet
@@ -214,7 +214,7 @@ def nets_of(*callbacks_of_each, **params):
 
 def test_nets_in_turn_learn_what_each_learns_alone():
     nets = nets_of([update(meta_lr=5.0)], [], lr=0.2)
-    fit_in_turn(nets, training_data(), 3)
+    train_side_by_side(nets, training_data(), 3)
     for net, own in zip(nets, ([update(meta_lr=5.0)], []), strict=True):
         alone = fit_device_net(*own, max_epochs=3, lr=0.2)
         assert_close(state(net.module_), state(alone.module_), rtol=0, atol=0)
@@ -238,7 +238,7 @@ def test_all_nets_begin_and_end_an_epoch_together():
         def on_epoch_end(self, net, **kwargs):
             events.append(f"{self.name} ends")
 
-    fit_in_turn(nets_of([Log("a")], [Log("b")], batch_size=20), training_data(), 2)
+    train_side_by_side(nets_of([Log("a")], [Log("b")], batch_size=20), training_data(), 2)
     assert events == 2 * [f"{n} {what}" for what in ("begins", "trains", "ends") for n in "ab"]
 
 

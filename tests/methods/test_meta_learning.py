@@ -211,7 +211,7 @@ def test_training_that_ends_in_the_warm_up_is_plain(method):
     for name in ("sample_weight_", "meta_rows_", "purified_labels_", "transition_"):
         assert not hasattr(clf, name)
     if method not in {"L2R", "FaMUS"}:
-        plain = CLIDMUClassifier(meta=False, n_ensemble=0, max_epochs=3, batch_size=32)
+        plain = CLIDMUClassifier(weighting=None, n_ensemble=0, max_epochs=3, batch_size=32)
         plain.set_params(random_state=0, module_params={"hidden": (8,)})
         weights = np.where(TRUSTED & (method in {"MLC", "TransitionMLC"}), 8.0, 1.0)
         plain.fit(X, Y, sample_weight=weights)

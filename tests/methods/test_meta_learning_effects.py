@@ -108,7 +108,7 @@ def digits():
         train, test = order[:500], order[500:]
         trusted = np.arange(500) < 50
         y = np.where(trusted, data.target_clean[train], data.target[train])
-        plain = CLIDMUClassifier(meta=False, n_ensemble=0, **LONG).fit(data.data[train], y)
+        plain = CLIDMUClassifier(weighting=None, n_ensemble=0, **LONG).fit(data.data[train], y)
         held_out = data.data[test], data.target_clean[test]
         problems[noise] = (data.data[train], y, trusted, *held_out, plain.score(*held_out))
     return problems
@@ -199,8 +199,8 @@ def test_judges_that_the_network_has_learned_move_a_label_corrector_little(metho
         def on_epoch_end(self, net, **kwargs):
             callbacks = dict(net.callbacks_)
             finder = callbacks.get("pseudo_clean")
-            of_optimizer = callbacks["meta"].meta_optimizer_.param_groups[0]
-            found.append((finder and finder.min_per_class, of_optimizer["eps"]))
+            adam = callbacks["meta"].meta_model_.optimizer
+            found.append((finder and finder.min_per_class, adam.keywords["eps"]))
 
     found = []
     X, y, trusted = noisy_blobs()

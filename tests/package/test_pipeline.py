@@ -39,7 +39,7 @@ def test_rows_are_dropped_within_the_folds_of_a_search(quick, blobs):
         fitted.append(len(X))
         return drop_every_third(X, y)
 
-    model = make_pipeline(FunctionSampler(func=count), quick(max_epochs=1, meta=False))
+    model = make_pipeline(FunctionSampler(func=count), quick(max_epochs=1, weighting=None))
     search = GridSearchCV(
         model, {"clidmuclassifier__lr": [0.01, 0.05]}, cv=[(range(81), range(81, 121))]
     )

@@ -29,7 +29,7 @@ def test_it_beats_a_forest_and_a_plain_network_under_pairflip():
     digits, clf = on_digits("pairflip", 0.4, 900, 20)
     train = digits.data[:900], digits.target[:900]
     test = digits.data[900:], digits.target_clean[900:]
-    network = CLIDMUClassifier(meta=False, n_ensemble=0, random_state=0)
+    network = CLIDMUClassifier(weighting=None, n_ensemble=0, random_state=0)
     others = [RandomForestClassifier(random_state=0), network]
     best = max(other.fit(*train).score(*test) for other in others)
     assert clf.score(*test) > best + 0.1

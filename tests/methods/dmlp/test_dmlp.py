@@ -30,7 +30,7 @@ def dmlp(**parameters):
 
 
 def plain(**parameters):
-    return CLIDMUClassifier(meta=False, n_ensemble=0, **{**SMALL, **parameters})
+    return CLIDMUClassifier(weighting=None, n_ensemble=0, **{**SMALL, **parameters})
 
 
 def test_it_is_plain_training_on_the_purified_labels():

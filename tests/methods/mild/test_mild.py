@@ -73,7 +73,7 @@ def make_network(n_features, n_classes):
 
 def test_without_semi_it_is_plain_training_on_the_selected_rows():
     clf = unscaled(semi="none").fit(X, NAMES)
-    plain = CLIDMUClassifier(meta=False, n_ensemble=0, **SMALL)
+    plain = CLIDMUClassifier(weighting=None, n_ensemble=0, **SMALL)
     plain.set_params(module=make_network, module_params=None, standardize=False)
     plain.fit(X[ROWS], NAMES[ROWS])
     assert_array_equal(clf.predict_proba(X), plain.predict_proba(X))
@@ -368,7 +368,7 @@ def test_it_withstands_noise_that_cross_entropy_learns():
     train, test = slice(900), slice(900, None)
     settings = {"max_epochs": 40, "device": "cpu", "random_state": 0}
     clf = MILDClassifier(**settings)
-    plain = CLIDMUClassifier(meta=False, n_ensemble=0, **settings)
+    plain = CLIDMUClassifier(weighting=None, n_ensemble=0, **settings)
     scores = [
         m.fit(digits.data[train], digits.target[train]).score(
             digits.data[test], digits.target_clean[test]

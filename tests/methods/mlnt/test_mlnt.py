@@ -40,7 +40,7 @@ def proba(*args, **parameters):
 
 
 def plain(**parameters):
-    settings = {"meta": False, "n_ensemble": 0, "max_epochs": 3, "batch_size": 32}
+    settings = {"weighting": None, "n_ensemble": 0, "max_epochs": 3, "batch_size": 32}
     settings |= {"random_state": 0, "module_params": {"hidden": (8,), "dropout": 0.2}}
     return CLIDMUClassifier(**{**settings, **parameters})
 
