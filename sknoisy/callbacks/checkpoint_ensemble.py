@@ -9,7 +9,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.evaluation import cpu_state
-from ._named import RecordedInTime
+from .named import RecordedInTime
 
 __all__ = ["CheckpointEnsemble"]
 

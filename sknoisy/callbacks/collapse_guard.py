@@ -14,7 +14,7 @@ from torch import Tensor
 from .._engine.evaluation import draw_rows, evaluate, rows_per_pass
 from ..exceptions import CollapseWarning, warn_user
 from ..meta import MetaModel
-from ._named import callback_named
+from .named import callback_named
 
 __all__ = ["CollapseGuard"]
 

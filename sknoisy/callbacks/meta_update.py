@@ -20,7 +20,7 @@ from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, Meta
 from ..meta.functional import RandomState, StatelessModule
 from ..meta.gradients import forward_batch
 from ..networks import WithFeatures
-from ._named import callback_named
+from .named import callback_named
 
 __all__ = ["MetaUpdate"]
 

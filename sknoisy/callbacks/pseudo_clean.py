@@ -14,7 +14,7 @@ from .._engine.evaluation import evaluate, rows_per_pass
 from ..exceptions import MixtureWarning, warn_user
 from ..meta.models import per_sample_loss
 from ..mixture.loss_split import split_or_fall_back
-from ._named import RecordedInTime
+from .named import RecordedInTime
 
 __all__ = ["PseudoCleanRows"]
 
