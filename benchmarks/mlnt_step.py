@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from sknoisy.methods.mlnt.gradient import ToleranceGradient, ToleranceProblem
-from sknoisy.methods.mlnt.noise_tolerance import transfer_labels
+from sknoisy.methods.mlnt.transfer import transfer_labels
 from sknoisy.networks import MLP, PreActResNet
 
 LR, INNER_LR, META_LR, DECAY = 0.05, 0.05, 2.0, 0.99

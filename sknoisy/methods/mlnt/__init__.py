@@ -11,8 +11,9 @@
 """
 
 from .classifier import MLNTClassifier
-from .gradient import ToleranceGradient, ToleranceProblem, ToleranceStep
-from .noise_tolerance import blend_targets, consistency, transfer_labels
+from .gradient import ToleranceGradient, ToleranceProblem, ToleranceStep, consistency
+from .mentoring import blend_targets
+from .transfer import transfer_labels
 from .update import NoiseToleranceUpdate
 
 __all__ = [

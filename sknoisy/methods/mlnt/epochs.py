@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
@@ -13,9 +15,10 @@ from ...meta import CLIDObjective
 from ...meta.models import per_sample_loss
 from .update import teacher_among
 
-__all__ = ["Choice", "EpochChoice"]
+__all__ = ["Choice", "EpochChoice", "validation_rows"]
 
 _GRAPH_ROWS = 100  # rows per graph of CLID
+_VALIDATION_SHARE = 0.1
 
 
 class Choice(NamedTuple):
@@ -114,6 +117,37 @@ class EpochChoice(Callback):
             )
             for name, (_, logits) in outputs.items()
         }
+
+
+def validation_rows(
+    labels: np.ndarray,
+    trusted: np.ndarray,
+    counted: np.ndarray,
+    random_state: np.random.RandomState,
+) -> np.ndarray:
+    """Draw trusted rows that choose the epoch and are kept out of training.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+        Encoded labels.
+    trusted, counted : ndarray of bool of shape (n,)
+        Rows that the user vouches for, and those that count in training; both to be drawn.
+    random_state : RandomState
+        Draws them.
+
+    Returns
+    -------
+    is_drawn : ndarray of bool of shape (n,)
+        Of each class at most a tenth of its rows that count, rounded up, never the last one.
+    """
+    is_drawn = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels[counted]):
+        of_class = counted & (labels == label)
+        n_most = min(math.ceil(_VALIDATION_SHARE * of_class.sum()), of_class.sum() - 1)
+        members = random_state.permutation(np.flatnonzero(of_class & trusted))
+        is_drawn[members[:n_most]] = True
+    return is_drawn
 
 
 def _networks(net) -> dict[str, nn.Module]:

@@ -23,9 +23,14 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...meta.functional import RandomState, without_mkldnn
-from .noise_tolerance import consistency
 
-__all__ = ["ToleranceGradient", "ToleranceProblem", "ToleranceStep", "stateless_logits"]
+__all__ = [
+    "ToleranceGradient",
+    "ToleranceProblem",
+    "ToleranceStep",
+    "consistency",
+    "stateless_logits",
+]
 
 _BATCHED_LAYERS = (nn.Linear, nn.LayerNorm, nn.BatchNorm1d)
 _MAX_BATCHED = 2**26  # numbers in all copies of the parameters: 256 MB in float32
@@ -250,6 +255,38 @@ class ToleranceGradient:
             batched, looped = self._seconds[-2:]
             self._decision = batched < looped
         return result
+
+
+def consistency(target: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+    """KL divergence of the student's probabilities from the target's, KL(target || student).
+
+    Parameters
+    ----------
+    target : Tensor of shape (k, n_classes)
+        Probabilities, held constant.
+    logits : Tensor of shape (..., k, n_classes)
+        The student's.
+    sample_weight : Tensor of shape (k,) or None, default=None
+        Weights of the rows, of mean 1 over the training set.
+
+    Returns
+    -------
+    divergence : Tensor
+        Mean over rows and leading dimensions, a scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.methods.mlnt import consistency
+    >>> target = torch.tensor([[1.0, 0.0]])  # of a certain target, minus the log probability
+    >>> round(consistency(target, torch.tensor([[0.0, 1.0]])).item(), 4)
+    1.3133
+    """
+    target = target.detach()
+    divergence = F.kl_div(logits.log_softmax(dim=-1), target, reduction="none").sum(dim=-1)
+    if sample_weight is not None:
+        divergence = divergence * sample_weight
+    return divergence.mean()
 
 
 def stateless_logits(

@@ -19,9 +19,9 @@ from ..._engine.problem import Problem
 from ...base import NetworkClassifier
 from ...callbacks.teacher_average import TeacherAverage
 from ...exceptions import CollapseWarning, InterruptedFitWarning, warn_user
-from .epochs import Choice, EpochChoice
+from .epochs import Choice, EpochChoice, validation_rows
+from .mentoring import believed_rows
 from .rate import MetaRate
-from .rows import believed_rows, validation_rows
 from .update import NoiseToleranceUpdate
 
 __all__ = ["NoiseTolerantTraining"]

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ...callbacks.teacher_average import TeacherAverage
 from .gradient import ToleranceGradient, ToleranceProblem
-from .noise_tolerance import blend_targets, transfer_labels
+from .mentoring import blend_targets
+from .transfer import transfer_labels
 
 __all__ = ["NoiseToleranceUpdate", "teacher_among"]
 

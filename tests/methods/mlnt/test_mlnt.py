@@ -15,7 +15,7 @@ from torch import nn
 
 from sknoisy import CLIDMUClassifier
 from sknoisy.methods.mlnt.classifier import MLNTClassifier
-from sknoisy.methods.mlnt.rows import believed_rows
+from sknoisy.methods.mlnt.mentoring import believed_rows
 from sknoisy.metrics import clid
 
 X, Y, TRUSTED = noisy_blobs()

@@ -11,7 +11,8 @@ from small_family import noisy_blobs
 
 from sknoisy import MLNTClassifier
 from sknoisy.exceptions import CollapseWarning
-from sknoisy.methods.mlnt.rows import believed_rows, validation_rows
+from sknoisy.methods.mlnt.epochs import validation_rows
+from sknoisy.methods.mlnt.mentoring import believed_rows
 
 X, Y, TRUSTED = noisy_blobs()
 NAMES = np.array(["ape", "bee", "cat"], dtype=object)

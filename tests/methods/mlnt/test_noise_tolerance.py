@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sknoisy.methods.mlnt.noise_tolerance import blend_targets, consistency, transfer_labels
+from sknoisy.methods.mlnt import blend_targets, consistency, transfer_labels
 
 K = 40
 

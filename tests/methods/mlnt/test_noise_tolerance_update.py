@@ -24,7 +24,7 @@ from torch.testing import assert_close
 from sknoisy._engine.net import DeviceNet
 from sknoisy.callbacks import PerSampleCrossEntropy, RowLoader, TeacherAverage
 from sknoisy.methods.mlnt.gradient import ToleranceGradient
-from sknoisy.methods.mlnt.noise_tolerance import transfer_labels
+from sknoisy.methods.mlnt.transfer import transfer_labels
 from sknoisy.methods.mlnt.update import NoiseToleranceUpdate
 
 FITS = pytest.mark.parametrize("fit", [fit_stock_net, fit_device_net], ids=["stock", "own"])

@@ -1,49 +1,18 @@
-"""Rows that MLNT sets aside: those that choose the epoch, those that the mentor doubts."""
+"""The mentor of a further iteration: the labels that it believes, and its part of the target."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+from torch import Tensor
 
 from ..._engine.indexing import rows_of_classes
 from ...exceptions import warn_user
 
-__all__ = ["believed_rows", "validation_rows"]
+__all__ = ["believed_rows", "blend_targets"]
 
 _MIN_PER_CLASS = 10
-_VALIDATION_SHARE = 0.1
-
-
-def validation_rows(
-    labels: np.ndarray,
-    trusted: np.ndarray,
-    counted: np.ndarray,
-    random_state: np.random.RandomState,
-) -> np.ndarray:
-    """Draw trusted rows that choose the epoch and are kept out of training.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n,)
-        Encoded labels.
-    trusted, counted : ndarray of bool of shape (n,)
-        Rows that the user vouches for, and those that count in training; both to be drawn.
-    random_state : RandomState
-        Draws them.
-
-    Returns
-    -------
-    is_drawn : ndarray of bool of shape (n,)
-        Of each class at most a tenth of its rows that count, rounded up, never the last one.
-    """
-    is_drawn = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels[counted]):
-        of_class = counted & (labels == label)
-        n_most = min(math.ceil(_VALIDATION_SHARE * of_class.sum()), of_class.sum() - 1)
-        members = random_state.permutation(np.flatnonzero(of_class & trusted))
-        is_drawn[members[:n_most]] = True
-    return is_drawn
 
 
 def believed_rows(
@@ -93,3 +62,27 @@ def believed_rows(
             UserWarning,
         )
     return is_kept
+
+
+def blend_targets(teacher: Tensor, mentor: Tensor | None, share: float) -> Tensor:
+    """Blended target: ``share`` of the teacher's probabilities, the rest the mentor's.
+
+    Parameters
+    ----------
+    teacher, mentor : Tensor of shape (k, n_classes)
+        Probabilities; without a mentor the teacher's are the target.
+    share : float
+        Share of the teacher, in [0, 1].
+
+    Returns
+    -------
+    target : Tensor of shape (k, n_classes)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.methods.mlnt import blend_targets
+    >>> blend_targets(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.25)
+    tensor([[0.2500, 0.7500]])
+    """
+    return teacher if mentor is None else share * teacher + (1 - share) * mentor

@@ -1,12 +1,11 @@
-"""Noise tolerance (MLNT): synthetic labels and the consistency with a teacher."""
+"""Synthetic labels of a batch, taken over from near neighbours."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-__all__ = ["blend_targets", "consistency", "transfer_labels"]
+__all__ = ["transfer_labels"]
 
 
 def transfer_labels(
@@ -70,59 +69,3 @@ def transfer_labels(
     neighbor = nearest.indices.gather(1, ranks.T).T
     is_drawn = torch.zeros(n_sets, k, dtype=torch.bool).scatter_(1, order[:, :n_drawn], True)
     return torch.where(is_drawn.to(device) & (n_found > 0), labels[neighbor], labels)
-
-
-def consistency(target: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-    """KL divergence of the student's probabilities from the target's, KL(target || student).
-
-    Parameters
-    ----------
-    target : Tensor of shape (k, n_classes)
-        Probabilities, held constant.
-    logits : Tensor of shape (..., k, n_classes)
-        The student's.
-    sample_weight : Tensor of shape (k,) or None, default=None
-        Weights of the rows, of mean 1 over the training set.
-
-    Returns
-    -------
-    divergence : Tensor
-        Mean over rows and leading dimensions, a scalar.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sknoisy.methods.mlnt import consistency
-    >>> target = torch.tensor([[1.0, 0.0]])  # of a certain target, minus the log probability
-    >>> round(consistency(target, torch.tensor([[0.0, 1.0]])).item(), 4)
-    1.3133
-    """
-    target = target.detach()
-    divergence = F.kl_div(logits.log_softmax(dim=-1), target, reduction="none").sum(dim=-1)
-    if sample_weight is not None:
-        divergence = divergence * sample_weight
-    return divergence.mean()
-
-
-def blend_targets(teacher: Tensor, mentor: Tensor | None, share: float) -> Tensor:
-    """Blended target: ``share`` of the teacher's probabilities, the rest the mentor's.
-
-    Parameters
-    ----------
-    teacher, mentor : Tensor of shape (k, n_classes)
-        Probabilities; without a mentor the teacher's are the target.
-    share : float
-        Share of the teacher, in [0, 1].
-
-    Returns
-    -------
-    target : Tensor of shape (k, n_classes)
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sknoisy.methods.mlnt import blend_targets
-    >>> blend_targets(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.25)
-    tensor([[0.2500, 0.7500]])
-    """
-    return teacher if mentor is None else share * teacher + (1 - share) * mentor
