@@ -1,4 +1,4 @@
-"""Callbacks that refer to one another: by name, and in an order that is checked."""
+"""Look-up of callbacks by name, and a check of their order."""
 
 from __future__ import annotations
 
@@ -13,21 +13,32 @@ def callback_named(net, name: str, parameter: str, attribute: str) -> Any:
     Parameters
     ----------
     net : skorch.NeuralNet
-        Initialised. An unnamed callback has the name of its class.
-    name, parameter : str
-        The name, and the parameter that holds it, for the message.
+        An initialised net. An unnamed callback has the name of its class.
+    name : str
+        Name of the callback.
+    parameter : str
+        Parameter of the calling callback that holds the name, for the message.
     attribute : str
-        What the callback must have.
+        Attribute that the callback must have.
+
+    Returns
+    -------
+    callback : skorch.callbacks.Callback
 
     Raises
     ------
     ValueError
-        If there is no such callback, or it lacks the attribute.
+        If the net has no callback of this name, or the callback lacks the attribute.
     """
     found = dict(net.callbacks_).get(name)
     if found is None or not hasattr(found, attribute):
         able = [key for key, callback in net.callbacks_ if hasattr(callback, attribute)]
         what = "is no callback of the net" if found is None else f"has no {attribute}"
+        if not able:
+            raise ValueError(
+                f"{parameter}={name!r} {what}, and no other callback has {attribute}. Add one to "
+                "the net's callbacks; without a name of its own it has that of its class."
+            )
         raise ValueError(
             f"{parameter}={name!r} {what}; callbacks with {attribute} are {able}. Pass one of "
             "their names; a callback without a name has that of its class."

@@ -15,29 +15,30 @@ __all__ = ["TeacherAverage"]
 class TeacherAverage(Callback):
     r"""Keep a teacher: the exponential moving average of the network, buffers included.
 
-    After each training step t, counted from 0,
+    After each training step t, counted from 0, the teacher becomes
 
     .. math:: \tilde\theta \leftarrow \gamma_t \tilde\theta + (1 - \gamma_t) \theta, \qquad
         \gamma_t = \min(\gamma, 1 - 1 / (t + 1)) ,
 
-    for parameters and floating buffers, such as the running statistics of batch norm; integer
-    buffers are copied. The bound makes the teacher the plain mean of the first networks, so that
-    the random start has no part in it.
+    in its parameters and floating-point buffers, such as the running statistics of batch norm.
+    Integer buffers are copied. The bound on :math:`\gamma_t` makes the teacher the plain mean of
+    the first networks, so that the random start has no part in it.
 
     Parameters
     ----------
     decay : float or callable, default=0.999
-        Gamma, in [0, 1], or ``decay(t)``. 0: the teacher is the network. The teacher lags behind
-        by about 1 / (1 - gamma) steps: short trainings need a smaller one.
+        Gamma, in [0, 1], or a callable that returns it for step t. 0: the teacher equals the
+        network. The teacher lags behind by about 1 / (1 - gamma) steps, so short trainings need a
+        smaller gamma.
     bias_correction : bool, default=True
         Apply the bound. False: the average begins with the random start of the network.
 
     Attributes
     ----------
     teacher_ : nn.Module
-        A copy of the network that has the averaged state; in eval mode, without gradients.
+        A copy of the network with the averaged state, in eval mode and without gradients.
     n_steps_ : int
-        Steps that were averaged.
+        Number of averaged steps.
 
     References
     ----------
@@ -66,7 +67,7 @@ class TeacherAverage(Callback):
         self.bias_correction = bias_correction
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Begin with a copy of the network."""
+        """Start with a copy of the network."""
         if not callable(self.decay) and not 0 <= self.decay <= 1:
             raise ValueError(f"decay must be in [0, 1], or a callable; got {self.decay!r}.")
         self.teacher_: Any = copy.deepcopy(net.module_).eval().requires_grad_(False)
@@ -74,7 +75,7 @@ class TeacherAverage(Callback):
 
     @torch.no_grad()
     def on_batch_end(self, net, training=False, **kwargs):
-        """Take the network after its step into the average."""
+        """Add the network after its step to the average."""
         if not training:
             return
         decay = self.decay(self.n_steps_) if callable(self.decay) else self.decay

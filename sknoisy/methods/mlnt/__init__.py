@@ -1,9 +1,13 @@
-"""MLNT: noise-tolerant training, the classifier and its parts.
+"""MLNT: the classifier for noise-tolerant training, and its parts.
 
 ===============================  ==========================================================
 :class:`MLNTClassifier`          the classifier
-:class:`NoiseToleranceUpdate`    the meta step as a callback, for any skorch net
+:class:`LabelTransfer`           settings of the synthetic labels
+:class:`Mentoring`               settings of the mentor
 :class:`ToleranceGradient`       the gradient of the consistency loss, in plain torch
+:class:`ToleranceProblem`        its input, one meta step
+:class:`ToleranceStep`           its result
+:class:`NoiseToleranceUpdate`    the meta step as a callback, for any skorch net
 :func:`transfer_labels`          synthetic labels of a batch
 :func:`consistency`              divergence of the student from the teacher
 :func:`blend_targets`            mean of the teacher's and the mentor's probabilities
@@ -12,12 +16,14 @@
 
 from .classifier import MLNTClassifier
 from .gradient import ToleranceGradient, ToleranceProblem, ToleranceStep, consistency
-from .mentoring import blend_targets
-from .transfer import transfer_labels
+from .mentoring import Mentoring, blend_targets
+from .transfer import LabelTransfer, transfer_labels
 from .update import NoiseToleranceUpdate
 
 __all__ = [
+    "LabelTransfer",
     "MLNTClassifier",
+    "Mentoring",
     "NoiseToleranceUpdate",
     "ToleranceGradient",
     "ToleranceProblem",

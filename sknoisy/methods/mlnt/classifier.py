@@ -2,93 +2,109 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor, nn
+
 from ..._compat import Interval, StrOptions
 from ..._docs import share_docs
-from .training import NoiseTolerantTraining
+from ..._engine.batches import TrainingData
+from ..._engine.construction import seeded
+from ..._engine.evaluation import cpu_state, outputs_of, rows_per_pass
+from ..._engine.net import DeviceNet
+from ..._engine.problem import Problem
+from ...base import NetworkClassifier
+from ...callbacks import TeacherAverage
+from ...exceptions import CollapseWarning, InterruptedFitWarning, warn_user
+from .epochs import ChosenNetwork, EpochChoice, validation_rows
+from .gradient import ToleranceGradient, tolerance_gradient
+from .mentoring import Mentoring, believed_rows
+from .rate import MetaRate
+from .transfer import LabelTransfer, label_transfer
+from .update import NoiseToleranceUpdate
 
 __all__ = ["MLNTClassifier"]
 
+_N_JUDGES = 1000
+
 
 @share_docs
-class MLNTClassifier(NoiseTolerantTraining):
+class MLNTClassifier(NetworkClassifier):
     """Classifier for noisy labels by noise-tolerant training (MLNT).
 
-    Before every step, the network is moved to where a step on wrong labels would not change its
-    predictions: each batch gets several sets of synthetic labels, taken over from near neighbours,
-    and after a step on any of them the network should agree with its teacher, its own moving
-    average. In further iterations the network that was found is the mentor of a new one: it says
-    which labels are left out, and its predictions are a part of the target.
+    Before every step, MLNT moves the network to where a step on wrong labels would leave its
+    predictions unchanged. Each batch gets several sets of synthetic labels, drawn from near
+    neighbours, and after a step on any of them the network should agree with its teacher, its own
+    moving average. In further iterations, the network of the iteration before is the mentor of a
+    new one: labels that it does not believe are left out, and its predictions are a part of the
+    target.
 
-    No trusted rows are needed. Those that are passed as ``clean_mask`` choose the epoch.
+    No trusted rows are needed. If some are passed as ``clean_mask``, they choose the epoch.
 
     Parameters
     ----------
     n_synthetic : int, default=10
-        Sets of synthetic labels of a batch, M. 0: plain cross-entropy.
-    transfer_share : float, default=0.5
-        Share of the rows of a batch that draw a neighbour's label, in [0, 1].
-    n_neighbors : int, default=10
-        Neighbours to draw from, at most all other rows of the batch.
+        Number M of sets of synthetic labels of a batch. 0: plain cross-entropy.
+    transfer : {"features", "rows"} or LabelTransfer, default="features"
+        How synthetic labels are drawn. "features": half of the rows of a batch draw the label of
+        one of their ten nearest neighbours, by the features of a network that is trained by
+        cross-entropy first, for a third of ``max_epochs``. "rows": the same by the rows
+        themselves, without such a network. Other values: see
+        :class:`~sknoisy.methods.mlnt.LabelTransfer`.
     inner_lr : "auto" or float, default="auto"
-        Step size on the synthetic labels. "auto": a fifth of ``lr``. ``lr`` is published.
+        Step size on the synthetic labels. "auto": a fifth of ``lr``; ``lr`` is published.
     meta_lr : "auto" or float, default="auto"
-        Step size of the meta step, after the ramp; it follows the schedule of ``lr``. "auto": at
-        most 30 ``lr``, or 3 ``lr`` in a joint step, which has the optimiser's momentum, and less
-        the less the teacher contradicts the labels. Its largest probability minus that of the
-        given label, in the mean over (at most 1,000) training rows before each epoch, is divided
-        by 0.075. A float: the same in all epochs, as published.
-    meta_step : {"separate", "joint"}, default="separate"
-        "separate": a step of plain gradient descent on the meta loss before the actual step.
-        "joint": one step of the optimiser along the sum of both gradients, that of the meta loss
-        times ``meta_lr / lr``; the released code is this with ``meta_lr=lr``.
-    first_order : bool, default=True
-        Take the inner gradients for constants. False: the exact meta gradient.
-    batched : "auto" or bool, default="auto"
-        Compute all label sets at once, or one after another: the same up to rounding. "auto": see
-        :class:`~sknoisy.methods.mlnt.ToleranceGradient`.
-    n_warmup_epochs : int, default=0
-        Epochs of plain cross-entropy first.
-    n_ramp_epochs : "auto" or float, default="auto"
-        Over so many epochs the step size of the meta step grows from 0. "auto": a sixth of
-        ``max_epochs``, as published.
-    n_pretrain_epochs : "auto" or int, default="auto"
-        Epochs of plain cross-entropy of the network whose features say which rows are
-        neighbours. "auto": a third of ``max_epochs``. 0: the rows themselves say it.
+        Step size of the meta step, after a ramp from 0 over the first sixth of the epochs. It
+        follows the schedule of ``lr``. "auto": at most 30 ``lr``, or 3 ``lr`` in a joint step,
+        which has the optimiser's momentum, and less the less the teacher contradicts the labels:
+        before each epoch, the teacher's largest probability minus that of the given label, in the
+        mean over (at most 1,000) training rows, is divided by 0.075. A float: the same in all
+        epochs, as published.
+    gradient : {"first_order", "exact"} or ToleranceGradient, default="first_order"
+        The meta gradient. "first_order": the inner gradients are treated as constants. "exact":
+        they are not. An instance may also join the meta step with the actual one:
+        ``ToleranceGradient(joint=True)`` makes one step of the optimiser along the sum of both
+        gradients, that of the meta loss times ``meta_lr / lr``. The released code is
+        ``ToleranceGradient(first_order=False, joint=True)`` with ``meta_lr=lr``.
     teacher_decay : "auto" or float, default="auto"
         Share of its past that the teacher keeps at each step, in [0, 1]. "auto": it averages over
         about a hundredth of the steps, at least 2 and at most 1,000 of them.
     n_iterations : int, default=1
-        Trainings; from the second on, the network chosen in the one before is the mentor. The
-        paper has 3.
-    mentor_threshold : "auto" or float, default="auto"
-        Rows take part in the cross-entropy if the mentor's probability of their label is larger;
-        0.3 is published. "auto": if the mentor predicts their label. Trusted rows do always, and
-        each class keeps its most probable rows.
-    blend : float, default=0.5
-        Share of the teacher in the target at the end of an iteration, from 0 at its beginning;
-        the rest is the mentor's.
+        Number of trainings. From the second one on, the network chosen in the one before is the
+        mentor. The paper has 3.
+    mentoring : "auto" or Mentoring, default="auto"
+        How the mentor takes part. "auto": rows take part in the cross-entropy if the mentor
+        predicts their label, and the mentor's share in the target falls from 1 to a half. Other
+        values, such as the published threshold of 0.3: see
+        :class:`~sknoisy.methods.mlnt.Mentoring`. It has no effect with one iteration.
     predict_with : {"auto", "teacher", "student"}, default="auto"
-        "auto": the teacher or, where trusted rows choose the epoch, the better one.
+        The network that predicts. "auto": the teacher or, if trusted rows choose the epoch, the
+        better one.
     epoch_selection : {"auto", "last", "agreement", "clid", "trusted"}, default="auto"
-        "last": the last epoch. "agreement": student and teacher predict the same class most often.
-        "clid": the lowest cross-layer information divergence; neither takes an epoch of the ramp,
-        when a network that predicts one class scores well. "trusted": the highest accuracy on
-        trusted rows, at most a tenth of each class, which are kept out of training for it.
-        "auto": "trusted" if some trusted rows can be spared, else "last".
+        The epoch whose network predicts. "last": the last epoch. "agreement": student and teacher
+        predict the same class most often. "clid": the lowest cross-layer information divergence.
+        Neither of the two chooses an epoch of the ramp, where a network that predicts one class
+        has a good score. "trusted": the highest accuracy on trusted rows, at most a tenth of each
+        class, which are kept out of training for it. "auto": "trusted" if some trusted rows can be
+        spared, else "last".
     {module, module_params, optimizer, optimizer_params}
     lr : float, default=0.05
         Learning rate of the network.
     {lr_schedule}
     max_epochs : int, default=60
-        Passes over the data, in each iteration.
+        Passes over the data in each iteration.
     {batch_size, augment, standardize, device}
     callbacks : list or None, default=None
-        Further skorch callbacks, of each iteration.
+        Further skorch callbacks, for each iteration.
     verbose : int, default=0
-        1 shows a progress bar, and says what "auto" stood for and what the mentor left out.
+        1 shows a progress bar, the values that "auto" stood for, and how many labels the mentor
+        believes.
     {random_state}
 
     Attributes
@@ -99,27 +115,31 @@ class MLNTClassifier(NoiseTolerantTraining):
     predicts_with_ : str
         "student" or "teacher".
     kept_rows_ : ndarray of bool of shape (n_samples,)
-        Rows whose label the last mentor believed; there is none with one iteration.
+        True where the last mentor believes the label. Absent with one iteration.
     validation_rows_ : ndarray of shape (n_validation,)
-        Trusted rows that chose the epoch; there are none without.
-    inner_lr_, meta_lr_, teacher_decay_, n_ramp_epochs_ : float
+        Indices of the trusted rows that chose the epoch. Absent if none did.
+    inner_lr_, meta_lr_, teacher_decay_ : float
         The values that "auto" stood for; of ``meta_lr``, which changes, the largest.
+    n_ramp_epochs_ : float
+        Number of epochs over which the meta step grew: a sixth of ``max_epochs``.
     n_pretrain_epochs_ : int
-        The values that "auto" stood for.
+        Number of epochs of the network whose features define the neighbours.
     net_ : DeviceNet
-        The fitted skorch net of the last iteration; its module is the student, and sees scaled
+        The fitted skorch net of the last iteration. Its module is the student and takes scaled
         rows.
     history_ : skorch.history.History
-        Of the last iteration, per epoch: ``train_loss``, ``meta_loss``, ``meta_lr`` before ramp
-        and schedule if it is "auto", ``event_lr``, ``dur``, and what chose the epoch.
+        History of the last iteration, per epoch: ``train_loss``, ``meta_loss``, ``meta_lr`` before
+        ramp and schedule if it is "auto", ``event_lr``, ``dur``, and the score that chose the
+        epoch.
     n_iterations_ : int
-        Iterations that were run to their end.
+        Number of completed iterations.
     n_iter_ : int
-        Epochs that were run in the last iteration.
+        Number of epochs of the last iteration.
     {n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------
+    sknoisy.methods.mlnt.NoiseToleranceUpdate : The meta step, on any skorch net.
     sknoisy.callbacks.TeacherAverage : The teacher, on any skorch net.
 
     References
@@ -139,22 +159,15 @@ class MLNTClassifier(NoiseTolerantTraining):
     """
 
     _parameter_constraints: dict = {
-        **NoiseTolerantTraining._parameter_constraints,
+        **NetworkClassifier._parameter_constraints,
         "n_synthetic": [Interval(Integral, 0, None, closed="left")],
-        "transfer_share": [Interval(Real, 0, 1, closed="both")],
-        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "transfer": [StrOptions({"features", "rows"}), LabelTransfer],
         "inner_lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "meta_lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "meta_step": [StrOptions({"separate", "joint"})],
-        "first_order": ["boolean"],
-        "batched": [StrOptions({"auto"}), "boolean"],
-        "n_warmup_epochs": [Interval(Integral, 0, None, closed="left")],
-        "n_ramp_epochs": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "n_pretrain_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "gradient": [StrOptions({"first_order", "exact"}), ToleranceGradient],
         "teacher_decay": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "n_iterations": [Interval(Integral, 1, None, closed="left")],
-        "mentor_threshold": [StrOptions({"auto"}), Interval(Real, None, None, closed="neither")],
-        "blend": [Interval(Real, 0, 1, closed="both")],
+        "mentoring": [StrOptions({"auto"}), Mentoring],
         "predict_with": [StrOptions({"auto", "teacher", "student"})],
         "epoch_selection": [StrOptions({"auto", "last", "agreement", "clid", "trusted"})],
     }
@@ -163,20 +176,13 @@ class MLNTClassifier(NoiseTolerantTraining):
         self,
         *,
         n_synthetic: int = 10,
-        transfer_share: float = 0.5,
-        n_neighbors: int = 10,
+        transfer: str | LabelTransfer = "features",
         inner_lr: str | float = "auto",
         meta_lr: str | float = "auto",
-        meta_step: str = "separate",
-        first_order: bool = True,
-        batched: str | bool = "auto",
-        n_warmup_epochs: int = 0,
-        n_ramp_epochs: str | float = "auto",
-        n_pretrain_epochs: str | int = "auto",
+        gradient: str | ToleranceGradient = "first_order",
         teacher_decay: str | float = "auto",
         n_iterations: int = 1,
-        mentor_threshold: str | float = "auto",
-        blend: float = 0.5,
+        mentoring: str | Mentoring = "auto",
         predict_with: str = "auto",
         epoch_selection: str = "auto",
         module=None,
@@ -211,19 +217,253 @@ class MLNTClassifier(NoiseTolerantTraining):
             random_state=random_state,
         )
         self.n_synthetic = n_synthetic
-        self.transfer_share = transfer_share
-        self.n_neighbors = n_neighbors
+        self.transfer = transfer
         self.inner_lr = inner_lr
         self.meta_lr = meta_lr
-        self.meta_step = meta_step
-        self.first_order = first_order
-        self.batched = batched
-        self.n_warmup_epochs = n_warmup_epochs
-        self.n_ramp_epochs = n_ramp_epochs
-        self.n_pretrain_epochs = n_pretrain_epochs
+        self.gradient = gradient
         self.teacher_decay = teacher_decay
         self.n_iterations = n_iterations
-        self.mentor_threshold = mentor_threshold
-        self.blend = blend
+        self.mentoring = mentoring
         self.predict_with = predict_with
         self.epoch_selection = epoch_selection
+
+    # --- before training ------------------------------------------------------------------------
+
+    def _prepare(self, problem: Problem) -> Problem:
+        if self._selection(problem.trusted) != "trusted":
+            return problem
+        if problem.trusted is None:
+            raise ValueError(
+                "epoch_selection='trusted' needs trusted rows, and there are none: pass "
+                "clean_mask to fit, or epoch_selection='last'."
+            )
+        counted = np.isin(np.arange(len(problem)), problem.weighted_rows)
+        rng = np.random.RandomState(problem.seed)
+        judges = validation_rows(problem.given, problem.trusted, counted, rng)
+        if judges.any():
+            self.validation_rows_ = np.flatnonzero(judges)
+            return replace(problem, sample_weight=problem.scale_weights((~judges).astype(float)))
+        if self.epoch_selection == "trusted":
+            raise ValueError(
+                "epoch_selection='trusted' keeps trusted rows out of training, and none can "
+                "be spared: trust rows of positive weight, in classes of two such rows, "
+                "or pass epoch_selection='last'."
+            )
+        return problem
+
+    def _selection(self, trusted: Any) -> str:
+        """Return the rule that ``epoch_selection`` stands for."""
+        if self.epoch_selection != "auto":
+            return self.epoch_selection
+        return "last" if trusted is None or not self.n_synthetic else "trusted"
+
+    def _resolve(self, data: TrainingData) -> None:
+        """Set the fitted attributes of the values that "auto" stands for."""
+        # A momentum of 0.9 makes ten steps of one, so a joint step is a tenth of a separate one.
+        largest = self.lr * (3 if tolerance_gradient(self.gradient).joint else 30)
+        self.inner_lr_ = self.lr / 5 if self.inner_lr == "auto" else float(self.inner_lr)
+        self.meta_lr_ = largest if self.meta_lr == "auto" else float(self.meta_lr)
+        self.n_ramp_epochs_ = self.max_epochs / 6
+        self.n_pretrain_epochs_ = label_transfer(self.transfer).pretrain_epochs(self.max_epochs)
+        n_steps = self.max_epochs * math.ceil(len(data) / self.batch_size)
+        by_length = 1 - 1 / min(max(n_steps / 100, 2), 1000)
+        self.teacher_decay_ = (
+            by_length if self.teacher_decay == "auto" else float(self.teacher_decay)
+        )
+        at_most = "at most " if self.meta_lr == "auto" else ""
+        self._say(
+            f"meta_lr={at_most}{self.meta_lr_:.3g}, teacher_decay={self.teacher_decay_:.4g}, "
+            f"n_ramp_epochs={self.n_ramp_epochs_:.3g}, n_pretrain_epochs={self.n_pretrain_epochs_}"
+        )
+
+    # --- the iterations -------------------------------------------------------------------------
+
+    def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
+        """Train one network for each iteration; the last completed one predicts."""
+        self._resolve(data)
+        self.n_iterations_ = 0
+        features, mentor, believed = None, None, data
+        for iteration in range(1, self.n_iterations + 1):
+            # Drawn first, so that its start and its batches are those of plain training.
+            net = self._build_net(believed, rng, [])
+            meta_seed = _draw_seed(rng) if self.n_synthetic else None
+            judges = self._judges(data, rng)
+            if iteration == 1 and self.n_synthetic and self.n_pretrain_epochs_:
+                guide = self._pretrain(data, rng)
+                if guide.interrupted_:
+                    net = self.net_ = guide
+                    break
+                features = self._outputs_of(guide.module_, data)[0]
+            net.callbacks += [
+                *self._meta_step(data, features, mentor, meta_seed),
+                ("teacher", TeacherAverage(self.teacher_decay_)),
+                ("choice", self._epoch_choice(data, judges)),
+                *(self.callbacks or []),
+                *self._progress(),
+            ]
+            net.fit(believed)
+            _forget_rows(net)
+            if mentor is None or not net.interrupted_:  # else the mentor's training was complete
+                self.net_ = net
+            if net.interrupted_:
+                break
+            self.n_iterations_ = iteration
+            if iteration < self.n_iterations:
+                mentor = self._mentor()
+                believed = self._believed(data, mentor)
+        self.nets_ = [self.net_]
+        self._warn_if_interrupted(net)
+
+    def _judges(self, data: TrainingData, rng: np.random.RandomState) -> Tensor:
+        """Return the rows that choose the epoch."""
+        judges = getattr(self, "validation_rows_", None)
+        if judges is None:
+            judges = rng.choice(len(data), min(len(data), _N_JUDGES), replace=False)
+        return torch.as_tensor(judges, device=data.device)
+
+    def _pretrain(self, data: TrainingData, rng: np.random.RandomState) -> DeviceNet:
+        """Train the network whose features define the neighbours, by cross-entropy on all rows."""
+        seed = _draw_seed(rng)
+        own = copy.copy(data)
+        own.generator = torch.Generator(data.device).manual_seed(seed)
+        with seeded(seed, data.device):
+            return self._build_net(own, rng, [], max_epochs=self.n_pretrain_epochs_).fit(own)
+
+    def _meta_step(
+        self, data: TrainingData, features: Tensor | None, mentor: nn.Module | None, seed: Any
+    ) -> list[tuple[str, Any]]:
+        """Return the callbacks of the meta step."""
+        if not self.n_synthetic:
+            return []
+        callbacks: list[tuple[str, Any]] = []
+        if self.meta_lr == "auto":
+            rows = _draw_weighted_rows(data, seed)
+            callbacks = [("rate", MetaRate(self.meta_lr_, rows, teacher="teacher"))]
+        weight = data.sample_weight
+        if weight is None and mentor is not None:  # the meta step uses all rows
+            weight = torch.ones(len(data), device=data.device)
+        transfer = label_transfer(self.transfer)
+        update = NoiseToleranceUpdate(
+            features,
+            n_synthetic=self.n_synthetic,
+            transfer_share=transfer.share,
+            n_neighbors=transfer.n_neighbors,
+            inner_lr=self.inner_lr_,
+            meta_lr="rate" if self.meta_lr == "auto" else self.meta_lr_,
+            n_ramp_epochs=self.n_ramp_epochs_,
+            gradient=self.gradient,
+            mentor=mentor,
+            blend=self._mentoring().blend,
+            teacher="teacher",
+            sample_weight=weight,
+            random_state=seed,
+        )
+        return [*callbacks, ("meta", update)]
+
+    def _epoch_choice(self, data: TrainingData, judges: Tensor) -> EpochChoice:
+        """Return the callback that chooses the epoch and the network."""
+        by = self._selection(data.trusted)
+        if by == "trusted" and not hasattr(self, "validation_rows_"):
+            by = "last"  # no trusted row could be spared
+        candidates: tuple[str, ...] = (self.predict_with,)
+        if self.predict_with == "auto":
+            both = ("teacher", "student")
+            candidates = both if by == "trusted" else both[:1] if self.n_synthetic else both[1:]
+        n_skip = math.ceil(self.n_ramp_epochs_) if self.n_synthetic else 0
+        n_skip = min(n_skip, self.max_epochs - 1)
+        return EpochChoice(by, candidates, n_skip, judges, teacher="teacher")
+
+    def _outputs_of(self, module: nn.Module, data: TrainingData) -> tuple[Tensor, Tensor]:
+        rows = torch.arange(len(data), device=data.device)
+        return outputs_of(module, data, rows, rows_per_pass(self))
+
+    def _mentoring(self) -> Mentoring:
+        return self.mentoring if isinstance(self.mentoring, Mentoring) else Mentoring()
+
+    def _mentor(self) -> nn.Module:
+        """Return a frozen copy of the network that was chosen."""
+        mentor = copy.deepcopy(self.net_.module_).requires_grad_(False)
+        mentor.load_state_dict(self._chosen().state)
+        return mentor.eval()
+
+    def _believed(self, data: TrainingData, mentor: nn.Module) -> TrainingData:
+        """Return the data with weight 0 where the mentor does not believe the label."""
+        labels = data.given.cpu().numpy()
+        trusted = np.zeros(len(data), bool) if data.trusted is None else data.trusted.cpu().numpy()
+        weights = np.ones(len(data))
+        if data.sample_weight is not None:
+            weights = data.sample_weight.cpu().double().numpy()
+        self.kept_rows_ = believed_rows(
+            self._outputs_of(mentor, data)[1].cpu().double().softmax(dim=1).numpy(),
+            labels,
+            self._mentoring().threshold,
+            trusted,
+            weights > 0,
+            self.classes_,
+        )
+        self._say(f"the mentor believes {self.kept_rows_.sum()} of {len(data)} labels")
+        weights = weights * self.kept_rows_
+        believed = copy.copy(data)
+        believed.sample_weight = torch.as_tensor(weights / weights.mean()).float().to(data.device)
+        return believed
+
+    def _warn_if_interrupted(self, net: DeviceNet) -> None:
+        if not net.interrupted_:
+            return
+        done = net.n_finished_epochs
+        kept = ""
+        if net is not self.net_:
+            kept = f" of iteration {self.n_iterations_ + 1}, which is left out"
+        warn_user(
+            f"fit was interrupted after {done} of {net.max_epochs} epochs{kept}; the estimator is "
+            "fitted with what was learned so far.",
+            InterruptedFitWarning,
+        )
+
+    # --- the network that predicts --------------------------------------------------------------
+
+    def _chosen(self) -> ChosenNetwork:
+        choice = dict(self.net_.callbacks_).get("choice")
+        if choice is None:  # the pretraining was interrupted
+            epoch = self.net_.n_finished_epochs
+            return ChosenNetwork(epoch, "student", cpu_state(self.net_.module_))
+        return choice.choice_
+
+    def _member_states(self) -> list[dict[str, Tensor]]:
+        chosen = self._chosen()
+        self.best_epoch_, self.predicts_with_ = chosen.epoch, chosen.name
+        return [chosen.state]
+
+    def _finish(self, data: TrainingData) -> None:
+        if self.n_synthetic and len(self._proba(data.rows).argmax(dim=1).unique()) == 1:
+            meta_lr = f"at most {self.meta_lr_:g}" if self.meta_lr == "auto" else self.meta_lr_
+            warn_user(
+                "The network predicts one class for all training rows: it has collapsed. Lower "
+                f"meta_lr, which is {meta_lr}, or inner_lr, which is {self.inner_lr_:g}.",
+                CollapseWarning,
+            )
+
+
+def _draw_seed(rng: np.random.RandomState) -> int:
+    return int(rng.randint(np.iinfo(np.int32).max))
+
+
+def _draw_weighted_rows(data: TrainingData, seed: int) -> Tensor:
+    """Draw rows of positive weight, by a generator of their own.
+
+    All other draws are therefore the same for any ``meta_lr``.
+    """
+    weight = data.sample_weight
+    counted = np.arange(len(data)) if weight is None else weight.cpu().numpy().nonzero()[0]
+    own = np.random.RandomState(seed)
+    rows = own.choice(counted, min(len(counted), _N_JUDGES), replace=False)
+    return torch.as_tensor(rows, device=data.device)
+
+
+def _forget_rows(net: DeviceNet) -> None:
+    """Drop what belongs to the training rows, so that a pickle of the net does not hold it."""
+    callbacks = dict(net.callbacks_)
+    if "meta" in callbacks:
+        callbacks["meta"].set_params(features=None, mentor=None, sample_weight=None)
+    if "rate" in callbacks:
+        callbacks["rate"].set_params(rows=None)

@@ -11,23 +11,23 @@ from torch import Tensor, nn
 
 from ..._engine.batches import TrainingData
 from ..._engine.evaluation import cpu_state, outputs_of, rows_per_pass
+from ...callbacks.named import callback_named
 from ...meta import CLIDObjective
 from ...meta.models import per_sample_loss
-from .update import teacher_among
 
-__all__ = ["Choice", "EpochChoice", "validation_rows"]
+__all__ = ["ChosenNetwork", "EpochChoice", "validation_rows"]
 
 _GRAPH_ROWS = 100  # rows per graph of CLID
 _VALIDATION_SHARE = 0.1
 
 
-class Choice(NamedTuple):
+class ChosenNetwork(NamedTuple):
     """A network after an epoch.
 
     Attributes
     ----------
     epoch : int
-        From 1; 0 before the end of the first one.
+        Number of the epoch, from 1; 0 before the end of the first one.
     name : str
         "student" or "teacher".
     state : dict of str to Tensor
@@ -40,43 +40,54 @@ class Choice(NamedTuple):
 
 
 class EpochChoice(Callback):
-    """Choose an epoch by what can be known of its networks without their training labels.
+    """Choose the epoch and the network by a score that reads no label of the training.
 
     Parameters
     ----------
     by : {"last", "agreement", "clid", "trusted"}
-        "last": the last epoch. "agreement": the largest share of rows of which student and teacher
-        predict the same class. "clid": the lowest cross-layer information divergence. "trusted":
-        the highest accuracy, then the lowest cross-entropy. Of equal epochs the last.
+        "last": the last epoch. "agreement": the largest share of rows for which student and
+        teacher predict the same class. "clid": the lowest cross-layer information divergence.
+        "trusted": the highest accuracy, then the lowest cross-entropy. Among equal epochs, the
+        last one is chosen.
     candidates : tuple of {"student", "teacher"}
-        Networks that may be chosen, the first one where nothing tells them apart.
+        Networks that may be chosen. Among equal networks, the first one is chosen.
     n_skip_epochs : int, default=0
-        Epochs at the beginning that "agreement" and "clid" cannot choose: a network that predicts
-        one class for all scores well.
+        Number of first epochs that "agreement" and "clid" cannot choose. A network that predicts
+        one class for all rows has a good score there.
     rows : Tensor of shape (m,) or None, default=None
-        Rows of the training data that are asked, int64; None is for "last" alone.
+        Indices of the training rows that the score is computed on, int64. None is allowed for
+        "last" alone.
+    teacher : str, default="TeacherAverage"
+        Name of the callback that keeps the teacher, in its attribute ``teacher_``. An unnamed
+        callback has the name of its class.
 
     Attributes
     ----------
-    choice_ : Choice
-        What was chosen; the last state where no epoch could be.
+    choice_ : ChosenNetwork
+        The chosen network; the last one if no epoch could be chosen.
     """
 
     def __init__(
-        self, by: str, candidates: tuple[str, ...], n_skip_epochs: int = 0, rows: Any = None
+        self,
+        by: str,
+        candidates: tuple[str, ...],
+        n_skip_epochs: int = 0,
+        rows: Any = None,
+        teacher: str = "TeacherAverage",
     ):
         self.by = by
         self.candidates = candidates
         self.n_skip_epochs = n_skip_epochs
         self.rows = rows
+        self.teacher = teacher
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Forget an earlier choice."""
-        self.choice_: Choice | None = None
+        """Forget the choice of an earlier training."""
+        self.choice_: ChosenNetwork | None = None
         self._best: tuple[float, ...] | None = None
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
-        """Keep the state if the epoch is the best up to now."""
+        """Keep the state if no earlier epoch has a better score."""
         if self.by == "last":
             return
         scores = self._scores(net, dataset_train)
@@ -86,19 +97,24 @@ class EpochChoice(Callback):
             return
         if self._best is None or scores[name] >= self._best:
             self._best = scores[name]
-            self.choice_ = self._state(net, name)
+            self.choice_ = self._chosen(net, name)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Without a choice, take the networks as they are."""
+        """Choose the last state if no epoch was chosen."""
         if self.choice_ is None:
-            self.choice_ = self._state(net, self.candidates[0])
+            self.choice_ = self._chosen(net, self.candidates[0])
 
-    def _state(self, net, name: str) -> Choice:
+    def _chosen(self, net, name: str) -> ChosenNetwork:
         epoch = net.n_finished_epochs
-        return Choice(epoch, name, cpu_state(_networks(net)[name]))
+        return ChosenNetwork(epoch, name, cpu_state(self._networks(net)[name]))
+
+    def _networks(self, net) -> dict[str, nn.Module]:
+        teacher = callback_named(net, self.teacher, "teacher", "teacher_").teacher_
+        return {"student": net.module_, "teacher": teacher}
 
     def _scores(self, net, data: TrainingData) -> dict[str, tuple[float, ...]]:
-        networks = _networks(net)
+        """Return the scores of the candidates; the higher, the better."""
+        networks = self._networks(net)
         outputs = {
             name: outputs_of(networks[name], data, self.rows, rows_per_pass(net))
             for name in (networks if self.by == "agreement" else self.candidates)
@@ -107,7 +123,7 @@ class EpochChoice(Callback):
             same = [logits.argmax(dim=1) for _, logits in outputs.values()]
             agreement = (same[0] == same[1]).double().mean().item()
             return dict.fromkeys(self.candidates, (agreement,))
-        if self.by == "clid":  # the lower the better
+        if self.by == "clid":
             return {name: (-_clid(*output),) for name, output in outputs.items()}
         labels = data.given[self.rows]
         return {
@@ -125,21 +141,33 @@ def validation_rows(
     counted: np.ndarray,
     random_state: np.random.RandomState,
 ) -> np.ndarray:
-    """Draw trusted rows that choose the epoch and are kept out of training.
+    """Draw the trusted rows that choose the epoch and are kept out of training.
 
     Parameters
     ----------
     labels : ndarray of shape (n,)
         Encoded labels.
-    trusted, counted : ndarray of bool of shape (n,)
-        Rows that the user vouches for, and those that count in training; both to be drawn.
+    trusted : ndarray of bool of shape (n,)
+        True where the user vouches for the label.
+    counted : ndarray of bool of shape (n,)
+        True where the weight in training is positive.
     random_state : RandomState
-        Draws them.
+        Draws the rows.
 
     Returns
     -------
     is_drawn : ndarray of bool of shape (n,)
-        Of each class at most a tenth of its rows that count, rounded up, never the last one.
+        True for the drawn rows, which are trusted and counted. At most a tenth of the counted rows
+        of each class, rounded up, are drawn, and at least one is left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknoisy.methods.mlnt.epochs import validation_rows
+    >>> labels, every = np.array([0] * 20 + [1]), np.ones(21, dtype=bool)
+    >>> drawn = validation_rows(labels, every, every, np.random.RandomState(0))
+    >>> np.bincount(labels[drawn], minlength=2)
+    array([2, 0])
     """
     is_drawn = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels[counted]):
@@ -150,12 +178,8 @@ def validation_rows(
     return is_drawn
 
 
-def _networks(net) -> dict[str, nn.Module]:
-    return {"student": net.module_, "teacher": teacher_among(net.callbacks_).teacher_}
-
-
 def _clid(features: Tensor, logits: Tensor) -> float:
-    """Mean over graphs of equal size; CLID grows with the logarithm of the rows."""
+    """Return the mean CLID of graphs of equal size, as it grows with the logarithm of the rows."""
     n_graphs = max(len(logits) // _GRAPH_ROWS, 1)
     size = len(logits) // n_graphs
     parts = (slice(i * size, (i + 1) * size) for i in range(n_graphs))

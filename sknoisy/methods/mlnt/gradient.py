@@ -1,7 +1,8 @@
-r"""Noise tolerance (MLNT): parameters at which a step on wrong labels leaves predictions alone.
+r"""The meta gradient of MLNT: the consistency with a teacher after steps on synthetic labels.
 
-Notation: network parameters :math:`\theta`, synthetic labels :math:`\hat Y^m` of a batch X of k
-rows, cross-entropy L, softmax output f, targets s of a teacher, inner step size :math:`\alpha`.
+Notation: parameters :math:`\theta` of the student, synthetic labels :math:`\hat Y^m` of a batch X
+of k rows, cross-entropy L, softmax output f, target s (the teacher's probabilities), inner step
+size :math:`\alpha`.
 
 .. math::
 
@@ -22,6 +23,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..._compat import StrOptions, validate_parameter_constraints
 from ...meta.functional import RandomState, without_mkldnn
 
 __all__ = [
@@ -29,12 +31,12 @@ __all__ = [
     "ToleranceProblem",
     "ToleranceStep",
     "consistency",
-    "stateless_logits",
+    "tolerance_gradient",
 ]
 
 _BATCHED_LAYERS = (nn.Linear, nn.LayerNorm, nn.BatchNorm1d)
 _MAX_BATCHED = 2**26  # numbers in all copies of the parameters: 256 MB in float32
-_N_TRIALS = 4  # batches of a timing: two to warm up, two that count
+_N_TRIALS = 4  # timed batches: two to warm up, two that count
 
 
 class ToleranceProblem(NamedTuple):
@@ -43,9 +45,9 @@ class ToleranceProblem(NamedTuple):
     Attributes
     ----------
     module : nn.Module
-        The student; it returns logits, and its own mode (train or eval) is that of every pass.
+        The student. It returns logits, and all passes run in its current mode (train or eval).
     x : Tensor of shape (k, ...)
-        The batch.
+        Rows of the batch.
     label_sets : Tensor of shape (n_sets, k)
         Synthetic labels, int64.
     target : Tensor of shape (k, n_classes)
@@ -53,7 +55,7 @@ class ToleranceProblem(NamedTuple):
     inner_lr : float
         Step size alpha.
     sample_weight : Tensor of shape (k,) or None
-        The user's weights, in both losses.
+        Weights of the rows, in both losses.
     """
 
     module: nn.Module
@@ -65,13 +67,13 @@ class ToleranceProblem(NamedTuple):
 
 
 class ToleranceStep(NamedTuple):
-    """What :class:`ToleranceGradient` returns.
+    """The result of :class:`ToleranceGradient`.
 
     Attributes
     ----------
     gradients : dict of str to Tensor
-        Gradient of the meta loss by the names of the module's parameters; those that the loss
-        does not depend on are left out.
+        Gradient of the meta loss, by the names of the module's parameters. Parameters that the
+        loss does not depend on are left out.
     meta_loss : Tensor
         Detached scalar.
     logits : Tensor or None
@@ -88,25 +90,34 @@ class ToleranceGradient:
 
     All label sets share the forward pass at :math:`\theta`. The M inner gradients and the M
     consistency passes are computed for all sets at once (``batched=True``: one backward pass over
-    a stack of cotangents, and the network over a stack of parameters) or one after another. Both
-    give the same up to rounding. Buffers of the module are left alone, and every pass sees the
-    random draws, dropout masks say, of the first.
+    a stack of cotangents, then one forward pass over a stack of parameters) or one after another.
+    Both ways give the same result up to rounding. The buffers of the module are left unchanged,
+    and all passes see the random draws of the first one, such as dropout masks.
 
     Parameters
     ----------
     first_order : bool, default=True
-        Take the inner gradients for constants, so that the gradient by :math:`\theta` is that by
-        :math:`\theta'_m`. False: the exact gradient, with the factor :math:`I - \alpha \nabla^2 L`
-        by double backward.
+        Treat the inner gradients as constants, so that the gradient with respect to
+        :math:`\theta` is that with respect to :math:`\theta'_m`. False: the exact gradient, with
+        the factor :math:`I - \alpha \nabla^2 L`, by double backward.
     batched : "auto" or bool, default="auto"
-        "auto", on a CPU: batched where all parameters belong to linear layers, layer norms and
-        ``BatchNorm1d``, and all copies of them have at most 2**26 numbers. A stack of small
-        matrix products is faster than one after another; a stack of convolutions is not
-        (``benchmarks/mlnt_step.py``). On a GPU the first four batches are timed, both ways. What
-        cannot be batched is not.
-    share_forward : bool, default=False
-        Let the first forward pass be the module's own, which updates the running statistics of
-        batch norm and the random state, and return its logits.
+        Compute all label sets at once. "auto", on a CPU: if all parameters belong to linear
+        layers, layer norms and ``BatchNorm1d``, and all their copies have at most 2**26 numbers. A
+        stack of small matrix products is faster than one after another, a stack of convolutions
+        is not (``benchmarks/mlnt_step.py``). "auto", on a GPU: both ways are timed on the first
+        four batches. Modules that cannot be batched are computed one set after another.
+    joint : bool, default=False
+        Make one step of the optimiser along the sum of this gradient and that of the given labels,
+        taken at the same parameters. False: a step along this gradient first.
+    share_forward : bool, default=True
+        In a joint step, let the first forward pass be the module's own, which updates the running
+        statistics of batch norm and the random state, and return its logits for the actual loss.
+        False: the actual loss needs a forward pass of its own.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
 
     Examples
     --------
@@ -124,28 +135,45 @@ class ToleranceGradient:
         self,
         first_order: bool = True,
         batched: str | bool = "auto",
-        share_forward: bool = False,
+        *,
+        joint: bool = False,
+        share_forward: bool = True,
     ):
         self.first_order = first_order
         self.batched = batched
+        self.joint = joint
         self.share_forward = share_forward
-        self._decision: bool | None = None if batched == "auto" else bool(batched)
+        constraints = {name: ["boolean"] for name in ("first_order", "joint", "share_forward")}
+        constraints["batched"] = [StrOptions({"auto"}), "boolean"]
+        validate_parameter_constraints(constraints, vars(self), type(self).__name__)
+        self.reset()
+
+    def __repr__(self) -> str:
+        return (
+            f"ToleranceGradient(first_order={self.first_order}, batched={self.batched!r}, "
+            f"joint={self.joint}, share_forward={self.share_forward})"
+        )
+
+    def reset(self) -> None:
+        """Forget which way "auto" chose for another module."""
+        self._decision: bool | None = None if self.batched == "auto" else bool(self.batched)
         self._seconds: list[float] = []
 
     def __call__(self, problem: ToleranceProblem) -> ToleranceStep:
-        """Meta gradient of ``problem``."""
+        """Return the meta gradient of ``problem``."""
         random_state = RandomState(problem.x.device)
+        is_shared = self.joint and self.share_forward
         with contextlib.nullcontext() if self.first_order else _twice_differentiable(problem):
-            if self.share_forward:
+            if is_shared:
                 logits = problem.module(problem.x)
             else:
                 with random_state.replay():
-                    logits = stateless_logits(problem.module, problem.x)
+                    logits = _stateless_logits(problem.module, problem.x)
             compute = self._compute_batched if self._is_batched(problem) else self._compute_looped
             if compute == self._compute_batched and self.batched == "auto":
                 compute = self._compute_batched_if_possible
             gradients, meta_loss = self._timed(compute, problem, logits, random_state)
-        return ToleranceStep(gradients, meta_loss, logits if self.share_forward else None)
+        return ToleranceStep(gradients, meta_loss, logits if is_shared else None)
 
     # --- one after another, or all at once ------------------------------------------------------
 
@@ -159,7 +187,7 @@ class ToleranceGradient:
             slopes = self._slopes(logits, own, cotangent, batched=False)
             virtual = self._virtual(own, slopes, problem.inner_lr)
             with random_state.replay():
-                virtual_logits = stateless_logits(problem.module, problem.x, virtual)
+                virtual_logits = _stateless_logits(problem.module, problem.x, virtual)
             loss = consistency(problem.target, virtual_logits, problem.sample_weight)
             losses.append(loss.detach())
             for name, slope in self._meta_slopes(loss, own, virtual).items():
@@ -193,7 +221,7 @@ class ToleranceGradient:
     def _slopes(
         self, logits: Tensor, own: dict[str, Tensor], cotangent: Tensor, batched: bool
     ) -> dict[str, Tensor]:
-        """Inner gradients, by one cotangent of the logits or by a stack of them."""
+        """Return the inner gradients, for one cotangent of the logits or for a stack of them."""
         slopes = torch.autograd.grad(
             logits,
             list(own.values()),
@@ -208,7 +236,7 @@ class ToleranceGradient:
     def _virtual(
         self, own: dict[str, Tensor], slopes: dict[str, Tensor], inner_lr: float
     ) -> dict[str, Tensor]:
-        """theta'_m; in first order a leaf of its own, else with the graph to theta."""
+        """Return theta'_m: in first order a leaf of its own, else with the graph to theta."""
         virtual = {}
         for name, parameter in own.items():
             start = parameter.detach() if self.first_order else parameter
@@ -238,12 +266,12 @@ class ToleranceGradient:
     ) -> tuple[dict[str, Tensor], Tensor]:
         try:
             return self._compute_batched(problem, logits, random_state)
-        except RuntimeError:  # vmap has no rule for an operation, or no memory is left
+        except RuntimeError:  # vmap has no rule for an operation, or memory ran out
             self._decision = False
             return self._compute_looped(problem, logits, random_state)
 
     def _timed(self, compute: Callable, problem: ToleranceProblem, *args):
-        """Run; while no choice is made, note the time and choose when both ways are known."""
+        """Compute; until a way is chosen, note the time, and choose once both ways are timed."""
         if self._decision is not None:
             return compute(problem, *args)
         torch.cuda.synchronize(problem.x.device)
@@ -258,27 +286,27 @@ class ToleranceGradient:
 
 
 def consistency(target: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-    """KL divergence of the student's probabilities from the target's, KL(target || student).
+    """Return the KL divergence of the student from the target, KL(target || student).
 
     Parameters
     ----------
     target : Tensor of shape (k, n_classes)
         Probabilities, held constant.
     logits : Tensor of shape (..., k, n_classes)
-        The student's.
+        Logits of the student.
     sample_weight : Tensor of shape (k,) or None, default=None
         Weights of the rows, of mean 1 over the training set.
 
     Returns
     -------
     divergence : Tensor
-        Mean over rows and leading dimensions, a scalar.
+        Mean over the rows and the leading dimensions, a scalar.
 
     Examples
     --------
     >>> import torch
     >>> from sknoisy.methods.mlnt import consistency
-    >>> target = torch.tensor([[1.0, 0.0]])  # of a certain target, minus the log probability
+    >>> target = torch.tensor([[1.0, 0.0]])  # for a one-hot target: minus the log probability
     >>> round(consistency(target, torch.tensor([[0.0, 1.0]])).item(), 4)
     1.3133
     """
@@ -289,10 +317,21 @@ def consistency(target: Tensor, logits: Tensor, sample_weight: Tensor | None = N
     return divergence.mean()
 
 
-def stateless_logits(
+def tolerance_gradient(gradient: str | ToleranceGradient) -> ToleranceGradient:
+    """Return the strategy that the parameter ``gradient`` stands for."""
+    if isinstance(gradient, ToleranceGradient):
+        return gradient
+    if gradient not in ("first_order", "exact"):
+        raise ValueError(
+            f"gradient must be 'first_order', 'exact' or a ToleranceGradient, got {gradient!r}."
+        )
+    return ToleranceGradient(first_order=gradient == "first_order")
+
+
+def _stateless_logits(
     module: nn.Module, x: Tensor, parameters: dict[str, Tensor] | None = None
 ) -> Tensor:
-    """Logits of a module, at other parameters if given; its buffers are left as they were."""
+    """Return the logits of a module, at other parameters if given; leave its buffers unchanged."""
     buffers = {name: b.clone() for name, b in module.named_buffers()}
     return functional_call(module, {**(parameters or {}), **buffers}, (x,))
 
@@ -302,9 +341,10 @@ def _parameters(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _cotangents(problem: ToleranceProblem, logits: Tensor, detached: bool) -> Tensor:
-    """Derivative of each set's cross-entropy by the logits, (p - y) / k, (n_sets, k, n_classes).
+    """Return the derivative of each set's cross-entropy with respect to the logits, (p - y) / k.
 
-    It keeps the graph by way of p, unless `detached`: the second derivative has a part in it.
+    Its shape is (n_sets, k, n_classes). It keeps the graph through p, which the second derivative
+    needs, unless `detached`.
     """
     p = (logits.detach() if detached else logits).softmax(dim=1)
     given = F.one_hot(problem.label_sets, p.shape[1]).to(p)
@@ -314,7 +354,7 @@ def _cotangents(problem: ToleranceProblem, logits: Tensor, detached: bool) -> Te
 
 
 def _is_timed(x: Tensor) -> bool:
-    # On a CPU two fits are equal bit for bit, which a timing would spoil.
+    # On a CPU, two fits must be equal bit for bit, and a timing could differ between them.
     return x.device.type == "cuda"
 
 
@@ -328,13 +368,13 @@ def _is_cheaper_batched(module: nn.Module, n_sets: int) -> bool:
 
 @contextlib.contextmanager
 def _twice_differentiable(problem: ToleranceProblem) -> Iterator[None]:
-    """Take kernels that have a second derivative; name the operation that has none."""
+    """Choose kernels that have a second derivative; name an operation that has none."""
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if any(isinstance(part, nn.RNNBase) for part in problem.module.modules()):
                 stack.enter_context(without_mkldnn())
-                # Only here: this context also resets what the user set, deterministic say.
+                # Only here: this context also resets switches of the user, such as deterministic.
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             yield
     except RuntimeError as error:
@@ -342,7 +382,8 @@ def _twice_differentiable(problem: ToleranceProblem) -> Iterator[None]:
         if not any(part in trouble for part in ("derivative", "differentiate twice", "double")):
             raise
         raise NotImplementedError(
-            f"first_order=False needs second derivatives, and {type(problem.module).__name__} "
-            f"holds an operation without one: {trouble}. Pass first_order=True, or replace the "
-            "operation (nn.EmbeddingBag by nn.Embedding and a sum, say)."
+            f"The exact gradient needs second derivatives, but {type(problem.module).__name__} "
+            f"contains an operation without one: {trouble}. Pass gradient='first_order' "
+            "(first_order=True), or replace the operation, for example nn.EmbeddingBag by "
+            "nn.Embedding and a sum."
         ) from error

@@ -1,18 +1,63 @@
-"""The mentor of a further iteration: the labels that it believes, and its part of the target."""
+"""The mentor of the second and later iterations: it filters labels and blends the target."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from torch import Tensor
 
+from ..._compat import Interval, StrOptions, validate_parameter_constraints
 from ..._engine.indexing import rows_of_classes
 from ...exceptions import warn_user
 
-__all__ = ["believed_rows", "blend_targets"]
+__all__ = ["Mentoring", "believed_rows", "blend_targets"]
 
 _MIN_PER_CLASS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Mentoring:
+    """Settings of the mentor, for :class:`~sknoisy.MLNTClassifier`.
+
+    Parameters
+    ----------
+    threshold : "auto" or float, default="auto"
+        Rows take part in the cross-entropy if the mentor's probability of their label is larger
+        than this; 0.3 is published. "auto": if the mentor predicts their label. Trusted rows
+        always take part, and each class keeps its most probable rows.
+    blend : float, default=0.5
+        Share of the teacher in the target at the end of an iteration, in [0, 1]. The share grows
+        from 0 at the beginning; the rest is the mentor's.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    See Also
+    --------
+    blend_targets : The blended target.
+
+    Examples
+    --------
+    >>> from sknoisy import MLNTClassifier
+    >>> from sknoisy.methods.mlnt import Mentoring
+    >>> MLNTClassifier(n_iterations=3, mentoring=Mentoring(threshold=0.3))
+    MLNTClassifier(mentoring=Mentoring(threshold=0.3, blend=0.5), n_iterations=3)
+    """
+
+    threshold: str | float = "auto"
+    blend: float = 0.5
+
+    def __post_init__(self) -> None:
+        constraints = {
+            "threshold": [StrOptions({"auto"}), Interval(Real, None, None, closed="neither")],
+            "blend": [Interval(Real, 0, 1, closed="both")],
+        }
+        validate_parameter_constraints(constraints, vars(self), type(self).__name__)
 
 
 def believed_rows(
@@ -23,7 +68,7 @@ def believed_rows(
     candidates: np.ndarray,
     classes: np.ndarray,
 ) -> np.ndarray:
-    """Rows whose given label the mentor believes; every class keeps some.
+    """Return the rows whose given label the mentor believes; every class keeps some.
 
     Parameters
     ----------
@@ -32,17 +77,33 @@ def believed_rows(
     labels : ndarray of shape (n,)
         Encoded given labels.
     threshold : "auto" or float
-        Rows are kept whose label has a larger probability, or ("auto") the largest of all.
+        A row is kept if the probability of its label is larger than this, or ("auto") if it is
+        the largest of all classes.
     always : ndarray of bool of shape (n,)
-        Rows that are kept whatever the mentor says.
+        True for rows that are kept whatever the mentor predicts.
     candidates : ndarray of bool of shape (n,)
-        Rows that count in training.
+        True for rows of positive weight. Only these fill up a class that keeps too few.
     classes : ndarray of shape (n_classes,)
         Labels, for the warning.
 
     Returns
     -------
     is_kept : ndarray of bool of shape (n,)
+
+    Warns
+    -----
+    UserWarning
+        If a class would keep fewer than ten rows, or than half of its rows if it has fewer than
+        twenty. Its most probable rows are kept then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknoisy.methods.mlnt.mentoring import believed_rows
+    >>> proba = np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6], [0.2, 0.8]])
+    >>> labels, none, all_rows = np.array([0, 1, 1, 1]), np.zeros(4, bool), np.ones(4, bool)
+    >>> believed_rows(proba, labels, "auto", none, all_rows, np.array(["cat", "dog"]))
+    array([ True, False,  True,  True])
     """
     of_given = proba[np.arange(len(labels)), labels]
     believed = proba.argmax(axis=1) == labels if threshold == "auto" else of_given > threshold
@@ -57,20 +118,21 @@ def believed_rows(
     if poor:
         warn_user(
             f"The mentor believes hardly any label of class {classes[poor].tolist()}: the most "
-            f"probable ones, up to {_MIN_PER_CLASS} per class, were kept. Pass a mentor_threshold "
-            f"that keeps more than {threshold!r}.",
+            f"probable ones, up to {_MIN_PER_CLASS} per class, were kept. Pass "
+            f"mentoring=Mentoring(threshold=...) with a threshold that keeps more than "
+            f"{threshold!r}.",
             UserWarning,
         )
     return is_kept
 
 
 def blend_targets(teacher: Tensor, mentor: Tensor | None, share: float) -> Tensor:
-    """Blended target: ``share`` of the teacher's probabilities, the rest the mentor's.
+    """Return the blended target: ``share`` of the teacher's probabilities, the rest the mentor's.
 
     Parameters
     ----------
     teacher, mentor : Tensor of shape (k, n_classes)
-        Probabilities; without a mentor the teacher's are the target.
+        Probabilities. Without a mentor, the teacher's are the target.
     share : float
         Share of the teacher, in [0, 1].
 

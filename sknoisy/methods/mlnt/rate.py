@@ -1,4 +1,4 @@
-"""The step size of MLNT's meta step, by what the teacher makes of the labels."""
+"""The step size of MLNT's meta step, which follows the teacher's contradiction of the labels."""
 
 from __future__ import annotations
 
@@ -8,62 +8,73 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from ..._engine.evaluation import outputs_of, rows_per_pass
-from .update import NoiseToleranceUpdate, teacher_among
+from ...callbacks.named import callback_named
 
 __all__ = ["MetaRate", "contradiction"]
 
-_FULL = 0.075  # contradiction from which on the meta step is as large as it may be
+_FULL = 0.075  # contradiction from which on the meta step has its largest size
 
 
 class MetaRate(Callback):
-    r"""Make the meta step as large as the teacher contradicts the labels.
+    r"""Scale the meta step by how far the teacher contradicts the labels.
 
-    The meta loss holds the network back at its teacher, whatever the labels say. Before each epoch
-    its step size becomes
+    The meta loss holds the network back at its teacher, whether the labels are right or wrong.
+    Before each epoch, the step size of the meta step becomes
 
     .. math:: \eta = \eta_{\max} \min(1, c / 0.075)
 
-    with the contradiction c: the teacher's largest probability less that of the given label, in
-    the mean over rows. A network that has not learned yet contradicts no label with confidence,
-    and one that has learned right labels contradicts none: neither is held back.
+    with the contradiction c: the teacher's largest probability minus that of the given label, in
+    the mean over rows. A network that has not learned yet contradicts no label with confidence. A
+    network that has learned right labels contradicts none. Neither is held back.
+
+    A :class:`~sknoisy.methods.mlnt.NoiseToleranceUpdate` reads the step size if its ``meta_lr`` is
+    the name of this callback. The net must be sknoisy's own.
 
     Parameters
     ----------
     bound : float
         The largest step size, eta_max.
-    rows : Tensor of shape (m,) or None, default=None
-        Rows of the training data that are asked, int64, set before training.
+    rows : Tensor of shape (m,)
+        Indices of the training rows over which the mean is taken, int64.
+    teacher : str, default="TeacherAverage"
+        Name of the callback that keeps the teacher, in its attribute ``teacher_``. An unnamed
+        callback has the name of its class.
+
+    Attributes
+    ----------
+    rate_ : float
+        The step size of the current epoch, before ramp and schedule.
 
     Notes
     -----
-    ``history`` has the step size of each epoch, before ramp and schedule, as ``"meta_lr"``.
+    The history records the step size of each epoch, before ramp and schedule, as ``"meta_lr"``.
     """
 
-    def __init__(self, bound: float, rows: Any = None):
+    def __init__(self, bound: float, rows: Any, teacher: str = "TeacherAverage"):
         self.bound = bound
         self.rows = rows
+        self.teacher = teacher
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Begin with a step size of 0."""
+        self.rate_ = 0.0
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Set the step size of the net's meta step."""
-        teacher = teacher_among(net.callbacks_).teacher_
+        """Set the step size of the epoch."""
+        teacher = callback_named(net, self.teacher, "teacher", "teacher_").teacher_
         _, logits = outputs_of(teacher, dataset_train, self.rows, rows_per_pass(net))
         found = contradiction(logits, dataset_train.given[self.rows])
-        update = next(c for _, c in net.callbacks_ if isinstance(c, NoiseToleranceUpdate))
-        update.meta_lr = self.bound * min(1.0, found / _FULL)
-        net.history.record("meta_lr", update.meta_lr)
-
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Forget the rows: a fitted net is pickled without them."""
-        self.rows = None
+        self.rate_ = self.bound * min(1.0, found / _FULL)
+        net.history.record("meta_lr", self.rate_)
 
 
 def contradiction(logits: Tensor, labels: Tensor) -> float:
-    """Largest probability less that of the label, in [0, 1], the mean over rows.
+    """Return the mean over rows of the largest probability minus that of the label, in [0, 1].
 
     Parameters
     ----------
     logits : Tensor of shape (m, n_classes)
-        Of a network.
+        Logits of a network.
     labels : Tensor of shape (m,)
         Encoded given labels, int64.
 
@@ -74,6 +85,7 @@ def contradiction(logits: Tensor, labels: Tensor) -> float:
     Examples
     --------
     >>> import torch
+    >>> from sknoisy.methods.mlnt.rate import contradiction
     >>> probabilities = torch.tensor([[0.75, 0.25], [0.75, 0.25]])
     >>> round(contradiction(probabilities.log(), torch.tensor([0, 1])), 4)
     0.25

@@ -2,10 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from numbers import Integral, Real
+
 import torch
 from torch import Tensor
 
-__all__ = ["transfer_labels"]
+from ..._compat import Interval, StrOptions, validate_parameter_constraints
+
+__all__ = ["LabelTransfer", "label_transfer", "transfer_labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTransfer:
+    """Settings of the synthetic labels, for :class:`~sknoisy.MLNTClassifier`.
+
+    Parameters
+    ----------
+    share : float, default=0.5
+        Share of the rows of a batch that draw a neighbour's label, in [0, 1].
+    n_neighbors : int, default=10
+        Number of neighbours to draw from, at most all other rows of the batch.
+    n_pretrain_epochs : "auto" or int, default="auto"
+        Epochs of plain cross-entropy of the network whose penultimate features define the
+        neighbours. "auto": a third of ``max_epochs``. 0: the rows themselves define them.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    See Also
+    --------
+    transfer_labels : The synthetic labels of one batch.
+
+    Examples
+    --------
+    >>> from sknoisy import MLNTClassifier
+    >>> from sknoisy.methods.mlnt import LabelTransfer
+    >>> MLNTClassifier(transfer=LabelTransfer(share=0.3))
+    MLNTClassifier(transfer=LabelTransfer(share=0.3, n_neighbors=10, n_pretrain_epochs='auto'))
+    """
+
+    share: float = 0.5
+    n_neighbors: int = 10
+    n_pretrain_epochs: str | int = "auto"
+
+    def __post_init__(self) -> None:
+        constraints = {
+            "share": [Interval(Real, 0, 1, closed="both")],
+            "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+            "n_pretrain_epochs": [
+                StrOptions({"auto"}),
+                Interval(Integral, 0, None, closed="left"),
+            ],
+        }
+        validate_parameter_constraints(constraints, vars(self), type(self).__name__)
+
+    def pretrain_epochs(self, max_epochs: int) -> int:
+        """Return the number of epochs of pretraining."""
+        if self.n_pretrain_epochs == "auto":
+            return max(max_epochs // 3, 1)
+        return int(self.n_pretrain_epochs)
+
+
+def label_transfer(transfer: str | LabelTransfer) -> LabelTransfer:
+    """Return the settings that the parameter ``transfer`` stands for."""
+    if isinstance(transfer, LabelTransfer):
+        return transfer
+    return {"features": LabelTransfer(), "rows": LabelTransfer(n_pretrain_epochs=0)}[transfer]
 
 
 def transfer_labels(
@@ -18,25 +83,25 @@ def transfer_labels(
     donors: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Synthetic labels of a batch: some rows take over the label of a near neighbour.
+    """Return synthetic labels of a batch: some rows take over the label of a near neighbour.
 
     Parameters
     ----------
     features : Tensor of shape (k, d)
-        Rows of the batch in the space of the neighbourhood.
+        Points whose distances define the neighbours, one for each row of the batch.
     labels : Tensor of shape (k,)
         Encoded given labels, int64.
     n_sets : int
         Number M of label sets, drawn independently.
     share : float, default=0.5
-        Of the rows of each set, floor(share * k) draw a neighbour; its label may be their own.
+        In each set, floor(share * k) rows draw a neighbour. Its label may equal their own.
     n_neighbors : int, default=10
-        Neighbours to draw from, at most all others: the nearest by Euclidean distance, the row
-        itself excluded by its index.
+        Number of neighbours to draw from, at most all other rows: the nearest ones by Euclidean
+        distance. A row is not its own neighbour; it is excluded by its index.
     donors : Tensor of shape (k,) or None, default=None
-        True where a row may hand on its label; None: all may.
+        True where a row may hand on its label. None: all rows may.
     generator : torch.Generator or None, default=None
-        Of the CPU; None: torch's own.
+        Generator on the CPU. None: torch's global one.
 
     Returns
     -------

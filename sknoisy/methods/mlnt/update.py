@@ -1,7 +1,8 @@
-"""The meta step of noise-tolerant training (MLNT) at the start of each batch."""
+"""The meta step of MLNT, as a callback at the start of each batch."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,71 +13,74 @@ from skorch.callbacks import Callback
 from skorch.utils import to_device, to_tensor
 from torch import Tensor, nn
 
-from ...callbacks.teacher_average import TeacherAverage
-from .gradient import ToleranceGradient, ToleranceProblem
+from ...callbacks.named import callback_named
+from .gradient import ToleranceGradient, ToleranceProblem, tolerance_gradient
 from .mentoring import blend_targets
 from .transfer import transfer_labels
 
-__all__ = ["NoiseToleranceUpdate", "teacher_among"]
+__all__ = ["NoiseToleranceUpdate"]
 
 
 class NoiseToleranceUpdate(Callback):
-    """Move the network to where a step on wrong labels would leave its predictions alone.
+    """Move the network to where a step on wrong labels would leave its predictions unchanged.
 
-    At the start of each training batch: synthetic labels by transfer from near neighbours, a step
-    on each set of them, and the gradient of the KL divergence of the networks after these steps
-    from a teacher, the moving average of the network. The net steps along it before its actual
-    step on the given labels, or together with it.
+    At the start of each training batch, the callback draws sets of synthetic labels from near
+    neighbours and makes a virtual step on each set. It computes the gradient of the KL divergence
+    of the networks after these steps from a teacher, the moving average of the network. The net
+    steps along this gradient before its actual step on the given labels, or together with it.
 
-    The net needs a :class:`~sknoisy.callbacks.TeacherAverage` among its callbacks and a criterion
-    that takes logits. The running statistics of batch norm, and the random draws of the actual
-    steps, are what they would be without this callback.
+    The net needs a :class:`~sknoisy.callbacks.TeacherAverage` among its callbacks, at any place in
+    the list, and a criterion that takes logits. The running statistics of batch norm and the
+    random draws of the actual steps are the same as without this callback.
 
     Parameters
     ----------
     features : ndarray or Tensor of shape (n_samples, d), callable or None, default=None
-        Where neighbours are sought: a point for each training row, or ``features(X)`` of a batch;
-        None: the rows themselves. An array needs batches that say which rows they hold, as those
-        of :class:`~sknoisy.callbacks.RowLoader`.
+        Points whose distances define the neighbours: one for each training row, or
+        ``features(X)`` of a batch. None: the rows themselves. An array needs batches with row
+        numbers, as those of :class:`~sknoisy.callbacks.RowLoader`.
     n_synthetic : int, default=10
-        Sets of synthetic labels, M; 0 turns the meta step off.
+        Number M of sets of synthetic labels. 0 turns the meta step off.
     transfer_share : float, default=0.5
         Share of the rows of a batch that draw a neighbour's label.
     n_neighbors : int, default=10
-        Neighbours to draw from, at most all other rows of the batch.
+        Number of neighbours to draw from, at most all other rows of the batch.
     inner_lr : float, default=0.2
         Step size on the synthetic labels.
-    meta_lr : float, default=0.4
+    meta_lr : float or str, default=0.4
         Step size of the meta step, after the ramp. It follows the schedule of the net's learning
-        rate.
+        rate. A string is the name of a callback of the net, whose attribute ``rate_`` is read at
+        each batch.
     n_ramp_epochs : float, default=20
-        Over so many epochs the step size of the meta step grows from 0.
+        Number of epochs over which the step size of the meta step grows from 0.
     n_warmup_epochs : int, default=0
         Epochs of plain training first.
-    meta_step : {"separate", "joint"}, default="separate"
-        "separate": a step of plain gradient descent, then the actual step at the new parameters.
-        "joint": one step of the net's optimiser along the sum of both gradients, that of the meta
-        loss times meta_lr / lr; lr is the net's own, before any schedule.
-    first_order : bool, default=True
-        See :class:`~sknoisy.methods.mlnt.ToleranceGradient`.
-    batched : "auto" or bool, default="auto"
-        See :class:`~sknoisy.methods.mlnt.ToleranceGradient`.
+    gradient : {"first_order", "exact"} or ToleranceGradient, default="first_order"
+        The meta gradient, and whether its step is joined with the actual one: a
+        :class:`~sknoisy.methods.mlnt.ToleranceGradient`, or one with its defaults, except for
+        ``first_order=False`` if "exact". A separate step is plain gradient descent, and the actual
+        step follows at the new parameters. A joint step is one step of the net's optimiser along
+        the sum of both gradients, that of the meta loss times meta_lr / lr; lr is the net's own,
+        before any schedule.
     mentor : nn.Module or None, default=None
         A frozen network, in eval mode, whose probabilities are a part of the target.
     blend : float, default=0.5
-        Share of the teacher in the target at the end of training, from 0 at its beginning; the
-        rest is the mentor's. Without effect where there is none.
+        Share of the teacher in the target at the end of training, which grows from 0 at the
+        beginning; the rest is the mentor's. It has no effect without a mentor.
+    teacher : str, default="TeacherAverage"
+        Name of the callback that keeps the teacher, in its attribute ``teacher_``. An unnamed
+        callback has the name of its class.
     sample_weight : Tensor of shape (n_samples,) or None, default=None
-        Weights of the rows in the meta step; None: those of the batch, if it has any.
+        Weights of the rows in the meta step. None: those of the batch, if it has any.
     random_state : int, RandomState or None, default=None
         Draws the synthetic labels.
 
     Attributes
     ----------
     gradient_ : ToleranceGradient
-        The strategy of the meta gradient.
+        The strategy of the meta gradient, a copy of the one that was passed.
     n_steps_ : int
-        Meta steps that were made.
+        Number of meta steps that were made.
 
     References
     ----------
@@ -106,14 +110,13 @@ class NoiseToleranceUpdate(Callback):
         transfer_share: float = 0.5,
         n_neighbors: int = 10,
         inner_lr: float = 0.2,
-        meta_lr: float = 0.4,
+        meta_lr: float | str = 0.4,
         n_ramp_epochs: float = 20,
         n_warmup_epochs: int = 0,
-        meta_step: str = "separate",
-        first_order: bool = True,
-        batched: str | bool = "auto",
+        gradient: str | ToleranceGradient = "first_order",
         mentor: nn.Module | None = None,
         blend: float = 0.5,
+        teacher: str = "TeacherAverage",
         sample_weight: Tensor | None = None,
         random_state: Any = None,
     ):
@@ -125,27 +128,27 @@ class NoiseToleranceUpdate(Callback):
         self.meta_lr = meta_lr
         self.n_ramp_epochs = n_ramp_epochs
         self.n_warmup_epochs = n_warmup_epochs
-        self.meta_step = meta_step
-        self.first_order = first_order
-        self.batched = batched
+        self.gradient = gradient
         self.mentor = mentor
         self.blend = blend
+        self.teacher = teacher
         self.sample_weight = sample_weight
         self.random_state = random_state
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Check the net and begin anew."""
-        if self.meta_step not in {"separate", "joint"}:
-            raise ValueError(f'meta_step must be "separate" or "joint", got {self.meta_step!r}.')
         if not isinstance(net.criterion_, nn.CrossEntropyLoss):
             raise TypeError(
-                "NoiseToleranceUpdate needs a criterion of logits, and the net has "
+                "NoiseToleranceUpdate needs a criterion that takes logits, but the net has "
                 f"{type(net.criterion_).__name__}. Pass criterion=torch.nn.CrossEntropyLoss or "
                 "sknoisy.callbacks.PerSampleCrossEntropy, and a module without a last softmax."
             )
-        self._teacher: Any = teacher_among(net.callbacks_)
-        shares = self.meta_step == "joint" and hasattr(net, "share_logits")
-        self.gradient_ = ToleranceGradient(self.first_order, self.batched, shares)
+        self.gradient_ = copy.deepcopy(tolerance_gradient(self.gradient))
+        self.gradient_.reset()
+        if not hasattr(net, "share_logits"):
+            self.gradient_.share_forward = False
+        self._teacher: Any = None
+        self._rate_source: Any = None
         rng = check_random_state(self.random_state)
         self._generator: Any = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         self.n_steps_ = 0
@@ -154,7 +157,10 @@ class NoiseToleranceUpdate(Callback):
         self._place = (0, 0.0)
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Note where in training the epoch stands."""
+        """Find the other callbacks and note the position in training."""
+        self._teacher = callback_named(net, self.teacher, "teacher", "teacher_")
+        if isinstance(self.meta_lr, str):
+            self._rate_source = callback_named(net, self.meta_lr, "meta_lr", "rate_")
         self._n_batches = len(net.get_iterator(dataset_train, training=True))
         self._losses = []
         self._place = (len(net.history) - 1, 0.0)
@@ -172,7 +178,7 @@ class NoiseToleranceUpdate(Callback):
         step = self.gradient_(self._problem(net, batch, (epoch + part) / net.max_epochs))
         self._losses.append(step.meta_loss)
         self.n_steps_ += 1
-        if self.meta_step == "separate":
+        if not self.gradient_.joint:
             schedule = net.optimizer_.param_groups[0]["lr"] / net.lr
             self._descend(net.module_, step.gradients, rate * schedule)
             return
@@ -183,7 +189,8 @@ class NoiseToleranceUpdate(Callback):
     def _rate(self, epochs_done: float) -> float:
         ramp = self.n_ramp_epochs
         since = epochs_done - self.n_warmup_epochs
-        return self.meta_lr * (min(since / ramp, 1.0) if ramp > 0 else 1.0)
+        largest = self._rate_source.rate_ if isinstance(self.meta_lr, str) else self.meta_lr
+        return largest * (min(since / ramp, 1.0) if ramp > 0 else 1.0)
 
     @staticmethod
     @torch.no_grad()
@@ -221,12 +228,12 @@ class NoiseToleranceUpdate(Callback):
         if callable(self.features):
             with torch.no_grad():
                 return self.features(x)
-        points = torch.as_tensor(self.features)  # where it lies: a batch of it is moved
+        points = torch.as_tensor(self.features)  # on its own device: only the batch is moved
         return points[_rows(batch, "features").to(points.device)].to(x.device)
 
     @torch.no_grad()
     def _target(self, x: Tensor, progress: float) -> Tensor:
-        """Probabilities of the teacher and the mentor, without dropout."""
+        """Return the blended probabilities of teacher and mentor, both in eval mode."""
         teacher = self._teacher.teacher_(x).softmax(dim=1)
         mentor = None if self.mentor is None else self.mentor.eval()(x).softmax(dim=1)
         return blend_targets(teacher, mentor, self.blend * progress)
@@ -245,27 +252,16 @@ class NoiseToleranceUpdate(Callback):
             net.history.record("meta_loss", torch.stack(self._losses).mean().item())
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Forget what belongs to the training: a fitted net is pickled without it."""
-        self._teacher = self._generator = None
+        """Drop what only training needs, so that a pickle of the net does not hold it."""
+        self._teacher = self._rate_source = self._generator = None
         self._losses, self._gradients = [], {}
-
-
-def teacher_among(callbacks: list) -> TeacherAverage:
-    """The callback that keeps the teacher, among the named callbacks of a net."""
-    found = [callback for _, callback in callbacks if isinstance(callback, TeacherAverage)]
-    if not found:
-        raise ValueError(
-            "NoiseToleranceUpdate has no teacher: put a sknoisy.callbacks.TeacherAverage into the "
-            "net's list of callbacks, after it."
-        )
-    return found[0]
 
 
 def _rows(batch, what: str) -> Tensor:
     rows = getattr(batch, "rows", None)
     if rows is None:
         raise TypeError(
-            f"{what} of the training rows needs batches that say which rows they hold: pass "
+            f"{what} of the training rows needs batches with row numbers: pass "
             "iterator_train=sknoisy.callbacks.RowLoader to the net"
             + (", or a callable of a batch as features." if what == "features" else ".")
         )
