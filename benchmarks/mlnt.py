@@ -3,10 +3,11 @@
     python benchmarks/mlnt.py --seeds 5 --n-jobs 2
     python benchmarks/mlnt.py --cifar cifar10n.npz --n-train 5000 --epochs 20 --seeds 1
 
-Digits with symmetric noise (another class), and with --cifar CIFAR-10 with human labels
-(CIFAR-10N "worse", 40 % wrong), in the format that examples/cifar10n.py describes. Each seed draws
-the rows, the noise and the random state. All have the same network and optimiser; no clean label
-is seen. Scores are those of the last epoch, of student and teacher of the same fit.
+The data are digits with symmetric noise (another class) or, with --cifar, CIFAR-10 with human
+labels (CIFAR-10N "worse", 40 % wrong), in the format that examples/cifar10n.py describes. Each
+seed draws the rows, the noise and the random state. All methods have the same network and
+optimiser and see no clean label. The scores are those of the last epoch, for student and teacher
+of the same fit.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from sklearn.metrics import roc_auc_score
 
 import sknoisy
 from sknoisy import MLNTClassifier
+from sknoisy.methods.mlnt import ToleranceGradient
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import cifar10n
@@ -47,7 +49,7 @@ METHODS = {
     "MLNT, constant steps": functools.partial(
         MLNTClassifier, meta_lr=2.0, inner_lr=0.05, teacher_decay=0.97
     ),
-    "MLNT, joint step": functools.partial(MLNTClassifier, meta_step="joint"),
+    "MLNT, joint step": functools.partial(MLNTClassifier, gradient=ToleranceGradient(joint=True)),
     "teacher alone (no inner step)": functools.partial(
         MLNTClassifier, inner_lr=0.0, n_synthetic=1
     ),
@@ -59,7 +61,7 @@ HUMAN = "CIFAR-10N worse"
 def fit_method(
     setting: str, method: str, epochs: int, seed: int, data: str, n_train: int, n_synthetic: int
 ) -> Row:
-    """Scores of one fit."""
+    """Return the scores of one fit."""
     if setting == HUMAN:
         problem = cifar10n.read(Path(data), "worse", n_train, 2000, seed)
     else:
@@ -87,7 +89,7 @@ def fit_method(
 
 @torch.no_grad()
 def _of_student(clf, X: np.ndarray) -> np.ndarray:
-    """What the network itself predicts after the last epoch."""
+    """Return the labels that the student predicts after the last epoch."""
     rows = clf._rows(X)
     parts = torch.arange(len(X), device=clf.net_.device).split(1000)
     logits = torch.cat([clf.net_.module_(rows.take(part)) for part in parts])
@@ -95,7 +97,7 @@ def _of_student(clf, X: np.ndarray) -> np.ndarray:
 
 
 def table(rows: list[Row], settings: list[str], score: str) -> str:
-    """A line per method, a column per setting."""
+    """Return a Markdown table with a line per method and a column per setting."""
     lines = [
         [method, *(spread(column(rows, score, setting=s, method=method)) for s in settings)]
         for method in dict.fromkeys(str(row["method"]) for row in rows)
@@ -108,7 +110,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--cifar", default="", help="cifar10n.npz: CIFAR-10N instead of digits")
     parser.add_argument("--n-train", type=int, default=5000, help="of CIFAR-10N (%(default)s)")
-    parser.add_argument("--n-synthetic", type=int, default=0, help="M; 0: the default's")
+    parser.add_argument("--n-synthetic", type=int, default=0, help="M; 0: the default")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     args = parser.parse_args()
     settings = [HUMAN] if args.cifar else DIGITS
@@ -130,9 +132,12 @@ def main() -> None:
     print(machine())
     title = f"{args.seeds} seeds, {args.epochs} epochs"
     report(f"Test accuracy, {title}", table(rows, settings, "accuracy"))
-    report("Of the student, where the teacher predicts", table(rows, settings, "student"))
+    report("Test accuracy of the student of the same fits", table(rows, settings, "student"))
     report("AUC of `clean_proba_`", table(rows, settings, "auc"))
-    report("Right labels among those that the mentor believes", table(rows, settings, "precision"))
+    report(
+        "Share of right labels among those that the mentor believes",
+        table(rows, settings, "precision"),
+    )
     print(f"\n{seconds_per_fit(rows)}")
 
 

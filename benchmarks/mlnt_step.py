@@ -5,10 +5,11 @@
 
 A plain step is forward, backward and SGD with momentum on one batch. A step of MLNT is the
 teacher's forward pass, the transfer of labels, the meta gradient by M label sets, its step, the
-plain step and the average of the teacher. The loop is what the algorithm says, line by line: for
-each label set a forward and a backward pass, and both again at the parameters that follow.
+plain step and the average of the teacher. The loop follows the algorithm of the paper line by
+line: for each label set it makes a forward and a backward pass, then both again at the virtual
+parameters.
 
-The variants take turns in one process, so that a busy machine slows all of them alike.
+The variants take turns in one process, so that a busy machine slows all of them down alike.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from sknoisy.methods.mlnt.gradient import ToleranceGradient, ToleranceProblem
-from sknoisy.methods.mlnt.transfer import transfer_labels
+from sknoisy.methods.mlnt import ToleranceGradient, ToleranceProblem, transfer_labels
 from sknoisy.networks import MLP, PreActResNet
 
 LR, INNER_LR, META_LR, DECAY = 0.05, 0.05, 2.0, 0.99
@@ -37,7 +37,7 @@ VARIANTS = {
     "separate, looped": {"batched": False},
     "separate, batched": {"batched": True},
     "separate, auto": {"batched": "auto"},
-    "joint, auto": {"batched": "auto", "share_forward": True},
+    "joint, auto": {"batched": "auto", "joint": True},
     "separate, auto, second order": {"batched": "auto", "first_order": False},
 }
 # A stack of convolutions takes minutes on a CPU.
@@ -45,14 +45,14 @@ SLOW = {("preact32", "cpu"): {"separate, batched"}}
 
 
 def make_network(model: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """The network and the shape of a row."""
+    """Return the network and the shape of a row."""
     if model == "mlp":
         return MLP(64, 10, hidden=(128, 128), dropout=0.0), (64,)
     return PreActResNet(3, 10, depth=32), (3, 32, 32)
 
 
 class Step:
-    """A training step of its own network on a fixed random batch."""
+    """A training step of a network of its own on a fixed random batch."""
 
     def __init__(self, name: str, model: str, args: argparse.Namespace):
         torch.manual_seed(0)
@@ -124,7 +124,7 @@ class Step:
 
 
 def measure(model: str, args: argparse.Namespace) -> tuple[list[str], np.ndarray]:
-    """Names of the variants and seconds of each step, shape (n_variants, n_repetitions)."""
+    """Return the names of the variants and seconds of shape (n_variants, n_repetitions)."""
     chosen = args.variants or set(VARIANTS) - SLOW.get((model, args.device), set())
     names = [PLAIN, LOOP, *(name for name in VARIANTS if name in chosen)]
     steps: list[Callable[[], None]] = [Step(name, model, args) for name in names]
@@ -148,10 +148,14 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--n-sets", type=int, default=10, help="M (%(default)s)")
-    parser.add_argument("--repetitions", type=int, default=10, help="ten times as many of the MLP")
-    parser.add_argument("--warmup", type=int, default=2, help="steps that are not counted")
-    parser.add_argument("--threads", type=int, help="torch threads (torch's own choice)")
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), help="all but slow ones")
+    parser.add_argument(
+        "--repetitions", type=int, default=10, help="ten times as many for the MLP"
+    )
+    parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed")
+    parser.add_argument("--threads", type=int, help="torch threads (default: torch's choice)")
+    parser.add_argument(
+        "--variants", nargs="+", choices=list(VARIANTS), help="default: all but the slow ones"
+    )
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -46,10 +46,15 @@ def fit(net, *args):
 
 
 def in_order(callbacks):
-    """Name callbacks by class, or by class and place, so that skorch keeps their order."""
+    """Name callbacks by class, or by class and place, so that skorch keeps their order.
+
+    Pairs of name and callback stay as they are.
+    """
     names = [type(callback).__name__ for callback in callbacks]
     return [
-        (name if names.count(name) == 1 else f"{name}_{i}", callback)
+        callback
+        if isinstance(callback, tuple)
+        else (name if names.count(name) == 1 else f"{name}_{i}", callback)
         for i, (name, callback) in enumerate(zip(names, callbacks, strict=True))
     ]
 

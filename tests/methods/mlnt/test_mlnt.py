@@ -1,42 +1,26 @@
-"""MLNTClassifier: identities, parameters, iterations, choice of the epoch, input at the limits."""
+"""MLNTClassifier: identities, parameters, fitted state, input at the limits, collapse."""
 
 import copy
 import functools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.utils._param_validation import InvalidParameterError
-from small_family import noisy_blobs
+from small_mlnt import X, Y, fit, proba, small
 from torch import nn
 
-from sknoisy import CLIDMUClassifier
-from sknoisy.methods.mlnt.classifier import MLNTClassifier
-from sknoisy.methods.mlnt.mentoring import believed_rows
-from sknoisy.metrics import clid
+from sknoisy import CLIDMUClassifier, MLNTClassifier
+from sknoisy.exceptions import CollapseWarning
+from sknoisy.methods.mlnt import LabelTransfer, Mentoring, ToleranceGradient
 
-X, Y, TRUSTED = noisy_blobs()
 # A mentor that was trained for so few epochs doubts whole classes.
 pytestmark = pytest.mark.filterwarnings("ignore:The mentor believes hardly any label")
-
-
-def small(**parameters):
-    """A classifier that is fitted in a tenth of a second."""
-    settings = {"max_epochs": 3, "batch_size": 32, "n_synthetic": 3, "n_pretrain_epochs": 1}
-    if "module" not in parameters:
-        settings["module_params"] = {"hidden": (8,), "dropout": 0.2}
-    return MLNTClassifier(**{"random_state": 0, **settings, **parameters})
-
-
-def fit(clean_mask=None, sample_weight=None, y=Y, **parameters):
-    return small(**parameters).fit(X, y, clean_mask=clean_mask, sample_weight=sample_weight)
-
-
-def proba(*args, **parameters):
-    return fit(*args, **parameters).predict_proba(X)
 
 
 def plain(**parameters):
@@ -52,8 +36,7 @@ def test_without_synthetic_labels_it_is_cross_entropy_bit_for_bit():
     expected = plain().fit(X, Y).predict_proba(X)
     assert_array_equal(proba(n_synthetic=0), expected)
     assert fit(n_synthetic=0).predicts_with_ == "student"
-    for of_meta in ({"meta_lr": 0.0}, {"n_warmup_epochs": 3}):
-        assert_array_equal(proba(predict_with="student", **of_meta), expected)
+    assert_array_equal(proba(predict_with="student", meta_lr=0.0), expected)
 
 
 def test_images_without_synthetic_labels(images):
@@ -78,7 +61,8 @@ def test_teacher_without_memory_is_the_student():
 
 def test_batched_and_looped_fits_agree():
     settings = {"module_params": {"hidden": (8,), "dropout": 0.0}}
-    batched, looped = (proba(batched=b, **settings) for b in (True, False))
+    ways = [ToleranceGradient(batched=b) for b in (True, False)]
+    batched, looped = (proba(gradient=way, **settings) for way in ways)
     assert_allclose(batched, looped, atol=1e-4)
 
 
@@ -86,15 +70,10 @@ def test_batched_and_looped_fits_agree():
 
 OTHERS = {
     "n_synthetic": 4,
-    "transfer_share": 1.0,
-    "n_neighbors": 1,
+    "transfer": "rows",
     "inner_lr": 3.0,
     "meta_lr": 9.0,
-    "meta_step": "joint",
-    "first_order": False,
-    "n_warmup_epochs": 1,
-    "n_ramp_epochs": 2.0,
-    "n_pretrain_epochs": 9,
+    "gradient": "exact",
     "teacher_decay": 0.3,
     "n_iterations": 2,
     "predict_with": "student",
@@ -124,7 +103,27 @@ def test_parameter_changes_the_model(parameter, value):
 
 
 @pytest.mark.parametrize(
-    ("parameter", "value"), [("mentor_threshold", -1.0), ("blend", 0.0), ("n_iterations", 3)]
+    ("parameter", "value"),
+    [
+        ("transfer", LabelTransfer(share=1.0, n_pretrain_epochs=1)),
+        ("transfer", LabelTransfer(n_neighbors=1, n_pretrain_epochs=1)),
+        ("transfer", LabelTransfer(n_pretrain_epochs=9)),
+        ("gradient", ToleranceGradient(joint=True)),
+    ],
+    ids=["share", "n_neighbors", "n_pretrain_epochs", "joint"],
+)
+def test_option_changes_the_model(parameter, value):
+    test_parameter_changes_the_model(parameter, value)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("mentoring", Mentoring(threshold=-1.0)),
+        ("mentoring", Mentoring(blend=0.0)),
+        ("n_iterations", 3),
+    ],
+    ids=["threshold", "blend", "n_iterations"],
 )
 def test_parameter_changes_the_second_iteration(parameter, value):
     changed = proba(**{"inner_lr": 1.0, "n_iterations": 2, parameter: value})
@@ -134,7 +133,7 @@ def test_parameter_changes_the_second_iteration(parameter, value):
 def test_every_parameter_is_constrained_and_tested():
     names = MLNTClassifier().get_params().keys()
     assert MLNTClassifier._parameter_constraints.keys() == names
-    elsewhere = {"batched", "epoch_selection", "mentor_threshold", "blend"}
+    elsewhere = {"epoch_selection", "mentoring"}
     of_all = {"device", "callbacks", "verbose"}
     assert names == OTHERS.keys() | elsewhere | of_all
 
@@ -143,14 +142,13 @@ def test_every_parameter_is_constrained_and_tested():
     ("parameter", "value"),
     [
         ("n_synthetic", -1),
-        ("transfer_share", 1.5),
-        ("n_neighbors", 0),
+        ("transfer", "labels"),
         ("inner_lr", -1.0),
         ("meta_lr", "big"),
-        ("meta_step", "both"),
+        ("gradient", "reverse"),
         ("teacher_decay", 2.0),
         ("n_iterations", 0),
-        ("blend", -0.5),
+        ("mentoring", 0.3),
         ("predict_with", "mentor"),
         ("epoch_selection", "first"),
     ],
@@ -161,137 +159,66 @@ def test_parameter_values_that_are_not_known(parameter, value):
         fit(**{parameter: value})
 
 
+@pytest.mark.parametrize(
+    ("option", "parameter", "value"),
+    [
+        (LabelTransfer, "share", 1.5),
+        (LabelTransfer, "n_neighbors", 0),
+        (LabelTransfer, "n_pretrain_epochs", "all"),
+        (Mentoring, "threshold", "small"),
+        (Mentoring, "blend", -0.5),
+        (ToleranceGradient, "first_order", 2),
+        (ToleranceGradient, "batched", "often"),
+        (ToleranceGradient, "joint", "yes"),
+    ],
+)
+def test_option_values_that_are_not_known(option, parameter, value):
+    message = rf"The '{parameter}' parameter of {option.__name__} must be.*Got {value!r} instead"
+    with pytest.raises(InvalidParameterError, match=message):
+        option(**{parameter: value})
+
+
+def test_names_stand_for_options_with_their_defaults():
+    for parameter, name, option in [
+        ("transfer", "features", LabelTransfer()),
+        ("transfer", "rows", LabelTransfer(n_pretrain_epochs=0)),
+        ("gradient", "first_order", ToleranceGradient()),
+        ("gradient", "exact", ToleranceGradient(first_order=False)),
+    ]:
+        assert_array_equal(proba(**{parameter: name}), proba(**{parameter: option}))
+    by_name, by_option = (proba(n_iterations=2, mentoring=m) for m in ("auto", Mentoring()))
+    assert_array_equal(by_name, by_option)
+
+
+def test_options_are_cloned_shown_and_left_alone():
+    options = {
+        "transfer": LabelTransfer(share=0.3, n_pretrain_epochs=1),
+        "gradient": ToleranceGradient(batched="auto", joint=True),
+        "mentoring": Mentoring(threshold=0.3),
+    }
+    clf = small(n_iterations=2, **options)
+    before = copy.deepcopy({name: vars(option) for name, option in options.items()})
+    reference = clf.fit(X, Y).predict_proba(X)
+    assert {name: vars(option) for name, option in options.items()} == before
+    assert clf.get_params().items() >= options.items()
+    cloned = clone(clf)
+    for name, option in options.items():
+        assert getattr(cloned, name) is not option
+        assert vars(getattr(cloned, name)) == vars(option)
+        assert f"{name}={option!r}" in " ".join(repr(clf).split())
+    assert_array_equal(cloned.fit(X, Y).predict_proba(X), reference)
+
+
 def test_values_of_auto():
-    clf = fit(n_pretrain_epochs="auto", lr=0.1)
+    clf = fit(transfer="features", lr=0.1)
     assert (clf.inner_lr_, clf.n_pretrain_epochs_) == (0.02, 1)
     assert clf.meta_lr_ == pytest.approx(3.0)
     assert clf.n_ramp_epochs_ == 0.5
     assert clf.teacher_decay_ == 0.5  # 12 steps
     assert fit(max_epochs=100, n_synthetic=0).teacher_decay_ == pytest.approx(0.75)  # 400
-    assert fit(meta_step="joint").meta_lr_ == pytest.approx(0.15)
-    settings = {"inner_lr": 0.02, "n_ramp_epochs": 0.5, "teacher_decay": 0.5}
+    assert fit(gradient=ToleranceGradient(joint=True)).meta_lr_ == pytest.approx(0.15)
+    settings = {"inner_lr": 0.02, "teacher_decay": 0.5}
     assert_array_equal(proba(lr=0.1, **settings), proba(lr=0.1))
-
-
-# --- the choice of the epoch --------------------------------------------------------------------
-
-
-def predictions(clf, name):
-    """Classes that a network says on the training rows, by its state."""
-    callbacks = dict(clf.net_.callbacks_)
-    module = {"student": clf.net_.module_, "teacher": callbacks["teacher"].teacher_}[name]
-    with torch.no_grad():
-        return module(clf._rows(X).take(torch.arange(len(X)))).argmax(dim=1).numpy()
-
-
-@pytest.mark.parametrize("by", ["agreement", "clid"])
-def test_epochs_are_chosen_without_clean_labels(by):
-    settings = {"max_epochs": 8, "lr_schedule": "constant", "n_ramp_epochs": 2.0}
-    settings |= {"teacher_decay": 0.9, "n_pretrain_epochs": 1}
-    clf = fit(epoch_selection=by, **settings)
-    scores = np.array(clf.history_[:, by]) * (-1 if by == "clid" else 1)
-    assert clf.best_epoch_ == 8 - np.argmax(scores[:1:-1])  # of equal ones the last; not the ramp
-    if by == "agreement":
-        now = np.mean(predictions(clf, "student") == predictions(clf, "teacher"))
-    else:
-        module = dict(clf.net_.callbacks_)["teacher"].teacher_
-        clf._states = [module.state_dict()]
-        now = -clid(clf.features(X[:0:-1]), clf.predict_proba(X[:0:-1]))
-    assert scores[-1] == pytest.approx(now, rel=0.01)
-    shorter = fit(**{**settings, "max_epochs": clf.best_epoch_})
-    found = fit(epoch_selection=by, **settings)
-    assert_array_equal(found.predict_proba(X), shorter.predict_proba(X))
-
-
-def test_trusted_rows_choose_epoch_and_network_and_do_not_train():
-    clf = fit(TRUSTED, max_epochs=5)
-    judges = clf.validation_rows_
-    assert TRUSTED[judges].all()
-    for label in range(3):
-        of_class = label == Y
-        assert (Y[judges] == label).sum() == min(
-            np.ceil(0.1 * of_class.sum()), (of_class & TRUSTED).sum()
-        )
-    best = max(clf.history_[:, "trusted"])
-    assert np.mean(clf.predict(X[judges]) == Y[judges]) == best
-    weights = np.ones(len(Y))
-    weights[judges] = 0
-    held_out = fit(None, weights, max_epochs=clf.best_epoch_, lr_schedule="constant")
-    again = fit(TRUSTED, max_epochs=5, lr_schedule="constant", epoch_selection="last")
-    assert not hasattr(again, "validation_rows_")
-    assert not np.array_equal(again.predict_proba(X), held_out.predict_proba(X))
-    poisoned = Y.copy()
-    poisoned[judges] = (poisoned[judges] + 1) % 3
-    last = {"epoch_selection": "last", "max_epochs": 3}
-    assert_array_equal(fit(None, weights, **last).predict_proba(X),
-                       fit(None, weights, y=poisoned, **last).predict_proba(X))  # fmt: skip
-    assert (clf.clean_proba_[TRUSTED] == 1).all()
-
-
-def test_trusted_rows_of_a_class_are_not_all_held_out():
-    keep = (Y != 2) | (np.cumsum(Y == 2) == 1)  # one row of class 2, which is trusted
-    mask = np.ones(keep.sum(), dtype=bool)
-    clf = small(max_epochs=4).fit(X[keep], Y[keep], clean_mask=mask)
-    assert set(Y[keep][clf.validation_rows_]) == {0, 1}
-    assert not hasattr(clf.fit(X, Y), "validation_rows_")
-
-
-def test_trusted_selection_without_trusted_rows():
-    with pytest.raises(ValueError, match=r"epoch_selection='trusted'.*pass clean_mask to fit"):
-        fit(epoch_selection="trusted")
-
-
-# --- the iterations -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("threshold", ["auto", 0.36])
-def test_mentor_filters_by_its_probability(threshold):
-    """The mentor is the network of a fit of one iteration."""
-    mentor = fit(max_epochs=12)
-    p = mentor.predict_proba(X)
-    expected = mentor.predict(X) == Y if threshold == "auto" else p[np.arange(len(Y)), Y] > 0.36
-    clf = fit(n_iterations=2, mentor_threshold=threshold, max_epochs=12)
-    assert_array_equal(clf.kept_rows_, expected)
-    assert 30 < expected.sum() < 110
-    assert clf.n_iterations_ == 2
-    assert fit(n_iterations=2, mentor_threshold=-1.0).kept_rows_.all()
-    assert not hasattr(fit(), "kept_rows_")
-
-
-def test_lost_classes_have_a_floor_and_trusted_rows_are_kept():
-    with pytest.warns(UserWarning, match=r"label of class \[0, 1, 2\].*keeps more than 2\.0"):
-        clf = fit(n_iterations=2, mentor_threshold=2.0)
-    of_given = proba()[np.arange(len(Y)), Y]
-    for label in range(3):
-        kept = clf.kept_rows_ & (label == Y)
-        assert kept.sum() == 10
-        assert of_given[kept].min() >= of_given[~clf.kept_rows_ & (label == Y)].max()
-    trusted = np.arange(len(Y)) % 2 == 0
-    clf = fit(trusted, n_iterations=2, mentor_threshold=2.0, epoch_selection="last")
-    assert_array_equal(clf.kept_rows_, trusted)
-
-
-def test_floor_is_half_of_a_small_class_and_of_rows_that_count():
-    p = np.tile([0.9, 0.1], (8, 1)) + np.linspace(0, 0.05, 8)[:, None] * [-1, 1]
-    labels = np.array([0, 0, 0, 1, 1, 1, 1, 1])
-    counts = np.arange(8) != 7
-    never = np.zeros(8, dtype=bool)
-    classes = np.array(["a", "b"])
-    with pytest.warns(UserWarning, match=r"class \['b'\]"):
-        kept = believed_rows(p, labels, "auto", never, counts, classes)
-    assert_array_equal(kept, [True, True, True, False, False, True, True, False])
-
-
-def test_cross_entropy_is_that_of_the_kept_rows():
-    """The labels that remain are easier to learn."""
-    clf = fit(n_synthetic=0, n_iterations=2, max_epochs=8)
-    assert 0 < clf.kept_rows_.sum() < len(Y)
-    weights = dict(zip(*np.unique(clf.kept_rows_, return_counts=True), strict=True))
-    assert weights[False] > 10
-    assert (
-        clf.history_[-1, "train_loss"]
-        < 0.8 * fit(n_synthetic=0, max_epochs=8).history_[-1, "train_loss"]
-    )
 
 
 # --- what is fitted -----------------------------------------------------------------------------
@@ -341,7 +268,7 @@ def test_weights_of_rows():
 
 
 def test_batches_smaller_than_the_neighbourhood():
-    clf = fit(batch_size=4, n_neighbors=50, max_epochs=1)
+    clf = fit(batch_size=4, transfer=LabelTransfer(n_neighbors=50), max_epochs=1)
     assert clf.predict(X).shape == Y.shape
     assert small().fit([[-1.0], [1.0]], ["low", "high"]).predict([[2.0]])[0] in {"low", "high"}
 
@@ -357,7 +284,7 @@ def test_operation_without_second_derivative():
 
     assert fit(module=Bag).predict(X).shape == Y.shape
     with pytest.raises(NotImplementedError, match=r"Bag.*embedding_bag.*first_order=True"):
-        fit(module=Bag, first_order=False)
+        fit(module=Bag, gradient="exact")
 
 
 def test_module_of_one_layer_and_float64_module():
@@ -370,3 +297,36 @@ def test_what_is_decided_is_said_if_asked(capfd):
         said = "".join(capfd.readouterr())
         assert ("meta_lr=at most 1.5, teacher_decay=0.5" in said) == (verbose == 1)
         assert ("the mentor believes" in said) == (verbose == 1)
+
+
+def test_a_pickle_holds_no_rows():
+    many = np.tile(X, (40, 1))
+    sizes = [
+        len(pickle.dumps(small(max_epochs=1).fit(rows, np.resize(Y, len(rows)))))
+        for rows in (X, many)
+    ]
+    per_row = (sizes[1] - sizes[0]) / (len(many) - len(X))
+    assert per_row < 4 * 8  # clean_proba_ and little else; features of 8 columns take 32 more
+
+
+def test_the_switches_of_cudnn_are_the_users():
+    seen = []
+
+    class Watching(torch.nn.Linear):
+        def forward(self, x):
+            seen.append(torch.backends.cudnn.deterministic)
+            return super().forward(x)
+
+    with torch.backends.cudnn.flags(deterministic=True):
+        small(module=Watching(6, 3), gradient="exact", max_epochs=1).fit(X, Y)
+    assert len(seen) > 4
+    assert all(seen)
+
+
+def test_a_collapse_is_told():
+    still = {"module_params": {"hidden": (8,), "dropout": 0.0}, "n_synthetic": 2}
+    with pytest.warns(CollapseWarning, match="predicts one class .* Lower meta_lr, which is 1000"):
+        small(meta_lr=1000.0, max_epochs=12, **still).fit(X, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        small(**still).fit(X, Y)

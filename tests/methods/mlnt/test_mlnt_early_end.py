@@ -1,4 +1,4 @@
-"""MLNT that ends before its time: by Ctrl-C in any of its trainings, or by a bad loss."""
+"""MLNT: trainings that end early, by Ctrl-C or by a loss that is not finite."""
 
 import pickle
 
@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 from skorch.callbacks import Callback, EarlyStopping
 from small_family import noisy_blobs
+from small_mlnt import Ramp
 from torch import nn
 
 from sknoisy import MLNTClassifier
 from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError
+from sknoisy.methods.mlnt import LabelTransfer, ToleranceGradient
 
 X, Y, _ = noisy_blobs()
 pytestmark = pytest.mark.filterwarnings("ignore:The mentor believes hardly any label")
 
 
 def small(**parameters):
-    settings = {"max_epochs": 3, "batch_size": 32, "n_synthetic": 2, "n_pretrain_epochs": 2}
-    settings |= {"random_state": 0, "lr_schedule": "constant", "n_ramp_epochs": 1.0}
+    settings = {"max_epochs": 3, "batch_size": 32, "n_synthetic": 2}
+    settings["transfer"] = LabelTransfer(n_pretrain_epochs=2)
+    settings |= {"random_state": 0, "lr_schedule": "constant", "callbacks": [Ramp(1.0)]}
     if "module" not in parameters:
         settings["module_params"] = {"hidden": (8,)}
     return MLNTClassifier(**{**settings, **parameters})
@@ -51,13 +54,13 @@ class CtrlC(Callback):
 
 
 @pytest.mark.parametrize("event", ["epoch begin", "batch begin", "gradient", "epoch end"])
-@pytest.mark.parametrize("meta_step", ["separate", "joint"])
+@pytest.mark.parametrize("joint", [False, True], ids=["separate", "joint"])
 @pytest.mark.parametrize("epoch_selection", ["last", "agreement"])
-def test_interrupted_first_iteration(event, meta_step, epoch_selection):
-    settings = {"meta_step": meta_step, "epoch_selection": epoch_selection}
+def test_interrupted_first_iteration(event, joint, epoch_selection):
+    settings = {"gradient": ToleranceGradient(joint=joint), "epoch_selection": epoch_selection}
     for epoch in (1, 3):
         done = epoch if event == "epoch end" else epoch - 1
-        clf = small(callbacks=[CtrlC(1, epoch, event)], n_iterations=2, **settings)
+        clf = small(callbacks=[CtrlC(1, epoch, event), Ramp(1.0)], n_iterations=2, **settings)
         with pytest.warns(InterruptedFitWarning, match=f"after {done} of 3 epochs;") as caught:
             clf.fit(X, Y)
         lines = [w.filename for w in caught if w.category is InterruptedFitWarning]
@@ -73,7 +76,7 @@ def test_interrupted_first_iteration(event, meta_step, epoch_selection):
 
 
 def test_interrupted_later_iteration_leaves_the_mentor():
-    clf = small(callbacks=[CtrlC(2, 2, "gradient")], n_iterations=3)
+    clf = small(callbacks=[CtrlC(2, 2, "gradient"), Ramp(1.0)], n_iterations=3)
     with pytest.warns(InterruptedFitWarning, match=r"1 of 3 epochs of iteration 2, which is left"):
         clf.fit(X, Y)
     assert (clf.n_iterations_, clf.n_iter_) == (1, 3)
@@ -81,7 +84,7 @@ def test_interrupted_later_iteration_leaves_the_mentor():
     np.testing.assert_array_equal(clf.predict_proba(X), mentor.predict_proba(X))
     copied = pickle.loads(pickle.dumps(clf))
     np.testing.assert_array_equal(copied.predict_proba(X), clf.predict_proba(X))
-    again = clf.set_params(callbacks=None, n_iterations=1).fit(X, Y)
+    again = clf.set_params(callbacks=[Ramp(1.0)], n_iterations=1).fit(X, Y)
     np.testing.assert_array_equal(again.predict_proba(X), mentor.predict_proba(X))
 
 
@@ -105,7 +108,7 @@ class InterruptedForward(nn.Module):
 @pytest.mark.parametrize("call", [3, 7, *range(14, 36, 3), 40, 41, 42, 43])
 def test_interruption_within_any_pass(call, batched):
     """The pretraining's, the teacher's, the meta step's and the actual one: nothing is swapped."""
-    settings = {"module": InterruptedForward, "batched": batched}
+    settings = {"module": InterruptedForward, "gradient": ToleranceGradient(batched=batched)}
     InterruptedForward.calls_left = call
     with pytest.warns(InterruptedFitWarning):
         clf = small(**settings).fit(X, Y)
@@ -126,7 +129,7 @@ def test_interrupted_pretraining_leaves_its_network():
 
 def test_early_stopping_of_skorch_ends_an_iteration_only():
     stopping = EarlyStopping("train_loss", patience=2, threshold=1e9, threshold_mode="abs")
-    clf = small(callbacks=[stopping], max_epochs=9, n_iterations=2).fit(X, Y)
+    clf = small(callbacks=[stopping, Ramp(1.0)], max_epochs=9, n_iterations=2).fit(X, Y)
     assert clf.n_iter_ == clf.best_epoch_ == 3
     assert clf.n_iterations_ == 2
 
@@ -134,4 +137,4 @@ def test_early_stopping_of_skorch_ends_an_iteration_only():
 @pytest.mark.parametrize("settings", [{"lr": 1e30}, {"meta_lr": 1e30}, {"inner_lr": 1e30}])
 def test_loss_that_is_not_finite(settings):
     with pytest.raises(NonFiniteLossError, match=r"Lower lr \(or meta_lr"):
-        small(n_pretrain_epochs=0, **settings).fit(X, Y)
+        small(transfer="rows", **settings).fit(X, Y)

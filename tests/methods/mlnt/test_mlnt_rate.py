@@ -1,4 +1,4 @@
-"""MLNTClassifier: the step size of its meta step follows what the teacher says of the labels."""
+"""MLNT: the step size of the meta step follows the teacher's contradiction of the labels."""
 
 import copy
 
@@ -11,6 +11,7 @@ from skorch.callbacks import Callback
 from small_family import noisy_blobs
 
 from sknoisy import MLNTClassifier
+from sknoisy.methods.mlnt import LabelTransfer, ToleranceGradient
 from sknoisy.methods.mlnt import rate as _mlnt_rate
 from sknoisy.methods.mlnt.rate import MetaRate, contradiction
 from sknoisy.noise import symmetric
@@ -28,14 +29,15 @@ class Witness(Callback):
     def on_epoch_begin(self, net, **kwargs):
         own = dict(net.callbacks_)
         self.teachers.append(copy.deepcopy(own["teacher"].teacher_))
-        self.rates.append(own["meta"].meta_lr)
+        self.rates.append(own["rate"].rate_ if "rate" in own else own["meta"].meta_lr)
         if "rate" in own:
             self.rows.append(own["rate"].rows.numpy())
 
 
 def watched(rows=X, labels=Y, sample_weight=None, **parameters):
     """A small fit, and its witness."""
-    settings = {"max_epochs": 4, "batch_size": 32, "n_synthetic": 2, "n_pretrain_epochs": 1}
+    settings = {"max_epochs": 4, "batch_size": 32, "n_synthetic": 2}
+    settings["transfer"] = LabelTransfer(n_pretrain_epochs=1)
     settings |= {"module_params": {"hidden": (8,), "dropout": 0.0}, "random_state": 0}
     witness = Witness()
     clf = MLNTClassifier(**{**settings, **parameters, "callbacks": [witness]})
@@ -53,9 +55,9 @@ def test_contradiction_is_the_lead_of_the_largest_probability():
     assert contradiction(certain, torch.tensor([1, 2, 0])) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("meta_step", "bound"), [("separate", 3.0), ("joint", 0.3)])
-def test_step_size_of_each_epoch(meta_step, bound):
-    clf, witness = watched(meta_step=meta_step, lr=0.1)
+@pytest.mark.parametrize(("joint", "bound"), [(False, 3.0), (True, 0.3)])
+def test_step_size_of_each_epoch(joint, bound):
+    clf, witness = watched(gradient=ToleranceGradient(joint=joint), lr=0.1)
     assert clf.meta_lr_ == pytest.approx(bound)
     with torch.no_grad():
         rows = clf._rows(X).take(torch.arange(len(X)))
@@ -98,7 +100,7 @@ def test_right_labels_leave_the_network_alone_and_wrong_ones_hold_it_back():
     assert last["right"] < 0.3
 
 
-def test_the_rows_that_are_asked():
+def test_the_rows_of_the_mean():
     weights = np.where(np.arange(len(Y)) % 3 == 0, 0.0, 1.0)
     _, witness = watched(sample_weight=weights)
     assert_array_equal(np.sort(witness.rows[0]), np.flatnonzero(weights))
@@ -109,7 +111,7 @@ def test_the_rows_that_are_asked():
     assert dict(clf.net_.callbacks_)["rate"].rows is None
 
 
-def test_rows_that_the_mentor_doubts_are_asked_too():
+def test_rows_that_the_mentor_doubts_are_among_them():
     """The meta step, which draws the network to the mentor there, is for all rows."""
     clf, witness = watched(n_iterations=2)
     assert clf.n_iterations_ == 2

@@ -1,10 +1,13 @@
-"""The meta step of MLNT as a callback: identities of the trajectory, its parts, its refusals."""
+"""MLNT: the meta step as a callback; identities of the trajectory, its parts, its errors."""
 
+import copy
+import itertools
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 from small_nets import (
     BATCH,
     DEFAULTS,
@@ -23,12 +26,12 @@ from torch.testing import assert_close
 
 from sknoisy._engine.net import DeviceNet
 from sknoisy.callbacks import PerSampleCrossEntropy, RowLoader, TeacherAverage
-from sknoisy.methods.mlnt.gradient import ToleranceGradient
-from sknoisy.methods.mlnt.transfer import transfer_labels
-from sknoisy.methods.mlnt.update import NoiseToleranceUpdate
+from sknoisy.methods.mlnt import NoiseToleranceUpdate, ToleranceGradient, transfer_labels
 
 FITS = pytest.mark.parametrize("fit", [fit_stock_net, fit_device_net], ids=["stock", "own"])
-STEPS = pytest.mark.parametrize("meta_step", ["separate", "joint"])
+STEPS = pytest.mark.parametrize(
+    "gradient", [ToleranceGradient(), ToleranceGradient(joint=True)], ids=["separate", "joint"]
+)
 POINTS = torch.randn(N, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
@@ -64,7 +67,10 @@ class Spy(ToleranceGradient):
 
 @pytest.fixture
 def problems(monkeypatch):
-    monkeypatch.setattr("sknoisy.methods.mlnt.update.ToleranceGradient", Spy)
+    monkeypatch.setattr(
+        "sknoisy.methods.mlnt.update.tolerance_gradient",
+        lambda gradient: Spy() if isinstance(gradient, str) else gradient,
+    )
     Spy.problems = []
     return Spy.problems
 
@@ -77,36 +83,46 @@ def problems(monkeypatch):
 @pytest.mark.parametrize(
     "off", [{"n_synthetic": 0}, {"meta_lr": 0.0}, {"meta_lr": 1e-300}, {"n_warmup_epochs": 2}]
 )
-def test_without_meta_step_training_is_plain(fit, meta_step, off):
+def test_without_meta_step_training_is_plain(fit, gradient, off):
     """Bit for bit, batch norm and dropout included; 1e-300 makes the step but does not move."""
     plain = state(fit(module=restless()).module_)
-    found = state(trained(fit, meta_step=meta_step, **off).module_)
+    found = state(trained(fit, gradient=gradient, **off).module_)
     assert_close(found, plain, rtol=0, atol=0)
 
 
 @FITS
 @STEPS
-def test_teacher_that_is_the_student_and_no_inner_step_leave_training_plain(fit, meta_step):
+def test_teacher_that_is_the_student_and_no_inner_step_leave_training_plain(fit, gradient):
     """The divergence is 0 and stationary; without dropout, which the teacher does not have."""
     plain = weights(fit(module=make_module()))
     found = trained(
-        fit, make_module(), teacher=0.0, inner_lr=0.0, meta_step=meta_step, meta_lr=9.0
+        fit,
+        make_module(),
+        teacher=0.0,
+        inner_lr=0.0,
+        gradient=gradient,
+        meta_lr=9.0,
     )
     assert_close(weights(found), plain, rtol=0, atol=1e-13)
     moved = trained(
-        fit, make_module(), teacher=0.0, inner_lr=0.5, meta_step=meta_step, meta_lr=9.0
+        fit,
+        make_module(),
+        teacher=0.0,
+        inner_lr=0.5,
+        gradient=gradient,
+        meta_lr=9.0,
     )
     assert (weights(moved) - plain).norm() > 1e-2
 
 
 @STEPS
-def test_stock_and_own_net_agree(meta_step):
+def test_stock_and_own_net_agree(gradient):
     """Rows in their order, no dropout: the own net shares the forward pass of a joint step."""
-    callbacks = [("meta", update(meta_step=meta_step)), ("teacher", TeacherAverage(0.9))]
+    callbacks = [update(gradient=gradient), TeacherAverage(0.9)]
     own = DeviceNet(
         make_module(nn.BatchNorm1d(6)), PerSampleCrossEntropy, callbacks=callbacks, **DEFAULTS
     ).fit(training_data())
-    stock = trained(fit_stock_net, make_module(nn.BatchNorm1d(6)), meta_step=meta_step)
+    stock = trained(fit_stock_net, make_module(nn.BatchNorm1d(6)), gradient=gradient)
     assert_close(state(own.module_), state(stock.module_), rtol=1e-10, atol=1e-12)
 
 
@@ -139,10 +155,10 @@ def by_hand(problem, copied, rate, lr):
 
 @pytest.mark.parametrize("rate", [0.1, 3.0])
 def test_separate_and_joint_step_by_hand(problems, rate):
-    for i, meta_step in enumerate(("separate", "joint")):
+    for i, joint in enumerate((False, True)):
         problems.clear()
         net = fit_device_net(
-            update(meta_step=meta_step, meta_lr=rate),
+            update(gradient=Spy(joint=joint), meta_lr=rate),
             TeacherAverage(),
             max_epochs=1,
             batch_size=N,
@@ -223,7 +239,7 @@ def label_sets(problems, points, seed=0):
     ],
     ids=["rows", "tensor", "array", "callable"],
 )
-def test_features_say_who_is_a_neighbour(problems, features, points):
+def test_features_define_the_neighbours(problems, features, points):
     fit_device_net(update(features=features), TeacherAverage())
     assert torch.equal(problems[0][0].label_sets, label_sets(problems, points))
     problems.clear()
@@ -253,8 +269,8 @@ def test_weights_of_rows(problems):
         ("meta_lr", 2.0),
         ("n_ramp_epochs", 5),
         ("n_warmup_epochs", 1),
-        ("meta_step", "joint"),
-        ("first_order", False),
+        ("gradient", ToleranceGradient(joint=True)),
+        ("gradient", "exact"),
         ("mentor", make_module()),
         ("features", POINTS),
         ("random_state", 1),
@@ -269,8 +285,9 @@ def test_parameter_changes_the_network(parameter, value):
 
 @FITS
 @STEPS
-def test_batched_and_looped_trainings_agree(fit, meta_step):
-    both = [weights(trained(fit, batched=b, meta_step=meta_step)) for b in (True, False)]
+def test_batched_and_looped_trainings_agree(fit, gradient):
+    ways = [ToleranceGradient(batched=b, joint=gradient.joint) for b in (True, False)]
+    both = [weights(trained(fit, gradient=way)) for way in ways]
     assert_close(*both, rtol=1e-9, atol=1e-11)
 
 
@@ -280,14 +297,80 @@ def test_loss_is_recorded():
     assert net.history[-1, "meta_loss"] > 0
 
 
+# --- the other callbacks ------------------------------------------------------------------------
+
+
+class Halving(Callback):
+    """A step size of 0.8 in the first epoch, and half as much in each further one."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.rate_ = 0.0
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.rate_ = 0.8 / 2 ** (len(net.history) - 1)
+
+
+@FITS
+def test_order_and_names_of_callbacks_do_not_matter(fit):
+    def parts():
+        meta = update(teacher="mean", meta_lr="rate")
+        return [("meta", meta), ("mean", TeacherAverage(0.9)), ("rate", Halving())]
+
+    reference = weights(fit(*parts(), module=restless()))
+    for order in itertools.permutations(range(3)):
+        chosen = parts()
+        assert torch.equal(weights(fit(*(chosen[i] for i in order), module=restless())), reference)
+    of_another = weights(trained(fit, teacher=0.9))
+    assert (of_another - reference).abs().max() > 1e-9
+
+
+def test_step_size_of_a_named_callback():
+    by_name, rates = update(meta_lr="Halving"), []
+    seen = At(lambda net: rates.append(by_name._rate(len(net.history))))
+    fit_device_net(by_name, TeacherAverage(0.9), Halving(), seen, max_epochs=3)
+    assert rates == pytest.approx([0.8, 0.4, 0.2])
+    assert by_name.meta_lr == "Halving"
+    first = {"max_epochs": 1, "module": restless()}
+    named = fit_device_net(update(meta_lr="Halving"), TeacherAverage(0.9), Halving(), **first)
+    number = fit_device_net(update(meta_lr=0.8), TeacherAverage(0.9), **first)
+    assert torch.equal(weights(named), weights(number))
+
+
+def test_teacher_is_the_named_one(problems):
+    slow, fast = ("slow", TeacherAverage(0.9)), ("fast", TeacherAverage(0.0))
+    fit_device_net(update(teacher="fast"), slow, fast, module=make_module())
+    for problem, student in problems:
+        module = make_module()
+        module.load_state_dict(student)
+        assert_close(problem.target, module(problem.x).softmax(dim=1).detach())
+
+
+@FITS
+def test_gradient_that_is_passed_is_left_alone(fit):
+    strategy = ToleranceGradient(joint=True)
+    before = copy.deepcopy(vars(strategy))
+    callback = update(gradient=strategy)
+    fit(callback, TeacherAverage(), module=restless())
+    assert vars(strategy) == before
+    assert callback.gradient_ is not strategy
+    assert callback.gradient_.share_forward == (fit is fit_device_net)
+
+
 # --- what is refused, and what is left ----------------------------------------------------------
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r'meta_step must be "separate" or "joint", got .both'):
-        fit_device_net(update(meta_step="both"), TeacherAverage())
-    with pytest.raises(ValueError, match=r"no teacher: put a sknoisy\.callbacks\.TeacherAverage"):
+    with pytest.raises(ValueError, match=r"gradient must be 'first_order', 'exact' .*got 'both'"):
+        fit_device_net(update(gradient="both"), TeacherAverage())
+    missing = (
+        r"teacher='TeacherAverage' is no callback of the net, and no other.*teacher_\. Add one"
+    )
+    with pytest.raises(ValueError, match=missing):
         fit_device_net(update())
+    with pytest.raises(ValueError, match=r"teacher='mean'.*teacher_ are \['TeacherAverage'\]"):
+        fit_device_net(update(teacher="mean"), TeacherAverage())
+    with pytest.raises(ValueError, match=r"meta_lr='TeacherAverage' has no rate_"):
+        fit_device_net(update(meta_lr="TeacherAverage"), TeacherAverage())
     with pytest.raises(TypeError, match=r"has NLLLoss\. Pass criterion=torch\.nn\.CrossEntropy"):
         fit_stock_net(update(), TeacherAverage(), criterion=nn.NLLLoss)
     with pytest.raises(TypeError, match=r"features of the training rows.*RowLoader.*callable"):
@@ -309,4 +392,5 @@ def test_fitted_net_keeps_no_data():
     assert_close(state(copied.module_), state(net.module_), rtol=0, atol=0)
     (callback,) = (cb for _, cb in copied.callbacks_ if isinstance(cb, NoiseToleranceUpdate))
     assert callback._teacher is None
+    assert callback._rate_source is None
     assert callback._generator is None

@@ -1,5 +1,6 @@
-"""The meta gradient of noise-tolerant training against references in float64."""
+"""MLNT: the meta gradient against references in float64, and the consistency loss."""
 
+import math
 from functools import partial
 
 import pytest
@@ -8,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from sknoisy.methods.mlnt.gradient import ToleranceGradient, ToleranceProblem
+from sknoisy.methods.mlnt import ToleranceGradient, ToleranceProblem, consistency
+from sknoisy.methods.mlnt.gradient import tolerance_gradient
 from sknoisy.networks import PreActResNet
 
 K, D, N_CLASSES, M = 9, 4, 3, 5
@@ -188,8 +190,7 @@ def test_module_buffers_and_random_state_are_left_alone(first_order, batched, sh
     problem = make_problem("MLP, dropout")
     before = {n: t.clone() for n, t in problem.module.state_dict().items()}
     torch.manual_seed(3)
-    settings = {"share_forward": shares}
-    step = ToleranceGradient(first_order, batched, **settings)(problem)
+    step = ToleranceGradient(first_order, batched, joint=True, share_forward=shares)(problem)
     after = torch.rand(2)
     torch.manual_seed(3)
     if shares:  # as one pass of the module's own
@@ -258,6 +259,18 @@ def test_on_a_gpu_the_faster_way_of_two_batches_each_is_taken(monkeypatch, secon
     for _ in range(6):
         strategy(problem)
     assert ways == ["batched", "looped"] * 2 + [faster] * 2
+
+
+def test_reset_forgets_the_way_of_another_module():
+    strategy, problem = ToleranceGradient(), make_problem()
+    strategy(problem)
+    assert strategy._decision is True
+    strategy.reset()
+    assert strategy._decision is None
+    for batched in (True, False):  # what was asked for is not forgotten
+        strategy = ToleranceGradient(batched=batched)
+        strategy.reset()
+        assert strategy._decision is batched
 
 
 class Branching(nn.Module):
@@ -335,3 +348,48 @@ def test_fused_kernels_have_their_second_derivative(Module):
     first, full = (flat(gradient(double, order)) for order in (True, False))
     assert relative_difference(found, full) < 1e-3
     assert relative_difference(first, full) > 1e-2
+
+
+# --- the consistency loss ---
+
+
+def test_consistency_is_the_divergence_from_the_target():
+    target = torch.tensor([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    logits = torch.tensor([[0.0, math.log(2.0), 0.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
+    student = [[0.25, 0.5, 0.25], [math.e, 1.0, math.e]]
+    total = sum(student[1])
+    first = 0.5 * math.log(0.5 / 0.25) + 0.25 * math.log(0.25 / 0.5)
+    second = -math.log(1 / total)  # of a one-hot target; the reversed divergence is infinite
+    assert consistency(target, logits).item() == pytest.approx((first + second) / 2)
+    weight = torch.tensor([2.0, 0.0], dtype=torch.float64)
+    assert consistency(target, logits, weight).item() == pytest.approx(first)
+    stacked = torch.stack([logits, logits.flip(0)])
+    expected = (consistency(target, logits) + consistency(target, logits.flip(0))) / 2
+    assert_close(consistency(target, stacked), expected)
+
+
+def test_consistency_with_itself_is_stationary_at_0():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    loss = consistency(logits.softmax(dim=1), logits)  # the target is held constant
+    loss.backward()
+    assert_close(loss.detach(), torch.zeros((), dtype=torch.float64), atol=1e-15, rtol=0)
+    assert_close(logits.grad, torch.zeros_like(logits), atol=1e-16, rtol=0)
+
+
+# --- the parameter `gradient` -------------------------------------------------------------------
+
+
+def test_names_of_strategies():
+    for name, first_order in (("first_order", True), ("exact", False)):
+        assert repr(tolerance_gradient(name)) == repr(ToleranceGradient(first_order))
+    strategy = ToleranceGradient(joint=True)
+    assert tolerance_gradient(strategy) is strategy
+    with pytest.raises(ValueError, match=r"'first_order', 'exact' or a Tol.*got 'reverse'"):
+        tolerance_gradient("reverse")
+
+
+def test_only_a_joint_step_shares_the_forward_pass():
+    problem = make_problem()
+    assert ToleranceGradient(joint=True)(problem).logits is not None
+    assert ToleranceGradient()(problem).logits is None

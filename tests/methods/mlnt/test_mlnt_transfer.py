@@ -1,12 +1,10 @@
-"""Synthetic labels by neighbour transfer, the consistency loss, the blended target."""
-
-import math
+"""MLNT: synthetic labels by neighbour transfer."""
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from sknoisy.methods.mlnt import blend_targets, consistency, transfer_labels
+from sknoisy.methods.mlnt import transfer_labels
 
 K = 40
 
@@ -25,9 +23,6 @@ def neighbours_by_hand(features, i, n):
     """Rows by their squared distance from row i, the row itself left out."""
     others = [j for j in range(len(features)) if j != i]
     return sorted(others, key=lambda j: float(((features[i] - features[j]) ** 2).sum()))[:n]
-
-
-# --- transfer -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_neighbors", [1, 3, 10])
@@ -108,37 +103,3 @@ def test_draws_come_from_the_generator_alone():
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(sets[0], sets[1])
     assert not torch.equal(sets[0], sets[2])
-
-
-# --- consistency and target ---------------------------------------------------------------------
-
-
-def test_consistency_is_the_divergence_from_the_target():
-    target = torch.tensor([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]], dtype=torch.float64)
-    logits = torch.tensor([[0.0, math.log(2.0), 0.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
-    student = [[0.25, 0.5, 0.25], [math.e, 1.0, math.e]]
-    total = sum(student[1])
-    first = 0.5 * math.log(0.5 / 0.25) + 0.25 * math.log(0.25 / 0.5)
-    second = -math.log(1 / total)  # of a one-hot target; the reversed divergence is infinite
-    assert consistency(target, logits).item() == pytest.approx((first + second) / 2)
-    weight = torch.tensor([2.0, 0.0], dtype=torch.float64)
-    assert consistency(target, logits, weight).item() == pytest.approx(first)
-    stacked = torch.stack([logits, logits.flip(0)])
-    expected = (consistency(target, logits) + consistency(target, logits.flip(0))) / 2
-    assert_close(consistency(target, stacked), expected)
-
-
-def test_consistency_with_itself_is_stationary_at_0():
-    logits = torch.randn(4, 3, generator=generator(), dtype=torch.float64, requires_grad=True)
-    loss = consistency(logits.softmax(dim=1), logits)  # the target is held constant
-    loss.backward()
-    assert_close(loss.detach(), torch.zeros((), dtype=torch.float64), atol=1e-15, rtol=0)
-    assert_close(logits.grad, torch.zeros_like(logits), atol=1e-16, rtol=0)
-
-
-def test_blended_target():
-    teacher, mentor = torch.tensor([[0.8, 0.2]]), torch.tensor([[0.4, 0.6]])
-    assert torch.equal(blend_targets(teacher, mentor, 1.0), teacher)
-    assert torch.equal(blend_targets(teacher, mentor, 0.0), mentor)
-    assert_close(blend_targets(teacher, mentor, 0.25), torch.tensor([[0.5, 0.5]]))
-    assert blend_targets(teacher, None, 0.0) is teacher
