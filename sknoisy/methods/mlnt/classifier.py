@@ -61,11 +61,11 @@ class MLNTClassifier(NetworkClassifier):
         Step size on the synthetic labels. "auto": a fifth of ``lr``; ``lr`` is published.
     meta_lr : "auto" or float, default="auto"
         Step size of the meta step, after a ramp from 0 over the first sixth of the epochs. It
-        follows the schedule of ``lr``. "auto": at most 30 ``lr``, or 3 ``lr`` in a joint step,
-        which has the optimiser's momentum, and less the less the teacher contradicts the labels:
-        before each epoch, the teacher's largest probability minus that of the given label, in the
-        mean over (at most 1,000) training rows, is divided by 0.075. A float: the same in all
-        epochs, as published.
+        follows the schedule of ``lr``. "auto": 30 ``lr``, or 3 ``lr`` in a joint step, which has
+        the optimiser's momentum, times the smaller of 1 and c / 0.075. Before each epoch, c is the
+        teacher's largest probability minus that of the given label, in the mean over at most 1,000
+        training rows: the less the teacher contradicts the labels, the smaller is the step. A
+        float: the same in all epochs, as published.
     gradient : {"first_order", "exact"} or ToleranceGradient, default="first_order"
         The meta gradient. "first_order": the inner gradients are treated as constants. "exact":
         they are not. An instance may also join the meta step with the actual one:
@@ -284,7 +284,7 @@ class MLNTClassifier(NetworkClassifier):
         self.n_iterations_ = 0
         features, mentor, believed = None, None, data
         for iteration in range(1, self.n_iterations + 1):
-            # Drawn first, so that its start and its batches are those of plain training.
+            # The net draws first, so that its start and its batches are those of plain training.
             net = self._build_net(believed, rng, [])
             meta_seed = _draw_seed(rng) if self.n_synthetic else None
             judges = self._judges(data, rng)
@@ -303,7 +303,9 @@ class MLNTClassifier(NetworkClassifier):
             ]
             net.fit(believed)
             _forget_rows(net)
-            if mentor is None or not net.interrupted_:  # else the mentor's training was complete
+            if (
+                mentor is None or not net.interrupted_
+            ):  # else the mentor predicts, which is trained
                 self.net_ = net
             if net.interrupted_:
                 break
@@ -451,7 +453,7 @@ def _draw_seed(rng: np.random.RandomState) -> int:
 def _draw_weighted_rows(data: TrainingData, seed: int) -> Tensor:
     """Draw rows of positive weight, by a generator of their own.
 
-    All other draws are therefore the same for any ``meta_lr``.
+    All other draws are therefore the same for each ``meta_lr``.
     """
     weight = data.sample_weight
     counted = np.arange(len(data)) if weight is None else weight.cpu().numpy().nonzero()[0]

@@ -241,6 +241,7 @@ class ToleranceGradient:
         for name, parameter in own.items():
             start = parameter.detach() if self.first_order else parameter
             slope = slopes.get(name)
+            # Eq. 2: theta'_m = theta - alpha grad L(X, Y^m, theta)
             moved = start if slope is None else torch.sub(start, slope, alpha=inner_lr)
             virtual[name] = moved.requires_grad_() if self.first_order else moved
         return virtual
@@ -310,7 +311,7 @@ def consistency(target: Tensor, logits: Tensor, sample_weight: Tensor | None = N
     >>> round(consistency(target, torch.tensor([[0.0, 1.0]])).item(), 4)
     1.3133
     """
-    target = target.detach()
+    target = target.detach()  # J of Eq. 4, or of Eq. 11 with a blended target
     divergence = F.kl_div(logits.log_softmax(dim=-1), target, reduction="none").sum(dim=-1)
     if sample_weight is not None:
         divergence = divergence * sample_weight

@@ -45,8 +45,9 @@ class Mentoring:
     --------
     >>> from sknoisy import MLNTClassifier
     >>> from sknoisy.methods.mlnt import Mentoring
-    >>> MLNTClassifier(n_iterations=3, mentoring=Mentoring(threshold=0.3))
-    MLNTClassifier(mentoring=Mentoring(threshold=0.3, blend=0.5), n_iterations=3)
+    >>> clf = MLNTClassifier(n_iterations=3, mentoring=Mentoring(threshold=0.3))
+    >>> clf.mentoring
+    Mentoring(threshold=0.3, blend=0.5)
     """
 
     threshold: str | float = "auto"
@@ -105,6 +106,7 @@ def believed_rows(
     >>> believed_rows(proba, labels, "auto", none, all_rows, np.array(["cat", "dog"]))
     array([ True, False,  True,  True])
     """
+    # Eq. 10 of the paper, with a floor for each class.
     of_given = proba[np.arange(len(labels)), labels]
     believed = proba.argmax(axis=1) == labels if threshold == "auto" else of_given > threshold
     is_kept = believed | always
@@ -147,4 +149,5 @@ def blend_targets(teacher: Tensor, mentor: Tensor | None, share: float) -> Tenso
     >>> blend_targets(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.25)
     tensor([[0.2500, 0.7500]])
     """
+    # s of Eq. 12; share is lambda.
     return teacher if mentor is None else share * teacher + (1 - share) * mentor

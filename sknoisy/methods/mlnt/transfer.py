@@ -40,8 +40,9 @@ class LabelTransfer:
     --------
     >>> from sknoisy import MLNTClassifier
     >>> from sknoisy.methods.mlnt import LabelTransfer
-    >>> MLNTClassifier(transfer=LabelTransfer(share=0.3))
-    MLNTClassifier(transfer=LabelTransfer(share=0.3, n_neighbors=10, n_pretrain_epochs='auto'))
+    >>> clf = MLNTClassifier(transfer=LabelTransfer(share=0.3))
+    >>> clf.transfer
+    LabelTransfer(share=0.3, n_neighbors=10, n_pretrain_epochs='auto')
     """
 
     share: float = 0.5

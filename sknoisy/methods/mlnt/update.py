@@ -197,7 +197,7 @@ class NoiseToleranceUpdate(Callback):
     def _descend(module: nn.Module, gradients: dict[str, Tensor], rate: float) -> None:
         for name, parameter in module.named_parameters():
             if name in gradients:
-                parameter.sub_(gradients[name], alpha=rate)
+                parameter.sub_(gradients[name], alpha=rate)  # Eq. 8, rate is eta
 
     def _problem(self, net, batch, progress: float) -> ToleranceProblem:
         X, y = batch
