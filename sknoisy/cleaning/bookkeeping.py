@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 
 from .._compat import check_weights, is_arraylike, manual_routing, num_samples
 from .._engine.indexing import take_rows
+from .._engine.validation import encode_labels
 from ..exceptions import warn_user
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "check_known_labels",
     "count_rows",
     "follow_rows",
+    "keep_classes",
+    "labels_in_type_of",
     "route_by_name",
     "rows_that_are_left",
     "rows_that_count",
@@ -191,6 +194,48 @@ def check_known_labels(labels: np.ndarray, classes: np.ndarray, cleaner: str) ->
             f"{cleaner} returned the labels {unknown.tolist()}, but the classes of y are "
             f"{classes.tolist()}: a cleaner must return labels out of y."
         )
+
+
+def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Soft labels under which every given class is the most probable one of some row.
+
+    Parameters
+    ----------
+    distribution : ndarray of shape (n, c)
+        Soft labels; changed in place.
+    given : ndarray of int of shape (n,)
+        Given classes.
+    """
+    for _ in range(distribution.shape[1]):  # a row that is taken may have been another's last
+        lost = np.setdiff1d(given, distribution.argmax(axis=1))
+        for label in lost:
+            own = np.flatnonzero(given == label)
+            row = own[distribution[own, label].argmax()]
+            distribution[row] *= 0.4
+            distribution[row, label] += 0.6
+    return distribution
+
+
+def labels_in_type_of(y: Any, classes: np.ndarray, labels: np.ndarray) -> Any:
+    """Labels as entries of y, which keeps its dtype, and a series its index and name.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Holds each class at least once.
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+    labels : ndarray of shape (n,)
+        New labels.
+    """
+    _, encoded = encode_labels(y, len(labels), "")
+    first = np.unique(encoded, return_index=True)[1]
+    source = first[np.searchsorted(classes, labels)]
+    if hasattr(y, "iloc") and y.ndim == 1:
+        return y.iloc[source].set_axis(y.index)
+    if type(y).__module__.partition(".")[0] == "polars":
+        return y[source]
+    return np.asarray(y).reshape(-1)[source]
 
 
 def align_columns(

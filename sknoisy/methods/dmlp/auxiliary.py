@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from .intrinsic import balance_penalty, entropy
 
-__all__ = ["AuxiliaryClassifier", "code_loss", "paper_loss"]
+__all__ = ["AuxiliaryClassifier", "code_loss", "paper_loss", "write_back"]
 
 _BATCH_SIZE = 500
 _INITIAL_SCALE = 0.01
@@ -104,3 +104,28 @@ class AuxiliaryClassifier:
     def predict_proba(self, features: Tensor) -> Tensor:
         """C(F), of shape (n, c)."""
         return (features @ self.weight + self.bias).softmax(dim=1)
+
+
+def write_back(
+    labels: list[Tensor], outputs: list[Tensor], momentum: float, *, swap: bool
+) -> list[Tensor]:
+    r"""The auxiliary correction's write-back of all views.
+
+    .. math:: Y_v \leftarrow (1 - \eta_E) Y_v + \eta_E C_{v'}(F_{v'})
+
+    Parameters
+    ----------
+    labels, outputs : list of Tensor of shape (n, c)
+        Of each view.
+    momentum : float
+        η_E in [0, 1].
+    swap : bool
+        Each view learns from the one before it; else from itself.
+    """
+    sources = [*outputs[-1:], *outputs[:-1]] if swap else outputs
+    if momentum == 1:
+        return [source.clone() for source in sources]
+    return [
+        (1 - momentum) * own + momentum * source
+        for own, source in zip(labels, sources, strict=True)
+    ]

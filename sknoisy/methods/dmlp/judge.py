@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .evidence import label_evidence, log_likelihood
-from .run import PurificationRun
+from .purification_run import PurificationRun
 from .state import Choice, Rows, Settings, State
 
 __all__ = ["Judge"]

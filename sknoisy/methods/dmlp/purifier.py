@@ -15,10 +15,11 @@ from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, resolve_device, warn_of_a_shared_gpu
 from ..._engine.validation import check_clean_mask, check_X, encode_labels
+from ...cleaning.bookkeeping import keep_classes, labels_in_type_of
 from ...exceptions import InterruptedFitWarning, warn_user
-from .features import build_representation, check_features, split_views
-from .purification import Purification, purify
-from .soft_labels import keep_classes, labels_in_type_of, one_hot
+from .frozen_features import build_representation, check_features, split_views
+from .judged_rounds import Purification, purify
+from .soft_labels import one_hot
 from .state import Rows, Settings, State
 
 __all__ = ["LabelPurifier"]

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..._engine.validation import encode_labels
-
-__all__ = [
-    "LabelState",
-    "keep_classes",
-    "labels_in_type_of",
-    "one_hot",
-    "to_simplex",
-    "write_back",
-]
+__all__ = ["LabelState", "one_hot", "to_simplex"]
 
 _LEAST = 1e-6
 _SMOOTHING = 0.1  # logits of a row that is certain would be infinite, and their slope zero
@@ -30,77 +20,10 @@ def one_hot(classes: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
     return torch.eye(n_classes, dtype=dtype, device=classes.device)[classes]
 
 
-def labels_in_type_of(y: Any, classes: np.ndarray, labels: np.ndarray) -> Any:
-    """Labels as entries of y, which keeps its dtype, and a series its index and name.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        Holds each class at least once.
-    classes : ndarray of shape (n_classes,)
-        Sorted.
-    labels : ndarray of shape (n,)
-        New labels.
-    """
-    _, encoded = encode_labels(y, len(labels), "")
-    first = np.unique(encoded, return_index=True)[1]
-    source = first[np.searchsorted(classes, labels)]
-    if hasattr(y, "iloc") and y.ndim == 1:
-        return y.iloc[source].set_axis(y.index)
-    if type(y).__module__.partition(".")[0] == "polars":
-        return y[source]
-    return np.asarray(y).reshape(-1)[source]
-
-
 def to_simplex(outputs: Tensor, least: float = _LEAST) -> Tensor:
     """Regression outputs as probabilities: clipped from below, then rescaled."""
     clipped = outputs.clamp(min=least)
     return clipped / clipped.sum(dim=1, keepdim=True).clamp(min=_LEAST)
-
-
-def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Soft labels under which every given class is the most probable one of some row.
-
-    Parameters
-    ----------
-    distribution : ndarray of shape (n, c)
-        Soft labels; changed in place.
-    given : ndarray of int of shape (n,)
-        Given classes.
-    """
-    for _ in range(distribution.shape[1]):  # a row that is taken may have been another's last
-        lost = np.setdiff1d(given, distribution.argmax(axis=1))
-        for label in lost:
-            own = np.flatnonzero(given == label)
-            row = own[distribution[own, label].argmax()]
-            distribution[row] *= 0.4
-            distribution[row, label] += 0.6
-    return distribution
-
-
-def write_back(
-    labels: list[Tensor], outputs: list[Tensor], momentum: float, *, swap: bool
-) -> list[Tensor]:
-    r"""The auxiliary correction's write-back of all views.
-
-    .. math:: Y_v \leftarrow (1 - \eta_E) Y_v + \eta_E C_{v'}(F_{v'})
-
-    Parameters
-    ----------
-    labels, outputs : list of Tensor of shape (n, c)
-        Of each view.
-    momentum : float
-        η_E in [0, 1].
-    swap : bool
-        Each view learns from the one before it; else from itself.
-    """
-    sources = [*outputs[-1:], *outputs[:-1]] if swap else outputs
-    if momentum == 1:
-        return [source.clone() for source in sources]
-    return [
-        (1 - momentum) * own + momentum * source
-        for own, source in zip(labels, sources, strict=True)
-    ]
 
 
 class LabelState:

@@ -361,7 +361,7 @@ class CtrlC(Judge):
 
 @pytest.mark.parametrize("after", [0, 2])
 def test_an_interrupted_fit_has_the_labels_of_the_rounds_before(monkeypatch, after):
-    monkeypatch.setattr("sknoisy.methods.dmlp.purification.Judge", CtrlC)
+    monkeypatch.setattr("sknoisy.methods.dmlp.judged_rounds.Judge", CtrlC)
     monkeypatch.setattr(CtrlC, "after", after)
     message = rf"interrupted after {after} of 4 rounds"
     with pytest.warns(InterruptedFitWarning, match=message) as caught:

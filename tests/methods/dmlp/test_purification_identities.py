@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from sknoisy.methods.dmlp import evidence as transition
-from sknoisy.methods.dmlp.auxiliary import AuxiliaryClassifier, code_loss, paper_loss
-from sknoisy.methods.dmlp.features import KernelFeatures, split_views
+from sknoisy.methods.dmlp.auxiliary import AuxiliaryClassifier, code_loss, paper_loss, write_back
+from sknoisy.methods.dmlp.frozen_features import KernelFeatures, split_views
 from sknoisy.methods.dmlp.intrinsic import IntrinsicCorrection, entropy
 from sknoisy.methods.dmlp.pseudo_clean import (
     Anchors,
@@ -20,7 +20,7 @@ from sknoisy.methods.dmlp.pseudo_clean import (
     neighbourhood_votes,
     pseudo_clean_rows,
 )
-from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot, to_simplex, write_back
+from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot, to_simplex
 
 OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "code"])
 PARAMS = pytest.mark.parametrize("param", ["softmax", "raw"])

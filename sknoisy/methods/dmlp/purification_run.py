@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .auxiliary import AuxiliaryClassifier
+from .auxiliary import AuxiliaryClassifier, write_back
 from .evidence import (
     anchor_transition,
     calibrate_exponent,
@@ -22,7 +22,7 @@ from .evidence import (
 from .intrinsic import IntrinsicCorrection
 from .pseudo_clean import Anchors, find_anchors, neighbourhood_votes, pseudo_clean_rows
 from .ridge import RidgeSystem
-from .soft_labels import LabelState, to_simplex, write_back
+from .soft_labels import LabelState, to_simplex
 from .state import Choice, Rows, Settings, State
 
 __all__ = ["PurificationRun"]

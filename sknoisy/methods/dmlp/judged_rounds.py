@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .judge import Judge
-from .run import PurificationRun
+from .purification_run import PurificationRun
 from .state import Choice, Rows, Settings, State
 
 __all__ = ["Purification", "purify"]
