@@ -18,6 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 from small_cleaners import MajorityLabels
 
 from sknoisy import LabelPurifier, PurifiedClassifier
+from sknoisy.methods.dmlp import PurificationVariant
 from sknoisy.pipeline import make_pipeline
 
 FOLDS = KFold(3)
@@ -40,6 +41,7 @@ CLEANERS = {
     "relabels": MajorityLabels(),
     "drops": EditedNearestNeighbours(n_neighbors=1),
 }
+VARIANTS = [PurificationVariant(correction_momentum=momentum) for momentum in (0.0, 1.0)]
 EACH_CLEANER = pytest.mark.parametrize("cleaner", CLEANERS.values(), ids=CLEANERS)
 
 
@@ -143,7 +145,7 @@ def test_two_workers_find_what_one_finds(noisy):
 def test_a_search_over_cleaner_and_classifier_in_one_pipeline(noisy):
     X, y, _, _ = noisy
     model = holders(PURIFIER)["pipeline"]
-    grid = {"labelpurifier__eac_momentum": [0.0, 1.0], "randomforestclassifier__max_depth": [1, 4]}
+    grid = {"labelpurifier__variant": VARIANTS, "randomforestclassifier__max_depth": [1, 4]}
     search = GridSearchCV(model, grid, cv=FOLDS, error_score="raise").fit(X, y)
     scores = search.cv_results_["mean_test_score"]
     for parameters, score in zip(search.cv_results_["params"], scores, strict=True):
@@ -158,12 +160,12 @@ def test_a_search_over_cleaner_and_estimator_in_a_plain_pipeline(noisy):
     X, y, _, _ = noisy
     model = holders(PURIFIER)["classifier in a plain pipeline"]
     grid = {
-        "purifiedclassifier__cleaner__eac_momentum": [0.0, 1.0],
+        "purifiedclassifier__cleaner__variant": VARIANTS,
         "purifiedclassifier__estimator__max_depth": [1, 4],
     }
     search = GridSearchCV(model, grid, cv=FOLDS, error_score="raise").fit(X, y)
     in_one = holders(PURIFIER)["pipeline"]
-    grid = {"labelpurifier__eac_momentum": [0.0, 1.0], "randomforestclassifier__max_depth": [1, 4]}
+    grid = {"labelpurifier__variant": VARIANTS, "randomforestclassifier__max_depth": [1, 4]}
     other = GridSearchCV(in_one, grid, cv=FOLDS, error_score="raise").fit(X, y)
     np.testing.assert_array_equal(
         search.cv_results_["mean_test_score"], other.cv_results_["mean_test_score"]
@@ -230,7 +232,7 @@ def test_mask_and_weights_of_each_fold_reach_the_purified_classifier(noisy, rout
         clf = PurifiedClassifier(purifier, estimator)
         fitted = fits(clf, X, y, params={"clean_mask": mask, "sample_weight": weights})
     for (train, _), fit in zip(FOLDS.split(X), fitted, strict=True):
-        by_hand = clone(PURIFIER).fit(X[train], y[train], mask[train])
+        by_hand = clone(PURIFIER).fit(X[train], y[train], clean_mask=mask[train])
         alone = LogisticRegression().fit(X[train], by_hand.purified_labels_, weights[train])
         np.testing.assert_array_equal(fit.predict_proba(X), alone.predict_proba(X))
 

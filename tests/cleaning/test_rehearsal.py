@@ -323,7 +323,9 @@ def test_purified_labels_stand_if_their_judgement_fails(monkeypatch, error):
     monkeypatch.setattr(dmlp, "rehearse", fail)
     clf = DMLPClassifier(**SMALL)
     if isinstance(error, KeyboardInterrupt):
-        with pytest.warns(InterruptedFitWarning, match="purified labels stand") as caught:
+        with pytest.warns(
+            InterruptedFitWarning, match="the purified labels are learned"
+        ) as caught:
             clf.fit(X, NAMES)
         assert caught[0].filename == __file__
     else:
@@ -347,7 +349,7 @@ def test_ctrl_c_in_a_purification_ends_the_judgement(monkeypatch, interrupted):
     if interrupted == "whole":
         clf.fit(X, NAMES)
     else:
-        with pytest.warns(InterruptedFitWarning, match="purified labels stand"):
+        with pytest.warns(InterruptedFitWarning, match="the purified labels are learned"):
             clf.fit(X, NAMES)
     assert len(fitted) == (1 if interrupted == "whole" else 2)
     assert clf.held_out_gain_ is None
@@ -361,7 +363,7 @@ def test_the_purifier_says_whether_it_was_interrupted(monkeypatch):
     def stop(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Judge, "choose", stop)
+    monkeypatch.setattr(Judge, "plan_round", stop)
     with pytest.warns(InterruptedFitWarning):
         assert LabelPurifier(random_state=0).fit(rows, given).interrupted_
 
@@ -391,6 +393,6 @@ def test_labels_stay_if_fewer_of_others_are_hit_by_a_standard_error(n_lost, n_wo
     hits = torch.arange(100)
     judge._hits_unchanged = (hits < n_lost).double()
     judge._hits_best = ((hits >= 50) & (hits < 50 + n_won)).double()
-    assert judge.had_better_not == stay
+    assert judge.keep_given_labels == stay
     judge._hits_best, judge._hits_unchanged = judge._hits_unchanged, judge._hits_best
-    assert not judge.had_better_not
+    assert not judge.keep_given_labels

@@ -11,7 +11,12 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from sknoisy.methods.dmlp import evidence as transition
-from sknoisy.methods.dmlp.auxiliary import AuxiliaryClassifier, code_loss, paper_loss, write_back
+from sknoisy.methods.dmlp.auxiliary import (
+    AuxiliaryClassifier,
+    paper_loss,
+    released_loss,
+    write_back,
+)
 from sknoisy.methods.dmlp.frozen_features import KernelFeatures, split_views
 from sknoisy.methods.dmlp.intrinsic import IntrinsicCorrection, entropy
 from sknoisy.methods.dmlp.pseudo_clean import (
@@ -22,7 +27,7 @@ from sknoisy.methods.dmlp.pseudo_clean import (
 )
 from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot, to_simplex
 
-OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "code"])
+OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "released"])
 PARAMS = pytest.mark.parametrize("param", ["softmax", "raw"])
 EXACT = {"rtol": 0, "atol": 1e-12}
 
@@ -149,9 +154,9 @@ def test_the_auxiliary_losses_are_those_of_the_sources():
         twice = once.softmax(dim=1)
         confidence = (twice * twice.log()).sum(dim=1).mean()
         mean = twice.softmax(dim=1).mean(dim=0)
-        code = -twice.log()[torch.arange(9), labels.argmax(dim=1)].mean()
-        code = code - 2200 * (3 * mean).log().mean() - 0.4 * sign * confidence
-        assert_close(code_loss(logits, labels, sign), code, rtol=1e-9, atol=1e-9)
+        released = -twice.log()[torch.arange(9), labels.argmax(dim=1)].mean()
+        released = released - 2200 * (3 * mean).log().mean() - 0.4 * sign * confidence
+        assert_close(released_loss(logits, labels, sign), released, rtol=1e-9, atol=1e-9)
 
 
 def test_the_soft_labels_themselves_are_the_best_predictions():
@@ -311,13 +316,15 @@ def test_the_posterior_is_that_of_bayes_and_trusted_rows_are_certain():
 
 def test_sharpening_is_a_power_and_is_calibrated_to_the_labels():
     proba = double([[0.8, 0.2]] * 10 + [[0.1, 0.9]] * 10)
-    assert_close(transition.sharpen(proba, 1.0), proba, **EXACT)
-    assert_close(transition.sharpen(proba, 2.0)[0], double([16 / 17, 1 / 17]), **EXACT)
-    assert_close(transition.sharpen(transition.sharpen(proba, 0.5), 2.0), proba, **EXACT)
+    assert_close(transition.raise_to_power(proba, 1.0), proba, **EXACT)
+    assert_close(transition.raise_to_power(proba, 2.0)[0], double([16 / 17, 1 / 17]), **EXACT)
+    assert_close(
+        transition.raise_to_power(transition.raise_to_power(proba, 0.5), 2.0), proba, **EXACT
+    )
     classes = torch.tensor([0] * 8 + [1] * 2 + [0] + [1] * 9)  # as the probabilities say
     evidence = one_hot(classes, 2, torch.float64)
     for exponent in (1.0, 1.5, 2.0, 3.0, 4.0):
-        flattened = transition.sharpen(proba, 1 / exponent)
+        flattened = transition.raise_to_power(proba, 1 / exponent)
         assert transition.calibrate_exponent(flattened, evidence) == exponent
     assert transition.calibrate_exponent(torch.full_like(proba, 0.5), evidence) == 1.0
 
@@ -325,9 +332,9 @@ def test_sharpening_is_a_power_and_is_calibrated_to_the_labels():
 def test_classes_keep_their_shares():
     proba = simplex(50) * double([3.0, 1.0, 0.3])
     proba = proba / proba.sum(dim=1, keepdim=True)
-    sharpened, shares = transition.sharpen(proba, 3.0), proba.mean(dim=0)
+    sharpened, shares = transition.raise_to_power(proba, 3.0), proba.mean(dim=0)
     assert (sharpened.mean(dim=0) - shares).abs().max() > 0.03
-    kept = transition.sharpen(sharpened * transition.keep_shares(sharpened, shares), 1.0)
+    kept = transition.raise_to_power(sharpened * transition.keep_shares(sharpened, shares), 1.0)
     assert_close(kept.mean(dim=0), shares, rtol=0, atol=1e-3)
     assert_close(transition.keep_shares(proba, shares), torch.ones(3).double(), **EXACT)
 

@@ -7,13 +7,13 @@ from purified_problems import noisy_blobs, quick
 from sknoisy import LabelPurifier
 from sknoisy.methods.dmlp import judge as _judge
 from sknoisy.methods.dmlp.judge import Judge, split_folds
-from sknoisy.methods.dmlp.state import Rows
+from sknoisy.methods.dmlp.state import LabelledViews
 
 
 def make_rows(n, n_classes=10, n_trusted=50):
     generator = torch.Generator().manual_seed(0)
     given = torch.eye(n_classes)[torch.randint(n_classes, (n,), generator=generator)]
-    return Rows([torch.zeros(n, 1)], given, torch.arange(n) < n_trusted)
+    return LabelledViews([torch.zeros(n, 1)], given, torch.arange(n) < n_trusted)
 
 
 def test_of_many_rows_all_trusted_ones_judge():
@@ -42,19 +42,19 @@ def test_coins_stay_as_they_are(monkeypatch):
     assert not purifier.changed_mask_.any()
     X, given, _ = noisy_blobs()
     assert quick().fit(X, given).n_iter_ > 0
-    monkeypatch.setattr(_judge.Judge, "had_better_not", True)
+    monkeypatch.setattr(_judge.Judge, "keep_given_labels", True)
     assert not quick().fit(X, given).changed_mask_.any()
 
 
 def test_hits_are_those_of_the_round_of_the_largest_likelihood(monkeypatch):
-    rounds, choose = [], Judge.choose
+    rounds, plan_round = [], Judge.plan_round
 
     def watch(judge):
-        choice = choose(judge)
+        plan = plan_round(judge)
         rounds.append((judge.likelihoods[-1], judge._hits(judge._states), judge))
-        return choice
+        return plan
 
-    monkeypatch.setattr(Judge, "choose", watch)
+    monkeypatch.setattr(Judge, "plan_round", watch)
     X, y, _ = noisy_blobs(0.3)
     LabelPurifier(random_state=0).fit(X, y)
     _, hits, judge = max(rounds, key=lambda entry: entry[0])
