@@ -62,7 +62,7 @@ def test_scores_by_pairs_of_classes_cannot_be_matched(blobs):
     svc = SVC(decision_function_shape="ovo")
     with pytest.warns(UserWarning, match="left no row"):
         clf = PurifiedClassifier(DropClasses([1]), svc).fit(X, y)
-    with pytest.raises(ValueError, match=r"SVC returned has shape \(121, 6\).*\"ovr\""):
+    with pytest.raises(ValueError, match=r"SVC returned shape \(121, 6\).*\"ovr\""):
         clf.decision_function(X)
 
 

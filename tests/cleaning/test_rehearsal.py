@@ -11,6 +11,7 @@ from small_selectors import GIVEN, NAMES, X, kept, quick
 from torch import nn
 
 from sknoisy import CLIDMUClassifier, DMLPClassifier, LabelPurifier, MILDClassifier
+from sknoisy._engine.problem import Problem
 from sknoisy.cleaning.held_out import Verdict, learn_and_predict, rehearse
 from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError
 from sknoisy.methods.dmlp import classifier as dmlp
@@ -209,11 +210,12 @@ def test_networks_of_the_judgement_have_none_of_the_callbacks():
 
 def test_networks_that_are_compared_begin_alike_and_leave_the_data_as_they_are():
     clf = CLIDMUClassifier(weighting=None, n_ensemble=0, augment=jitter, **SMALL).fit(X, GIVEN)
-    data = clf._training_data(X, GIVEN, None, None, torch.device("cpu"), 0)
+    problem = Problem(X, GIVEN, GIVEN, clf.classes_, None, None, torch.device("cpu"), 0)
+    data = clf._training_data(problem)
     before, started = data.generator.get_state(), []
 
     def build(rng, callbacks):
-        net = clf._build_net(data, rng, callbacks, 1)
+        net = clf._build_net(data, rng, callbacks, max_epochs=1)
         started.append(net.module.fc.weight.detach().clone())
         return net
 

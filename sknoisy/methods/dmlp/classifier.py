@@ -95,7 +95,7 @@ class DMLPClassifier(NetworkClassifier):
     >>> from sknoisy import DMLPClassifier, LabelPurifier
     >>> from sknoisy.datasets import make_noisy_classification
     >>> X, y, y_clean = make_noisy_classification(600, 8, rate=0.3, class_sep=2, random_state=0)
-    >>> purifier = LabelPurifier(n_components=256)
+    >>> purifier = LabelPurifier(n_components=128, n_epochs=20)
     >>> clf = DMLPClassifier(purifier=purifier, max_epochs=20, random_state=0)
     >>> clf = clf.fit(X[:300], y[:300])
     >>> bool((clf.purified_labels_ == y_clean[:300]).mean() > 0.9)
