@@ -1,4 +1,4 @@
-"""Rows are cleaned within each training fold, by whatever holds the cleaner."""
+"""Rows are cleaned within each training fold, in pipelines and meta-estimators."""
 
 import pickle
 
@@ -26,7 +26,7 @@ FOLDS = KFold(3)
 
 @pytest.fixture
 def noisy(blobs, global_random_seed):
-    """The blobs with a quarter of the labels replaced, as words, a mask and weights."""
+    """Return the blobs with a quarter of wrong labels, as words, with a mask and weights."""
     X, y = blobs
     rng = np.random.default_rng(global_random_seed)
     wrong = rng.random(len(y)) < 0.25
@@ -34,7 +34,7 @@ def noisy(blobs, global_random_seed):
     return X, y, ~wrong & (rng.random(len(y)) < 0.5), rng.uniform(0.5, 2, size=len(y))
 
 
-# n_folds=0: no round is judged, so that labels are never left as they are.
+# n_folds=0: no round is judged, so the given labels are never kept.
 PURIFIER = LabelPurifier(n_components=32, n_epochs=10, n_folds=0, device="cpu", random_state=0)
 CLEANERS = {
     "purifies": PURIFIER,
@@ -46,7 +46,7 @@ EACH_CLEANER = pytest.mark.parametrize("cleaner", CLEANERS.values(), ids=CLEANER
 
 
 def holders(cleaner):
-    """The cleaner between a scaler and a forest, in the three ways that work."""
+    """Return the cleaner between a scaler and a forest, in the three ways that work."""
     cleaner, forest = clone(cleaner), RandomForestClassifier(5, random_state=0)
     return {
         "pipeline": make_pipeline(StandardScaler(), cleaner, forest),
@@ -69,7 +69,7 @@ def test_the_cleaners_do_something(noisy):
 
 
 def fits(model, X, y, **options):
-    """Models of the folds."""
+    """Return the fitted models of the folds."""
     scores = cross_validate(
         model, X, y, cv=FOLDS, return_estimator=True, error_score="raise", **options
     )
@@ -111,7 +111,7 @@ def test_a_poisoned_fold_leaves_no_trace_through_metadata(noisy):
 @EACH_CLEANER
 @pytest.mark.parametrize("routing", [False, True])
 def test_rows_that_a_bag_leaves_out_leave_no_trace_in_its_member(noisy, cleaner, routing):
-    """Out-of-bag rows have weight zero, or are not there at all if the ensemble draws rows."""
+    """Out-of-bag rows have weight zero, or are not passed if the ensemble draws rows."""
     X, y, _, _ = noisy
     clf = PurifiedClassifier(cleaner, GaussianNB())
     bag = BaggingClassifier(clf, n_estimators=3, random_state=0)
@@ -214,7 +214,7 @@ def test_the_mask_of_each_fold_reaches_the_purifier_of_a_pipeline(noisy):
     X, y, mask, _ = noisy
     with sklearn.config_context(enable_metadata_routing=True):
         purifier = clone(PURIFIER).set_fit_resample_request(clean_mask=True)
-        purifier.set_fit_request(clean_mask=False)  # imbalanced-learn asks, but never calls it
+        purifier.set_fit_request(clean_mask=False)  # imbalanced-learn requires it
         model = make_pipeline(StandardScaler(), purifier, LogisticRegression())
         fitted = fits(model, X, y, params={"clean_mask": mask})
     for (train, _), fit in zip(FOLDS.split(X), fitted, strict=True):
@@ -238,7 +238,7 @@ def test_mask_and_weights_of_each_fold_reach_the_purified_classifier(noisy, rout
 
 
 def test_without_routing_a_pipeline_loses_the_mask(noisy):
-    """So imbalanced-learn 0.14 has it, and the user guide warns of it."""
+    """This is the behaviour of imbalanced-learn 0.14; the user guide warns of it."""
     X, y, mask, _ = noisy
     model = make_pipeline(clone(PURIFIER), LogisticRegression())
     model.fit(X, y, labelpurifier__clean_mask=mask)

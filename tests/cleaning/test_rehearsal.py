@@ -1,4 +1,4 @@
-"""Whether cleaning pays, by rows that were left out: of a selection and of a purification."""
+"""The held-out judgement: its rule, and its use by the selector and by DMLPClassifier."""
 
 import numpy as np
 import pytest
@@ -21,11 +21,11 @@ from sknoisy.methods.mild import rounds as _rounds
 CODES = np.repeat([0, 1, 2], [30, 20, 10])
 SMALL = {"max_epochs": 15, "batch_size": 32, "module_params": {"hidden": (16,)}, "random_state": 0}
 FAILURES = [KeyboardInterrupt(), NonFiniteLossError("it became nan")]
-HARMFUL = {"stopping": False, "n_rounds": 3}  # a fourth of the right labels and more is dropped
+HARMFUL = {"stopping": False, "n_rounds": 3}  # drops more than a fourth of the right labels
 
 
 def jitter(rows, generator):
-    """An augmentation."""
+    """Augment rows by Gaussian noise."""
     return rows + 0.1 * torch.randn(rows.shape, generator=generator)
 
 
@@ -65,7 +65,7 @@ def test_each_row_is_left_out_once_and_seen_by_nobody(n_folds):
 
 @pytest.mark.parametrize(("before", "after"), [((0, 1), (0,)), ((0,), (0, 1))])
 def test_the_gain_is_the_difference_of_the_shares_that_are_hit(before, after):
-    """A network knows some classes; the second one has 20 of the 60 rows."""
+    """The networks predict some classes only; the second class has 20 of the 60 rows."""
 
     def predict(rows, labels, held, seed):
         known = after if len(rows) + len(held) < len(CODES) else before
@@ -164,7 +164,7 @@ def test_a_judgement_that_fails_leaves_the_selection(monkeypatch, error):
 
 
 class InterruptsFit(nn.Linear):
-    """Raises KeyboardInterrupt as soon as the network of a given fit reads something."""
+    """Raises KeyboardInterrupt in the first forward pass of the network with number ``at``."""
 
     n_made, at = 0, 0
 
@@ -179,7 +179,7 @@ class InterruptsFit(nn.Linear):
         return super().forward(x)
 
 
-@pytest.mark.parametrize("after", [1, 4])  # in the rounds of a part, and in what learns it
+@pytest.mark.parametrize("after", [1, 4])  # in the rounds of a part, in its network
 def test_ctrl_c_in_the_judgement_leaves_the_selection(monkeypatch, after):
     params = {"module": InterruptsFit, "module_params": None, "stopping": False, "n_rounds": 3}
     monkeypatch.setattr(InterruptsFit, "n_made", 0)
@@ -240,7 +240,7 @@ def test_mild_learns_all_rows_if_the_selection_is_taken_back(monkeypatch):
 
 
 class Turns(BaseEstimator):
-    """A purifier that calls every class by the name of the next."""
+    """A purifier that replaces every label by the next class."""
 
     def __init__(self, device="cpu", verbose=0, random_state=None):
         self.device, self.verbose, self.random_state = device, verbose, random_state
@@ -268,7 +268,7 @@ def test_purified_labels_that_tell_less_of_others_are_not_learned(monkeypatch):
 
 
 def test_labels_of_which_no_part_is_purified_are_not_learned(monkeypatch):
-    """The judge of the purifier is of two minds: a verdict that hangs on the draw of the rows."""
+    """The purifier changes labels of all rows together, but none of any part."""
 
     class TurnsAll(Turns):
         def fit(self, X, y):
@@ -294,7 +294,7 @@ def test_trusted_rows_judge_instead_and_many_rows_do_without(monkeypatch):
 
 
 def test_rows_of_weight_zero_judge_nothing(monkeypatch):
-    """Their labels say that turned labels are right, and nobody listens."""
+    """Their labels agree with the replaced ones, but are not counted."""
     monkeypatch.setattr(dmlp, "LabelPurifier", Turns)
     weight = np.where(np.arange(len(X)) % 2, 1.0, 0.0)
     y = np.where(weight > 0, GIVEN, (GIVEN + 1) % 3)

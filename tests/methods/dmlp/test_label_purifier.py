@@ -1,4 +1,4 @@
-"""LabelPurifier: what it repairs, what it leaves alone, and what it gives back."""
+"""LabelPurifier: the labels that it repairs, those that it keeps, and its outputs."""
 
 import copy
 import pickle
@@ -72,7 +72,7 @@ def test_the_estimated_transition_matrix_is_near_the_true_one():
 def test_trusted_rows_keep_their_labels():
     X, given, clean = noisy_blobs(0.3)
     given, mask = trust(given, clean, 8)
-    given[mask.nonzero()[0][0]] = (given[mask.nonzero()[0][0]] + 1) % 3  # vouched for, yet wrong
+    given[mask.nonzero()[0][0]] = (given[mask.nonzero()[0][0]] + 1) % 3  # trusted, yet wrong
     purifier = quick().fit(X, given, clean_mask=mask)
     np.testing.assert_array_equal(purifier.purified_labels_[mask], given[mask])
     np.testing.assert_array_equal(purifier.clean_proba_[mask], 1)
@@ -117,7 +117,7 @@ def test_attributes_agree_with_each_other(n_folds):
 def test_labels_that_stay_are_rated_nevertheless():
     X, y = load_wine(return_X_y=True)
     y = y.copy()
-    y[0] = 2  # one slip: hardly a reason to purify
+    y[0] = 2  # one wrong label is no reason to purify
     purifier = quick(n_epochs=1).fit(X, y)
     assert purifier.clean_proba_.argmin() == 0
 
@@ -179,7 +179,7 @@ def test_polars_frames_pass_through():
 
 
 def test_sparse_rows_are_purified_as_dense_ones():
-    """They are not centred, which turns the features but leaves their inner products."""
+    """Sparse rows are not centred, which rotates the features but keeps inner products."""
     X, given, clean = noisy_blobs(n=300)
     matrix = scipy.sparse.csr_array(X)
     rows, purified = quick(n_components=1024).fit_resample(matrix, given)
@@ -296,7 +296,7 @@ def test_the_mask_is_routed_to_the_step():
 
 
 def test_no_class_is_emptied():
-    """Few rows of clear classes: the judge has little to say, and whole classes were lost."""
+    """With few rows of separable classes, whole classes were lost."""
     rng = np.random.default_rng(0)
     for seed in range(12):
         n = (10, 20, 40)[seed % 3]

@@ -1,4 +1,4 @@
-"""Every parameter of LabelPurifier does what it says; bad input is named; Ctrl-C ends in a fit."""
+"""Effect of each parameter of LabelPurifier, errors on bad input, and interrupted fits."""
 
 import warnings
 
@@ -20,12 +20,12 @@ from sknoisy.methods.dmlp.soft_labels import one_hot
 from sknoisy.methods.dmlp.state import LabelledViews, PurificationSettings
 
 X, GIVEN, CLEAN = noisy_blobs(0.35)
-# Every epoch is run, whatever comes of it.
+# No judge: every epoch is run.
 FREE = {"n_folds": 0}
 
 
 def varied(**options):
-    """The parameter of a variant with these options."""
+    """Return the parameter for a variant with these options."""
     return {"variant": PurificationVariant(**options)}
 
 
@@ -175,7 +175,7 @@ def test_what_auto_stood_for():
 
 
 def test_a_name_stands_for_the_variant_of_its_source():
-    """The values of the paper's section 4.1, and those of the released script."""
+    """The values are those of section 4.1 of the paper, and those of the released script."""
     assert not differ({**FREE, "variant": "default"}, {**FREE, **varied()})
     sources = {
         "paper": {
@@ -222,7 +222,7 @@ def test_the_round_of_the_largest_likelihood_is_taken():
     assert purifier.n_iter_ == best["epoch"]
     assert len(history) == 20 or len(history) - history.index(best) == 4
     steps = [entry["intrinsic_steps"] for entry in history]
-    assert steps == sorted(steps, reverse=True)  # once off, they stay off
+    assert steps == sorted(steps, reverse=True)  # once off, the steps stay off
 
 
 def test_folds_are_in_shares_and_leave_out_no_lone_row():
@@ -260,7 +260,7 @@ def test_trusted_rows_weigh_as_their_class_does():
 
 
 class Returns(TransformerMixin, BaseEstimator):
-    """A transformer that returns what a function makes of X."""
+    """A transformer that applies a function to X."""
 
     def __init__(self, function):
         self.function = function
@@ -411,7 +411,7 @@ def test_progress_is_shown_when_asked_for(capfd):
 
 
 class CtrlC(Judge):
-    """Interrupts the round that follows the given number of them."""
+    """Interrupts the rounds after the given number of them."""
 
     after = 2
 

@@ -52,7 +52,7 @@ def targets_of(n, c=3):
 
 
 def label_state(param, optimizer="sgd", rate=1.0, labels=None):
-    """Of 20 rows, of which two chunks of 8 are learned."""
+    """Return the labels of 20 rows, of which two chunks of 8 are learned."""
     labels = simplex(20) if labels is None else labels
     chunks = [torch.arange(0, 8), torch.arange(8, 16)]
     return LabelState(labels, chunks, param, optimizer, [rate, rate])
@@ -223,7 +223,7 @@ def test_kernel_features_have_the_inner_products_of_a_gaussian_kernel():
         assert np.abs(np.diag(error)).max() < 1e-5
         # cos has a variance of at most 1/2 around its mean, over 2000 frequencies
         assert 1e-3 < np.sqrt(np.mean(error**2)) < np.sqrt(0.5 / 2000)
-    # Independent draws: their mean is nearer than each.
+    # The draws are independent, so their mean has a smaller error than each.
     assert np.mean((errors[0] + errors[1]) ** 2) / 4 < 0.7 * min(np.mean(e**2) for e in errors)
 
 
@@ -236,7 +236,7 @@ def test_kernel_features_know_no_units_and_take_sparse_rows():
         for x in (X, 10 * X - 3, sparse)
     )
     np.testing.assert_allclose(rescaled, dense, atol=1e-4)
-    # Sparse rows are not centred: other features, of the same inner products.
+    # Sparse rows are not centred: the features differ, their inner products do not.
     assert np.abs(compressed - dense).max() > 0.1
     np.testing.assert_allclose(compressed @ compressed.T, dense @ dense.T, atol=1e-4)
 
@@ -273,7 +273,7 @@ def test_anchors_count_the_labels_that_they_carry():
     given = one_hot(torch.tensor([0] * 9 + [1] * 5), 2, torch.float64)
     anchors = [torch.tensor([0, 1, 2, 9]), torch.tensor([10, 11])]  # 3:1 and 0:2
     surest = torch.tensor([[0, 0], [9, 0]])  # one of two agrees: level 0.5
-    # Each class is lent two rows of the level, (1, 1).
+    # Each class gets two pseudo-counts at that level, (1, 1).
     expected = double([[4 / 6, 2 / 6], [1 / 4, 3 / 4]])
     assert_close(transition.anchor_transition(anchors, surest, given), expected, **EXACT)
     trusting = transition.anchor_transition(anchors, surest[:1], given)
@@ -321,7 +321,7 @@ def test_sharpening_is_a_power_and_is_calibrated_to_the_labels():
     assert_close(
         transition.raise_to_power(transition.raise_to_power(proba, 0.5), 2.0), proba, **EXACT
     )
-    classes = torch.tensor([0] * 8 + [1] * 2 + [0] + [1] * 9)  # as the probabilities say
+    classes = torch.tensor([0] * 8 + [1] * 2 + [0] + [1] * 9)  # in the shares of the probabilities
     evidence = one_hot(classes, 2, torch.float64)
     for exponent in (1.0, 1.5, 2.0, 3.0, 4.0):
         flattened = transition.raise_to_power(proba, 1 / exponent)
@@ -364,7 +364,7 @@ def test_anchors_are_the_surest_rows_that_the_neighbourhood_confirms():
     free = find_anchors(proba, None, candidates)
     assert free.by_class[0][0] == 39
     against = find_anchors(proba, votes.flip(1), candidates & (torch.arange(40) < 39))
-    assert against.by_class[0][:2].tolist() == [37, 36]  # nowhere confirmed
+    assert against.by_class[0][:2].tolist() == [37, 36]  # no row is confirmed
 
 
 def test_pseudo_clean_rows_carry_the_label_of_their_class():

@@ -1,4 +1,4 @@
-"""The judge of a purification: which rows it sees, and when labels stay as they are."""
+"""The judge of a purification: the rows that it holds out, and when given labels are kept."""
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ def test_trusted_rows_make_up_half_of_the_judges_rows_at_most():
 
 
 def test_coins_stay_as_they_are(monkeypatch):
-    """No label says anything of another: what is left out is predicted as well by guessing."""
+    """Labels without relation to X: predicting the class shares is as good."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(150, 5)), rng.integers(3, size=150)
     purifier = quick().fit(X, y)

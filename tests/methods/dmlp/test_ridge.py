@@ -1,4 +1,4 @@
-"""Ridge regression in closed form, and the meta steps on labels under which it is right."""
+"""Ridge regression in closed form, and the meta steps on its labels."""
 
 import math
 from itertools import product
@@ -46,7 +46,7 @@ def of_rank_three(n, d):
 
 
 def refit(features, labels, ridge):
-    """W*(Y) by a library's solver: of all solutions of the normal equations the shortest."""
+    """Return W*(Y) from a library's solver: the shortest solution of the normal equations."""
     d = features.shape[1]
     stacked = torch.cat([features, ridge**0.5 * torch.eye(d, dtype=features.dtype)])
     padded = torch.cat([labels, labels.new_zeros(d, labels.shape[1])])
@@ -224,7 +224,7 @@ def label_state(param="raw", rates=(1.0, 1.0), labels=None, chunks=CHUNKS):
 
 
 def meta_loss(objective, labels, k, features=None):
-    """The objective by its formula, from the normal equations."""
+    """Return the objective by its formula, from the normal equations."""
     features = normal(20, 5) if features is None else features
     chunk, others = features[CHUNKS[k]], features[VALIDATION]
     gram = chunk.T @ chunk + RIDGE * torch.eye(features.shape[1])
@@ -262,8 +262,8 @@ def test_a_step_of_rate_one_is_the_finite_difference_gradient(objective, param, 
 
 @pytest.mark.parametrize(("objective", "factor"), [("paper", 2 / 6), ("released", 2 + 1 / 6)])
 def test_without_a_ridge_one_step_moves_labels_of_the_validation_rows_to_theirs(objective, factor):
-    # From uniform labels: there the entropy and the balance of classes have slope 0, and that of
-    # the cross-entropy is (Y - Y_v) / N_v.
+    # At uniform labels the entropy and the balance of classes have a gradient of 0, and the
+    # cross-entropy has (Y - Y_v) / N_v.
     features, rows, uniform = normal(6, 6), torch.arange(6), torch.full((6, 3), 1 / 3).double()
     correction = correction_of(objective, features, [rows], rows, ridge=0.0)
     assert_close(correction.chunks[0].matrix, torch.eye(6).double(), rtol=0, atol=1e-10)
