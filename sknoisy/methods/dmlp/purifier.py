@@ -134,10 +134,11 @@ class LabelPurifier(BaseEstimator):
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.4, random_state=0)
     >>> purifier = LabelPurifier(n_components=256, n_epochs=20, random_state=0)
-    >>> X, y = purifier.fit_resample(digits.data, digits.target)
-    >>> bool((digits.target == digits.target_clean).mean() < 0.7)
+    >>> given, clean = digits.target[:1000], digits.target_clean[:1000]
+    >>> X, y = purifier.fit_resample(digits.data[:1000], given)
+    >>> bool((given == clean).mean() < 0.7)
     True
-    >>> bool((y == digits.target_clean).mean() > 0.9)
+    >>> bool((y == clean).mean() > 0.9)
     True
     """
 
