@@ -1,20 +1,20 @@
-"""Purified labels: how many are right, what a forest makes of them, and what purification costs.
+"""Accuracy of purified labels, of a forest that learns them, and the cost of purification.
 
     python benchmarks/purification.py labels --seeds 5
     python benchmarks/purification.py forest --seeds 5
     python benchmarks/purification.py tables --data tables.npz --seeds 3
     python benchmarks/purification.py cost
 
-"labels": digits, 60 % of the rows as training data, with 100 trusted rows (drawn among all, their
-labels set right) and with none; LabelPurifier with default parameters, and two ways without the
-judge. "forest": test accuracy of a random forest on purified labels, no trusted rows, beside
-cleanlab's CleanLearning around the same forest and the forest alone; needs the extra
-"benchmarks". "tables": the training rows of tables.py, at most 800, and tables of scikit-learn.
-"cost": M and 100 epochs of the intrinsic correction for random features, each size in a process of
-its own.
+"labels" uses digits, 60 % of the rows as training data, with 100 trusted rows (drawn at random,
+their labels corrected) and with none. It compares LabelPurifier with default parameters and two
+settings without the judgement. "forest" reports the test accuracy of a random forest on purified
+labels, without trusted rows, of cleanlab's CleanLearning with the same forest, and of the forest
+alone; it needs the extra "benchmarks". "tables" uses at most 800 training rows of each table of
+tables.py, and tables of scikit-learn. "cost" measures M and 100 epochs of the intrinsic correction
+on random features, each size in a process of its own.
 
-Each seed draws split, noise, trusted rows and random state. Symmetric noise is reported in both of
-its meanings, as in digits.py.
+Each seed draws the split, the noise, the trusted rows and the random state. Symmetric noise is
+reported in both of its meanings, as in digits.py.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
 from sknoisy import LabelPurifier
+from sknoisy.methods.dmlp import PurificationVariant
 from sknoisy.methods.dmlp.intrinsic import IntrinsicCorrection
 from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot
 from sknoisy.noise import pairflip, symmetric
@@ -47,13 +48,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "as published: classifier writes back, no judge": {
         "correction": "auxiliary",
         "n_folds": 0,
-        "eac_period": 20,
+        "variant": PurificationVariant(correction_period=20),
     },
 }
 N_TRUSTED = 100
 FORESTS = ("purified labels", "cleanlab", "given labels")
 MAX_TABLE_ROWS = 800
-# Rates for two classes, for more classes.
+# Noise rates for two classes, and for more classes.
 TABLE_NOISE = {
     "none": (0.0, 0.0),
     "symmetric, low": (0.2, 0.2),
@@ -63,14 +64,14 @@ TABLE_NOISE = {
 
 
 def split_digits(setting: str, seed: int) -> tuple[np.ndarray, ...]:
-    """Training rows, their clean and noisy labels, test rows and labels."""
+    """Return training rows, their clean and noisy labels, test rows and test labels."""
     X, y = load_digits(return_X_y=True)
     X, X_test, y, y_test = train_test_split(X, y, train_size=0.6, stratify=y, random_state=seed)
     return X, y, SETTINGS[setting](y, random_state=seed).y, X_test, y_test
 
 
 def trust(y: np.ndarray, noisy: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of which 100 are set right, and the mask of these."""
+    """Return labels of which 100 are corrected, and the mask of these."""
     mask = np.zeros(len(y), dtype=bool)
     mask[np.random.default_rng(seed).permutation(len(y))[:N_TRUSTED]] = True
     return np.where(mask, y, noisy), mask
@@ -80,9 +81,9 @@ def trust(y: np.ndarray, noisy: np.ndarray, seed: int) -> tuple[np.ndarray, np.n
 
 
 def score_labels(X, y, noisy, mask, params: dict[str, Any], seed: int) -> Row:
-    """Accuracy of labels before and after."""
+    """Return the accuracy of the labels before and after purification."""
     start = time.perf_counter()
-    purifier = LabelPurifier(**params, random_state=seed).fit(X, noisy, mask)
+    purifier = LabelPurifier(**params, random_state=seed).fit(X, noisy, clean_mask=mask)
     chosen = purifier.validation_rows_
     return {
         "given": float(np.mean(noisy == y)),
@@ -94,7 +95,7 @@ def score_labels(X, y, noisy, mask, params: dict[str, Any], seed: int) -> Row:
 
 
 def purify_digits(setting: str, method: str, n_trusted: int, seed: int) -> Row:
-    """Scores of one purification."""
+    """Return the scores of one purification of digits."""
     X, y, noisy, *_ = split_digits(setting, seed)
     mask = None
     if n_trusted:
@@ -103,7 +104,7 @@ def purify_digits(setting: str, method: str, n_trusted: int, seed: int) -> Row:
 
 
 def fit_forest(setting: str, method: str, seed: int) -> Row:
-    """Test accuracy of one forest."""
+    """Return the test accuracy of one forest."""
     X, _, noisy, X_test, y_test = split_digits(setting, seed)
     forest: Any = RandomForestClassifier(random_state=seed)
     if method == "cleanlab":
@@ -116,7 +117,7 @@ def fit_forest(setting: str, method: str, seed: int) -> Row:
 
 
 def load_table(name: str, data: Path | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training rows of a table and their clean labels."""
+    """Return the training rows of a table and their clean labels."""
     own = {"wine": load_wine, "breast_cancer": load_breast_cancer}
     if name in own:
         X, y = own[name](return_X_y=True)
@@ -132,7 +133,7 @@ def load_table(name: str, data: Path | None, seed: int) -> tuple[np.ndarray, np.
 
 
 def purify_table(table: str, noise: str, seed: int, data: Path | None) -> Row:
-    """Scores of one purification."""
+    """Return the scores of one purification of a table."""
     X, y = load_table(table, data, seed)
     rate = TABLE_NOISE[noise][int(y.max() > 1)]
     corrupt = pairflip if noise == "pairflip" else symmetric
@@ -147,7 +148,7 @@ def _peak() -> float:
 
 
 def intrinsic_cost(n_rows: int, n_threads: int) -> tuple[float, float, float]:
-    """Seconds for M, seconds for 100 epochs, peak memory above the start in GiB."""
+    """Return seconds for M, seconds for 100 epochs, and peak memory above the start in GiB."""
     torch.set_num_threads(n_threads)
     generator = torch.Generator().manual_seed(0)
     n_classes, n_trusted = 10, 1000
@@ -175,7 +176,7 @@ def intrinsic_cost(n_rows: int, n_threads: int) -> tuple[float, float, float]:
 def cost(args: argparse.Namespace) -> None:
     lines = []
     for n_rows in (12_500, 25_000, 50_000):
-        # A fresh process: a forked one inherits the peak.
+        # A spawned process, because a forked one inherits the peak.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             times = pool.submit(intrinsic_cost, n_rows, args.threads).result()

@@ -15,6 +15,7 @@ PUBLIC_PACKAGES = (
     "sknoisy.base",
     "sknoisy.callbacks",
     "sknoisy.meta",
+    "sknoisy.methods.dmlp",
     "sknoisy.methods.mild",
     "sknoisy.methods.mlnt",
     "sknoisy.noise",

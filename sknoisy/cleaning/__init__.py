@@ -1,7 +1,7 @@
-"""Steps that clean the training rows: how one is run, and whether it pays.
+"""Running a cleaner inside a classifier, and judging it by held-out rows.
 
 ============================  ==========================================================
-:class:`PurifiedClassifier`   cleans its training rows, then fits any classifier
+:class:`PurifiedClassifier`   cleans the training rows, then fits any classifier
 ============================  ==========================================================
 """
 

@@ -1,4 +1,4 @@
-"""What has to be kept straight around a cleaning step: metadata, rows and classes."""
+"""Helpers for ``fit_resample``: metadata, kept rows, labels and remaining classes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 
 from .._compat import check_weights, is_arraylike, manual_routing, num_samples
 from .._engine.indexing import take_rows
+from .._engine.validation import encode_labels
 from ..exceptions import warn_user
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "check_known_labels",
     "count_rows",
     "follow_rows",
+    "keep_classes",
+    "labels_in_type_of",
     "route_by_name",
     "rows_that_are_left",
     "rows_that_count",
@@ -27,28 +30,30 @@ __all__ = [
 
 
 def route_by_name(cleaner, estimator, metadata: dict[str, Any]) -> Bunch:
-    """Without metadata routing: ``clean_mask`` to the cleaner, ``sample_weight`` to the estimator.
+    """Route ``clean_mask`` to the cleaner and ``sample_weight`` to the estimator.
+
+    This is the routing of :class:`~sknoisy.PurifiedClassifier` without metadata routing.
 
     Raises
     ------
     TypeError
-        If the one or the other does not take it.
+        If the cleaner does not accept ``clean_mask``, or the estimator ``sample_weight``.
     """
     to_cleaner = {name: metadata[name] for name in {"clean_mask"} & set(metadata)}
     to_estimator = {name: metadata[name] for name in {"sample_weight"} & set(metadata)}
     if to_cleaner and "clean_mask" not in inspect.signature(cleaner.fit_resample).parameters:
         raise TypeError(
             f"clean_mask was passed, but {type(cleaner).__name__}.fit_resample does not take it. "
-            "Leave it out, take a cleaner that knows trusted rows such as LabelPurifier, or, if "
-            "it is meant for the estimator, say so by metadata routing: "
+            "Leave it out, or pass a cleaner that accepts trusted rows, such as LabelPurifier. If "
+            "it is meant for the estimator, request it by metadata routing: "
             "sklearn.set_config(enable_metadata_routing=True) and "
             "estimator.set_fit_request(clean_mask=True)."
         )
     if to_estimator and not takes_sample_weight(estimator):
         raise TypeError(
             f"sample_weight was passed, but {type(estimator).__name__}.fit does not take it. "
-            "Leave it out, or take another estimator. If an ensemble such as BaggingClassifier "
-            "passed it, let that draw rows instead: "
+            "Leave it out, or pass another estimator. If an ensemble such as BaggingClassifier "
+            "passed it, let the ensemble draw rows instead: "
             "sklearn.set_config(enable_metadata_routing=True)."
         )
     return manual_routing(
@@ -57,18 +62,18 @@ def route_by_name(cleaner, estimator, metadata: dict[str, Any]) -> Bunch:
 
 
 def takes_sample_weight(estimator) -> bool:
-    """Whether ``fit`` of an estimator has ``sample_weight``, or any keyword."""
+    """Return whether ``fit`` of an estimator accepts ``sample_weight``."""
     parameters = inspect.signature(estimator.fit).parameters.values()
     return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def count_rows(X) -> int:
-    """Rows of an array, a list, a frame or a sparse matrix.
+    """Return the number of rows of an array, a list, a frame or a sparse matrix.
 
     Raises
     ------
     ValueError
-        If there are none.
+        If it is 0.
     """
     n_samples = num_samples(X)
     if n_samples == 0:
@@ -80,7 +85,7 @@ def count_rows(X) -> int:
 
 
 def rows_that_count(weights, encoded: np.ndarray) -> np.ndarray:
-    """Rows whose weight is not zero.
+    """Return the indices of the rows whose weight is not zero.
 
     Raises
     ------
@@ -93,12 +98,12 @@ def rows_that_count(weights, encoded: np.ndarray) -> np.ndarray:
 
 
 def rows_that_are_left(cleaner, n_given: int, n_returned: int) -> np.ndarray | None:
-    """Which of the rows that a cleaner was given it returned; None if it does not say.
+    """Return the indices of the rows that a cleaner kept, or None if they are unknown.
 
     Raises
     ------
     ValueError
-        If its ``sample_indices_`` do not fit what it returned.
+        If its ``sample_indices_`` do not match the returned rows.
     """
     left = getattr(cleaner, "sample_indices_", None)
     if left is None:
@@ -107,8 +112,8 @@ def rows_that_are_left(cleaner, n_given: int, n_returned: int) -> np.ndarray | N
     if left.shape != (n_returned,) or left.dtype.kind not in "iu":
         raise ValueError(
             f"{type(cleaner).__name__} returned {n_returned} rows, but its sample_indices_ have "
-            f"shape {left.shape} and dtype {left.dtype}: they must be the index of each row that "
-            "is returned."
+            f"shape {left.shape} and dtype {left.dtype}: they must hold one index for each "
+            "returned row."
         )
     return left
 
@@ -116,20 +121,20 @@ def rows_that_are_left(cleaner, n_given: int, n_returned: int) -> np.ndarray | N
 def follow_rows(
     metadata: dict[str, Any], n_samples: int, rows: np.ndarray | None, cleaner: str
 ) -> dict[str, Any]:
-    """Metadata of these rows; what is not one entry for each row stays as it is.
+    """Return the metadata of these rows; values without one entry per row are not changed.
 
     Raises
     ------
     ValueError
-        If the rows are not known and there is something to take.
+        If the rows are unknown and a value has one entry per row.
     """
     aligned = {name for name, value in metadata.items() if _has_rows(value, n_samples)}
     if rows is None:
         if aligned:
             raise ValueError(
                 f"{cleaner} returned another number of rows than it was given, and has no "
-                f"sample_indices_ that say which: {', '.join(sorted(aligned))} cannot follow "
-                "them. Pass no such metadata, or take a cleaner that sets sample_indices_."
+                f"sample_indices_: {', '.join(sorted(aligned))} cannot follow the rows. Pass no "
+                "such metadata, or a cleaner that sets sample_indices_."
             )
         return metadata
     return {
@@ -144,16 +149,16 @@ def _has_rows(value, n_samples: int) -> bool:
 
 
 def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) -> None:
-    """Refuse labels that cannot be learned, and name the classes that cleaning has removed.
+    """Raise if too few classes are left, and warn about classes that cleaning has removed.
 
     Parameters
     ----------
     y : array-like of shape (n_cleaned,)
         Labels that the cleaner returned.
     classes, given : ndarray of shape (n_classes,), ndarray of shape (n_given,)
-        Classes of the labels that ``fit`` received, and those that the cleaner was given.
+        Classes of the labels that ``fit`` received, and of those that the cleaner received.
     cleaner : str
-        Its name, for messages.
+        Name of the cleaner, for messages.
 
     Raises
     ------
@@ -178,7 +183,7 @@ def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) 
 
 
 def check_known_labels(labels: np.ndarray, classes: np.ndarray, cleaner: str) -> None:
-    """Refuse labels that are none of y.
+    """Raise if a cleaner returned labels that are not in y.
 
     Raises
     ------
@@ -189,27 +194,78 @@ def check_known_labels(labels: np.ndarray, classes: np.ndarray, cleaner: str) ->
     if len(unknown):
         raise ValueError(
             f"{cleaner} returned the labels {unknown.tolist()}, but the classes of y are "
-            f"{classes.tolist()}: a cleaner must return labels out of y."
+            f"{classes.tolist()}: a cleaner must return labels that are in y."
         )
+
+
+def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Change soft labels so that every given class is the most probable class of some row.
+
+    Parameters
+    ----------
+    distribution : ndarray of shape (n, c)
+        Soft labels; changed in place.
+    given : ndarray of int of shape (n,)
+        Encoded given labels.
+
+    Returns
+    -------
+    distribution : ndarray of shape (n, c)
+        The changed array.
+    """
+    for _ in range(distribution.shape[1]):  # a changed row may have been the last of another class
+        lost = np.setdiff1d(given, distribution.argmax(axis=1))
+        for label in lost:
+            own = np.flatnonzero(given == label)
+            row = own[distribution[own, label].argmax()]
+            distribution[row] *= 0.4
+            distribution[row, label] += 0.6
+    return distribution
+
+
+def labels_in_type_of(y: Any, classes: np.ndarray, labels: np.ndarray) -> Any:
+    """Return labels in the type and dtype of y; a series keeps its index and name.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Given labels, in which each class occurs.
+    classes : ndarray of shape (n_classes,)
+        Sorted classes.
+    labels : ndarray of shape (n,)
+        New labels.
+
+    Returns
+    -------
+    labels : ndarray or series of shape (n,)
+    """
+    _, encoded = encode_labels(y, len(labels), "")
+    first = np.unique(encoded, return_index=True)[1]
+    source = first[np.searchsorted(classes, labels)]
+    if hasattr(y, "iloc") and y.ndim == 1:
+        return y.iloc[source].set_axis(y.index)
+    if type(y).__module__.partition(".")[0] == "polars":
+        return y[source]
+    return np.asarray(y).reshape(-1)[source]
 
 
 def align_columns(
     columns: np.ndarray, known: np.ndarray, classes: np.ndarray, absent: float, estimator: str
 ) -> np.ndarray:
-    """Columns of the known classes at their place among all, with this value for the others.
+    """Expand the columns of the known classes to all classes; `absent` fills the others.
 
     Raises
     ------
     ValueError
-        If a class is missing and there is not one column for each of the others.
+        If a class is missing and there is not one column for each known class.
     """
     if len(known) == len(classes):
         return columns
     if columns.shape[1:] != (len(known),):
         raise ValueError(
-            f"Cleaning has left the classes {known.tolist()} of {classes.tolist()}, and what "
-            f"{estimator} returned has shape {columns.shape}: it cannot be matched with them. Let "
-            'it return one column for each class, such as by decision_function_shape="ovr".'
+            f"Cleaning has left the classes {known.tolist()} of {classes.tolist()}, but "
+            f"{estimator} returned shape {columns.shape}, which does not match them. Let it "
+            'return one column for each class, for example by decision_function_shape="ovr".'
         )
     aligned = np.full((len(columns), len(classes)), absent, dtype=columns.dtype)
     aligned[:, np.searchsorted(classes, known)] = columns

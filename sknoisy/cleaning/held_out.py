@@ -1,4 +1,8 @@
-"""Whether a network does better once rows or labels are cleaned, by rows that were left out."""
+"""The held-out judgement: the effect of cleaning on the predictions of held-out labels.
+
+:func:`rehearse` compares the predictions with and without cleaning; :func:`beats_chance` tests
+whether labels can be predicted from X at all.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +15,135 @@ import torch
 
 from .._engine.batches import TrainingData
 from .._engine.construction import seeded
+from .._engine.evaluation import evaluate, rows_per_pass
 from .._engine.net import DeviceNet
-from .chance import class_ranks, predict_rows
 
-__all__ = ["MAX_ROWS", "Verdict", "learn_and_predict", "rehearse"]
+__all__ = [
+    "MAX_ROWS",
+    "Verdict",
+    "beats_chance",
+    "class_ranks",
+    "learn_and_predict",
+    "predict_rows",
+    "rehearse",
+    "stratified_half",
+]
 
-MAX_ROWS = 2000  # of more rows the cost, a few times that of cleaning, buys little
+MAX_ROWS = 2000  # for more rows the judgement costs a few times the cleaning, and gains little
 
-Labels = np.ndarray
-Rows = np.ndarray
+_Z = 2.0  # standard errors: one in 44 samples of pure noise passes the test
+
+
+def class_ranks(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Number the rows of each class 0, 1, ... in random order.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int
+        Encoded labels.
+    rng : RandomState
+        Source of the draw.
+
+    Returns
+    -------
+    ranks : ndarray of shape (n,), int64
+    """
+    order = rng.permutation(len(codes))
+    order = order[np.argsort(codes[order], kind="stable")]
+    first = np.r_[0, np.bincount(codes).cumsum()[:-1]]
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(codes)) - first[codes[order]]
+    return ranks
+
+
+def stratified_half(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Draw half of the rows of each class, the larger half of an odd number.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int
+        Encoded labels.
+    rng : RandomState
+        Source of the draw.
+
+    Returns
+    -------
+    half : ndarray of shape (n,), bool
+        True for the rows that were drawn.
+    """
+    return class_ranks(codes, rng) % 2 == 0
+
+
+def learn_and_predict(
+    build: Callable[[np.random.RandomState, list], DeviceNet],
+    data: TrainingData,
+    rows: np.ndarray,
+    held: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """Train a net on some rows and return its predictions for others.
+
+    Parameters
+    ----------
+    build : callable
+        ``build(random_state, callbacks)`` returns an untrained net.
+    data : TrainingData
+        All rows.
+    rows, held : ndarray of int
+        Indices of the rows to learn, and of the rows to predict.
+    seed : int
+        Seeds the initial weights, the batches and the augmentation.
+
+    Returns
+    -------
+    predicted : ndarray of shape (n_held,), int64
+        Encoded labels.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the training was interrupted.
+    """
+    part = data.only(torch.as_tensor(rows, device=data.device))
+    # A generator of its own, so that the one of data is not advanced.
+    part.generator = torch.Generator(data.device).manual_seed(seed)
+    with seeded(seed, data.device):
+        net = build(np.random.RandomState(seed), []).fit(part)
+    if net.interrupted_:
+        raise KeyboardInterrupt
+    return predict_rows(net, data, torch.as_tensor(held, device=data.device))
+
+
+def predict_rows(net: DeviceNet, data: TrainingData, rows: torch.Tensor) -> np.ndarray:
+    """Return the classes that a net predicts for some rows.
+
+    Parameters
+    ----------
+    net : DeviceNet
+        The fitted net.
+    data : TrainingData
+        All rows.
+    rows : Tensor of shape (m,), int64
+        Indices of the rows to predict.
+
+    Returns
+    -------
+    predicted : ndarray of shape (m,), int64
+    """
+    batches = evaluate(net, data, rows, rows_per_pass(net))
+    return torch.cat([logits.argmax(dim=1) for _, logits, _ in batches]).cpu().numpy()
 
 
 class Verdict(NamedTuple):
-    """What cleaning does to the predictions of rows that were left out.
+    """Effect of cleaning on the predictions of held-out rows.
 
     Attributes
     ----------
     gain : float
-        Share of the given labels that are predicted after cleaning, less that without.
+        Share of the held-out given labels that are predicted after cleaning, minus the share
+        without cleaning.
     error : float
-        Its standard error, over the rows.
+        Standard error of the gain over the rows.
     """
 
     gain: float
@@ -38,40 +151,40 @@ class Verdict(NamedTuple):
 
     @property
     def is_worse(self) -> bool:
-        """Whether more than a standard error is lost."""
+        """Whether the gain is negative by more than a standard error."""
         return self.gain < -self.error
 
 
 def rehearse(
-    given: Labels,
+    given: np.ndarray,
     n_folds: int,
     rng: np.random.RandomState,
-    clean: Callable[[Rows, int], tuple[Rows, Labels]],
-    predict: Callable[[Rows, Labels, Rows, int], Labels],
+    clean: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+    predict: Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray],
 ) -> Verdict | None:
-    """Clean all folds but one, learn them with and without that, and predict the one left out.
+    """Clean all folds but one, train with and without cleaning, and predict the held-out fold.
 
-    Given labels, wrong as some of them are, judge both networks alike, if cleaning has not seen
-    them. Cleaned rows that were seen with all others predict these better than they should.
+    Wrong given labels affect both networks alike, as long as the cleaner has not seen the
+    held-out rows. A cleaner that has seen them leaks their labels into the other rows.
 
     Parameters
     ----------
     given : ndarray of shape (n,), int
         Encoded given labels.
     n_folds : int
-        Parts of the rows of each class. A class of fewer rows is never left out.
+        Number of folds, stratified by class. A class with fewer rows is never held out.
     rng : RandomState
         Draws the folds and the seeds.
     clean : callable
-        ``clean(rows, seed)`` gives the rows that are left of these, and their labels.
+        ``clean(rows, seed)`` returns the indices of the rows that are kept, and their labels.
     predict : callable
-        ``predict(rows, labels, held, seed)``: classes of the held rows, by a network that learned
-        the others.
+        ``predict(rows, labels, held, seed)`` returns the classes of the held-out rows, predicted
+        by a network that has learned these rows and labels.
 
     Returns
     -------
     verdict : Verdict or None
-        None if no row can be left out.
+        None if no row can be held out.
     """
     fold = class_ranks(given, rng) % n_folds
     fold[np.bincount(given)[given] < n_folds] = -1
@@ -93,39 +206,30 @@ def rehearse(
     return Verdict(float(gain.mean()), float(gain.std()) / math.sqrt(len(gain)))
 
 
-def learn_and_predict(
-    build: Callable[[np.random.RandomState, list], DeviceNet],
-    data: TrainingData,
-    rows: Rows,
-    held: Rows,
-    seed: int,
-) -> Labels:
-    """Train a net on some rows of its data and predict others.
+def beats_chance(given: np.ndarray, predicted: np.ndarray) -> bool:
+    """Return whether predictions of held-out labels are better than chance.
+
+    Cohen's kappa is compared with twice its standard error under independence (J. Fleiss,
+    J. Cohen and B. Everitt, Psychological Bulletin 72, 1969).
 
     Parameters
     ----------
-    build : callable
-        ``build(random_state, callbacks)`` makes the net.
-    data : TrainingData
-        All rows.
-    rows, held : ndarray of int
-        Rows to learn, and rows to predict.
-    seed : int
-        Two nets of the same seed begin with the same weights.
+    given, predicted : ndarray of shape (n,), int
+        Encoded labels.
 
     Returns
     -------
-    predicted : ndarray of shape (n_held,), int64
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If the training was interrupted.
+    beats : bool
+        Also False if all labels or all predictions are equal.
     """
-    part = data.only(torch.as_tensor(rows, device=data.device))
-    part.generator = torch.Generator(data.device).manual_seed(seed)  # data go on as they were
-    with seeded(seed, data.device):
-        net = build(np.random.RandomState(seed), []).fit(part)
-    if net.interrupted_:
-        raise KeyboardInterrupt
-    return predict_rows(net, data, torch.as_tensor(held, device=data.device))
+    n_classes = 1 + max(given.max(), predicted.max())
+    counts = [np.bincount(labels, minlength=n_classes) for labels in (given, predicted)]
+    shares = np.array(counts) / len(given)
+    if shares.max() == 1:
+        return False
+    by_class = np.prod(shares, axis=0)
+    by_chance = by_class.sum()
+    variance = by_chance + by_chance**2 - by_class @ shares.sum(axis=0)
+    # The common denominator of kappa and its standard error, 1 - by_chance, cancels.
+    excess = np.mean(given == predicted) - by_chance
+    return bool(excess > _Z * math.sqrt(variance / len(given)))

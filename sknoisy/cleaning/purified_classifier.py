@@ -1,4 +1,4 @@
-"""A classifier that cleans its training rows first: for plain pipelines and meta-estimators."""
+"""PurifiedClassifier: cleans its training rows, then fits any classifier on them."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ _FORWARDED = ("predict", "predict_proba", "predict_log_proba", "decision_functio
 
 @share_docs
 class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Classifier that cleans its training rows, then fits an estimator on what is left.
+    """Classifier that cleans its training rows, then fits an estimator on the cleaned rows.
 
-    Any object with ``fit_resample`` can clean: one that changes labels, one that drops rows, or
-    both. It is fitted in ``fit`` alone, so that cross-validation, grid search and ensembles clean
-    the rows of each training fold by themselves and never touch the rows that they score.
+    Any object with ``fit_resample`` can be the cleaner, whether it changes labels, drops rows, or
+    both. It is fitted in ``fit`` only. Cross-validation, grid search and ensembles therefore
+    clean each training fold separately, and never change the rows that they score.
 
     Parameters
     ----------
     cleaner : object with ``fit_resample``
-        Returns ``(X, y)``, cleaned. Where it drops or repeats rows, its ``sample_indices_`` say
-        which rows are left. A clone is fitted, the object itself stays as it is.
+        Returns the cleaned ``(X, y)``. If it drops or repeats rows, its ``sample_indices_`` hold
+        the index of each returned row. A clone is fitted.
     estimator : classifier
-        Fitted on what the cleaner returns. A clone is fitted, the object itself stays as it is.
+        Classifier for the rows that the cleaner returns. A clone is fitted.
 
     Attributes
     ----------
@@ -66,37 +66,37 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Labels that ``fit`` received. The columns of all outputs follow them, also if cleaning has
         removed a class.
     sample_indices_ : ndarray of int of shape (n_cleaned,) or None
-        The row of X that each row of ``estimator_``'s training data was. None if the cleaner makes
-        rows of its own.
+        Index in X of each row that ``estimator_`` was trained on. None if the cleaner generates
+        rows.
     n_features_in_ : int
-        Columns of X; there if ``estimator_`` has it.
+        Number of columns of X; defined if ``estimator_`` defines it.
     feature_names_in_ : ndarray of shape (n_features,)
-        Column names; there if ``estimator_`` has them.
+        Column names; defined if ``estimator_`` defines them.
 
     See Also
     --------
-    sknoisy.pipeline.make_pipeline : Pipelines that take cleaners as steps.
+    sknoisy.pipeline.make_pipeline : Pipelines that accept cleaners as steps.
 
     Notes
     -----
-    **Rows and what belongs to them.** Whatever is passed to ``fit`` with one entry for each row
-    follows the rows to the estimator: entries of dropped rows are dropped. A cleaner that returns
-    the number of rows that it was given is taken to have kept them in order unless it has
-    ``sample_indices_``.
+    **Metadata of rows.** Every argument of ``fit`` with one entry per row is sliced with the rows:
+    entries of dropped rows are dropped. If the cleaner returns as many rows as it was given and
+    has no ``sample_indices_``, the rows are assumed to be in the same order.
 
-    **Weights of zero.** A row whose ``sample_weight`` for the estimator is zero counts as if it
-    were not there: the cleaner does not see it either. Bagging leaves rows out in this way, and
-    out-of-bag scores stay honest. Attributes of ``cleaner_`` then refer to the other rows.
+    **Weights of zero.** Rows whose ``sample_weight`` for the estimator is zero are ignored; they
+    are not passed to the cleaner either. Bagging leaves out rows in this way, so out-of-bag scores
+    remain unbiased. Attributes of ``cleaner_`` refer to the remaining rows.
 
-    **A class that is lost.** If cleaning takes away all rows of a class, the estimator cannot know
-    it, and a warning names it. ``predict_proba`` then has a column of zeros, ``predict_log_proba``
-    of minus infinity and ``decision_function`` of the smallest finite number. If only one class is
-    left, ``fit`` raises an error.
+    **Lost classes.** If cleaning removes all rows of a class, the estimator does not learn it, and
+    a warning names the class. ``predict_proba`` then has a column of zeros for it,
+    ``predict_log_proba`` one of minus infinity, and ``decision_function`` one of the smallest
+    finite number. If only one class is left, ``fit`` raises an error.
 
-    **Metadata routing.** This object asks for nothing itself. With
-    ``sklearn.set_config(enable_metadata_routing=True)`` the cleaner gets what it requests by
+    **Metadata routing.** This estimator requests no metadata itself. With
+    ``sklearn.set_config(enable_metadata_routing=True)`` the cleaner receives what it requests by
     ``set_fit_resample_request``, and the estimator what it requests by ``set_fit_request``.
-    Without, ``clean_mask`` goes to the cleaner alone and ``sample_weight`` to the estimator alone.
+    Without routing, ``clean_mask`` is passed to the cleaner only and ``sample_weight`` to the
+    estimator only.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "estimator": [HasMethods(["fit", "predict"])],
     }
 
-    # A router that uses nothing itself: requests are made on the cleaner and the estimator.
+    # A router without requests of its own: these are made on the cleaner and the estimator.
     __metadata_request__fit = {"clean_mask": UNUSED, "sample_weight": UNUSED}
     __metadata_request__score = {"sample_weight": UNUSED}
 
@@ -132,22 +132,22 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     # --- fit --------------------------------------------------------------------------------
 
-    @fit_context(prefer_skip_nested_validation=False)  # cleaner and estimator check themselves
+    @fit_context(prefer_skip_nested_validation=False)  # cleaner and estimator validate their own
     def fit(self, X, y, *, clean_mask=None, sample_weight=None, **params):
-        """Clean the rows, then fit the estimator on what is left.
+        """Clean the rows, then fit the estimator on the cleaned rows.
 
         Parameters
         ----------
         X : array-like, sparse matrix, frame or images of n_samples rows
-            Training rows, of any kind that the cleaner takes.
+            Training rows, of any kind that the cleaner accepts.
         y : array-like of shape (n_samples,)
             Noisy labels of any type.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
-            True where the label is trusted; for the cleaner, and with metadata routing for whom
-            it is requested by.
+            True where the label is trusted. Passed to the cleaner; with metadata routing, to
+            those that request it.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights of the rows; for the estimator, and with metadata routing for whom they are
-            requested by.
+            Weights of the rows. Passed to the estimator; with metadata routing, to those that
+            request them.
         **params : dict
             Further metadata, with metadata routing only.
 
@@ -159,11 +159,11 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If the cleaner takes no ``clean_mask``, or the estimator no ``sample_weight``, that was
-            passed.
+            If ``clean_mask`` is passed and the cleaner does not accept it, or ``sample_weight`` is
+            passed and the estimator does not accept it.
         ValueError
-            If y or the weights cannot be used, if cleaning leaves fewer than two classes, or if
-            metadata cannot follow the rows, since the cleaner does not say which it kept.
+            If y or the weights are invalid, if cleaning leaves fewer than two classes, or if
+            metadata cannot be sliced because the cleaner has no ``sample_indices_``.
         """
         raise_for_params(params, self, "fit")
         routed = self._route_fit(clean_mask=clean_mask, sample_weight=sample_weight, **params)
@@ -190,7 +190,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self
 
     def _route_fit(self, **metadata):
-        """What goes to whom."""
+        """Return the metadata for the cleaner and the estimator."""
         metadata = {name: value for name, value in metadata.items() if value is not None}
         if routing_enabled():
             return process_routing(self, "fit", **metadata)
@@ -198,19 +198,19 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _remember_features(self, n_samples: int) -> None:
         for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)  # of an earlier fit
+            self.__dict__.pop(name, None)  # set by an earlier fit
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
         if self._pairwise():
-            self.n_features_in_ = n_samples  # those of X, not of the rows that are left
+            self.n_features_in_ = n_samples  # the columns of X, not of the cleaned matrix
 
-    # --- a kernel or distance matrix as X has the rows of fit as its columns -------------------
+    # --- pairwise X: the columns of a kernel or distance matrix are the rows of fit ---------
 
     def _pairwise(self) -> bool:
         return get_tags(self.estimator).input_tags.pairwise
 
     def _square(self, X, rows: np.ndarray | None, n_columns: int):
-        """The columns of these rows out of n_columns, of a pairwise X."""
+        """Return the columns of these rows if X is pairwise, else X."""
         if rows is None or not self._pairwise() or is_all(rows, n_columns):
             return X
         return take_columns(X, rows, n_columns, type(self).__name__)
@@ -228,12 +228,12 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     @available_if(estimator_has("predict"))
     def predict(self, X, **params):
-        """Labels that the fitted estimator predicts.
+        """Predict labels with the fitted estimator.
 
         Parameters
         ----------
         X : array-like, sparse matrix, frame or images of n_samples rows
-            Rows, of any kind that the estimator takes. They are not cleaned.
+            Rows, of any kind that the estimator accepts. They are not cleaned.
         **params : dict
             Metadata for ``predict`` of the estimator, with metadata routing only.
 
@@ -250,12 +250,12 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     @available_if(estimator_has("predict_proba"))
     def predict_proba(self, X, **params):
-        """Probabilities of the classes; there if the estimator has them.
+        """Return class probabilities; available if the estimator has them.
 
         Parameters
         ----------
         X : array-like, sparse matrix, frame or images of n_samples rows
-            Rows, of any kind that the estimator takes. They are not cleaned.
+            Rows, of any kind that the estimator accepts. They are not cleaned.
         **params : dict
             Metadata for ``predict_proba`` of the estimator, with metadata routing only.
 
@@ -273,12 +273,12 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     @available_if(estimator_has("predict_log_proba"))
     def predict_log_proba(self, X, **params):
-        """Logarithms of the probabilities of the classes; there if the estimator has them.
+        """Return logarithms of class probabilities; available if the estimator has them.
 
         Parameters
         ----------
         X : array-like, sparse matrix, frame or images of n_samples rows
-            Rows, of any kind that the estimator takes. They are not cleaned.
+            Rows, of any kind that the estimator accepts. They are not cleaned.
         **params : dict
             Metadata for ``predict_log_proba`` of the estimator, with metadata routing only.
 
@@ -296,12 +296,12 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     @available_if(estimator_has("decision_function"))
     def decision_function(self, X, **params):
-        """Scores of the classes; there if the estimator has them.
+        """Return the decision function; available if the estimator has it.
 
         Parameters
         ----------
         X : array-like, sparse matrix, frame or images of n_samples rows
-            Rows, of any kind that the estimator takes. They are not cleaned.
+            Rows, of any kind that the estimator accepts. They are not cleaned.
         **params : dict
             Metadata for ``decision_function`` of the estimator, with metadata routing only.
 
@@ -316,23 +316,23 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         NotFittedError
             Before ``fit``.
         ValueError
-            If cleaning has removed a class and the estimator's scores are not one for each class.
+            If cleaning has removed a class and the estimator does not return one column per class.
         """
         scores = self._forward("decision_function", X, **params)
-        if scores.ndim == 1 and len(self.classes_) > 2:  # two are left, the second is positive
+        if scores.ndim == 1 and len(self.classes_) > 2:  # two classes are left
             scores = np.column_stack([-scores, scores])
         return self._align(scores, np.finfo(scores.dtype).min)
 
     @available_if(estimator_has("score"))
     def score(self, X, y, sample_weight=None, **params):
-        """What the fitted estimator's ``score`` says, by default the accuracy.
+        """Return the score of the fitted estimator, by default the accuracy.
 
         Parameters
         ----------
         X : array-like, sparse matrix, frame or images of n_samples rows
-            Rows, of any kind that the estimator takes. They are not cleaned.
+            Rows, of any kind that the estimator accepts. They are not cleaned.
         y : array-like of shape (n_samples,)
-            Labels to compare with. They are not cleaned, either.
+            True labels. They are not cleaned.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
         **params : dict
@@ -354,15 +354,15 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         name = type(self.estimator_).__name__
         return align_columns(columns, known, self.classes_, absent, name)
 
-    # --- what scikit-learn asks -------------------------------------------------------------
+    # --- scikit-learn protocols -------------------------------------------------------------
 
     def get_metadata_routing(self):
-        """Whom ``fit``, ``predict`` and ``score`` hand metadata on to.
+        """Return the metadata routing of ``fit``, ``predict`` and ``score``.
 
         Returns
         -------
         routing : MetadataRouter
-            Of the cleaner's ``fit_resample`` and the estimator's ``fit``, ``predict``,
+            Routes to the cleaner's ``fit_resample`` and the estimator's ``fit``, ``predict``,
             ``predict_proba``, ``predict_log_proba``, ``decision_function`` and ``score``.
         """
         to_estimator = MethodMapping().add(caller="fit", callee="fit")

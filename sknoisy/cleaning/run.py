@@ -1,4 +1,4 @@
-"""A cleaner that runs inside a classifier."""
+"""Runs a cleaner inside the ``fit`` of a classifier."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ __all__ = ["SelectsRows", "run_cleaner"]
 
 @runtime_checkable
 class SelectsRows(Protocol):
-    """A cleaner that names the rows it keeps, so that nobody has to copy them."""
+    """Protocol of cleaners that return the indices of the rows they keep, without copies."""
 
-    def select(self, X, y, clean_mask=None) -> np.ndarray:
-        """Fit, and return the indices of the rows that are kept."""
+    def select(self, X, y, *, clean_mask=None) -> np.ndarray:
+        """Fit the cleaner and return the indices of the rows that are kept."""
         ...
 
 
 def run_cleaner(
     cleaner: Any, X, y: np.ndarray, trusted: np.ndarray | None, seed: int
 ) -> tuple[Any, np.ndarray]:
-    """Clone a cleaner, give it this seed where it has none, and run it.
+    """Clone a cleaner, seed the clone if it has no random state, and run it.
 
     Parameters
     ----------
     cleaner : estimator with ``fit_resample``
-        Left as it is.
+        The cleaner; only its clone is fitted.
     X, y : array or sparse matrix of n rows, ndarray of shape (n,)
         Rows and given labels.
     trusted : ndarray of bool of shape (n,) or None
-        Handed on as ``clean_mask`` to a cleaner that takes one.
+        Passed as ``clean_mask`` to a cleaner that accepts it.
     seed : int
-        Its ``random_state`` where that is None.
+        The ``random_state`` of the clone if the cleaner's is None.
 
     Returns
     -------
     cleaner : estimator
         The fitted clone.
     y : ndarray
-        The labels that it returned.
+        The labels that the cleaner returned.
     """
     fitted = seed_undecided(clone(cleaner), seed)
-    # A cleaner of somebody else's may know nothing of trusted rows.
-    knows = "clean_mask" in inspect.signature(fitted.fit_resample).parameters
-    judges = {"clean_mask": trusted} if trusted is not None and knows else {}
+    # Cleaners from other libraries do not accept trusted rows.
+    accepts_mask = "clean_mask" in inspect.signature(fitted.fit_resample).parameters
+    metadata = {"clean_mask": trusted} if trusted is not None and accepts_mask else {}
     if isinstance(fitted, SelectsRows):
-        return fitted, y[fitted.select(X, y, **judges)]
-    _, cleaned = fitted.fit_resample(X, y, **judges)
+        return fitted, y[fitted.select(X, y, **metadata)]
+    _, cleaned = fitted.fit_resample(X, y, **metadata)
     return fitted, np.asarray(cleaned)

@@ -1,4 +1,4 @@
-"""Rows are cleaned within each training fold, by whatever holds the cleaner."""
+"""Rows are cleaned within each training fold, in pipelines and meta-estimators."""
 
 import pickle
 
@@ -18,6 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 from small_cleaners import MajorityLabels
 
 from sknoisy import LabelPurifier, PurifiedClassifier
+from sknoisy.methods.dmlp import PurificationVariant
 from sknoisy.pipeline import make_pipeline
 
 FOLDS = KFold(3)
@@ -25,7 +26,7 @@ FOLDS = KFold(3)
 
 @pytest.fixture
 def noisy(blobs, global_random_seed):
-    """The blobs with a quarter of the labels replaced, as words, a mask and weights."""
+    """Return the blobs with a quarter of wrong labels, as words, with a mask and weights."""
     X, y = blobs
     rng = np.random.default_rng(global_random_seed)
     wrong = rng.random(len(y)) < 0.25
@@ -33,18 +34,19 @@ def noisy(blobs, global_random_seed):
     return X, y, ~wrong & (rng.random(len(y)) < 0.5), rng.uniform(0.5, 2, size=len(y))
 
 
-# n_folds=0: no round is judged, so that labels are never left as they are.
+# n_folds=0: no round is judged, so the given labels are never kept.
 PURIFIER = LabelPurifier(n_components=32, n_epochs=10, n_folds=0, device="cpu", random_state=0)
 CLEANERS = {
     "purifies": PURIFIER,
     "relabels": MajorityLabels(),
     "drops": EditedNearestNeighbours(n_neighbors=1),
 }
+VARIANTS = [PurificationVariant(correction_momentum=momentum) for momentum in (0.0, 1.0)]
 EACH_CLEANER = pytest.mark.parametrize("cleaner", CLEANERS.values(), ids=CLEANERS)
 
 
 def holders(cleaner):
-    """The cleaner between a scaler and a forest, in the three ways that work."""
+    """Return the cleaner between a scaler and a forest, in the three ways that work."""
     cleaner, forest = clone(cleaner), RandomForestClassifier(5, random_state=0)
     return {
         "pipeline": make_pipeline(StandardScaler(), cleaner, forest),
@@ -67,7 +69,7 @@ def test_the_cleaners_do_something(noisy):
 
 
 def fits(model, X, y, **options):
-    """Models of the folds."""
+    """Return the fitted models of the folds."""
     scores = cross_validate(
         model, X, y, cv=FOLDS, return_estimator=True, error_score="raise", **options
     )
@@ -109,7 +111,7 @@ def test_a_poisoned_fold_leaves_no_trace_through_metadata(noisy):
 @EACH_CLEANER
 @pytest.mark.parametrize("routing", [False, True])
 def test_rows_that_a_bag_leaves_out_leave_no_trace_in_its_member(noisy, cleaner, routing):
-    """Out-of-bag rows have weight zero, or are not there at all if the ensemble draws rows."""
+    """Out-of-bag rows have weight zero, or are not passed if the ensemble draws rows."""
     X, y, _, _ = noisy
     clf = PurifiedClassifier(cleaner, GaussianNB())
     bag = BaggingClassifier(clf, n_estimators=3, random_state=0)
@@ -143,7 +145,7 @@ def test_two_workers_find_what_one_finds(noisy):
 def test_a_search_over_cleaner_and_classifier_in_one_pipeline(noisy):
     X, y, _, _ = noisy
     model = holders(PURIFIER)["pipeline"]
-    grid = {"labelpurifier__eac_momentum": [0.0, 1.0], "randomforestclassifier__max_depth": [1, 4]}
+    grid = {"labelpurifier__variant": VARIANTS, "randomforestclassifier__max_depth": [1, 4]}
     search = GridSearchCV(model, grid, cv=FOLDS, error_score="raise").fit(X, y)
     scores = search.cv_results_["mean_test_score"]
     for parameters, score in zip(search.cv_results_["params"], scores, strict=True):
@@ -158,12 +160,12 @@ def test_a_search_over_cleaner_and_estimator_in_a_plain_pipeline(noisy):
     X, y, _, _ = noisy
     model = holders(PURIFIER)["classifier in a plain pipeline"]
     grid = {
-        "purifiedclassifier__cleaner__eac_momentum": [0.0, 1.0],
+        "purifiedclassifier__cleaner__variant": VARIANTS,
         "purifiedclassifier__estimator__max_depth": [1, 4],
     }
     search = GridSearchCV(model, grid, cv=FOLDS, error_score="raise").fit(X, y)
     in_one = holders(PURIFIER)["pipeline"]
-    grid = {"labelpurifier__eac_momentum": [0.0, 1.0], "randomforestclassifier__max_depth": [1, 4]}
+    grid = {"labelpurifier__variant": VARIANTS, "randomforestclassifier__max_depth": [1, 4]}
     other = GridSearchCV(in_one, grid, cv=FOLDS, error_score="raise").fit(X, y)
     np.testing.assert_array_equal(
         search.cv_results_["mean_test_score"], other.cv_results_["mean_test_score"]
@@ -212,7 +214,7 @@ def test_the_mask_of_each_fold_reaches_the_purifier_of_a_pipeline(noisy):
     X, y, mask, _ = noisy
     with sklearn.config_context(enable_metadata_routing=True):
         purifier = clone(PURIFIER).set_fit_resample_request(clean_mask=True)
-        purifier.set_fit_request(clean_mask=False)  # imbalanced-learn asks, but never calls it
+        purifier.set_fit_request(clean_mask=False)  # imbalanced-learn requires it
         model = make_pipeline(StandardScaler(), purifier, LogisticRegression())
         fitted = fits(model, X, y, params={"clean_mask": mask})
     for (train, _), fit in zip(FOLDS.split(X), fitted, strict=True):
@@ -230,13 +232,13 @@ def test_mask_and_weights_of_each_fold_reach_the_purified_classifier(noisy, rout
         clf = PurifiedClassifier(purifier, estimator)
         fitted = fits(clf, X, y, params={"clean_mask": mask, "sample_weight": weights})
     for (train, _), fit in zip(FOLDS.split(X), fitted, strict=True):
-        by_hand = clone(PURIFIER).fit(X[train], y[train], mask[train])
+        by_hand = clone(PURIFIER).fit(X[train], y[train], clean_mask=mask[train])
         alone = LogisticRegression().fit(X[train], by_hand.purified_labels_, weights[train])
         np.testing.assert_array_equal(fit.predict_proba(X), alone.predict_proba(X))
 
 
 def test_without_routing_a_pipeline_loses_the_mask(noisy):
-    """So imbalanced-learn 0.14 has it, and the user guide warns of it."""
+    """This is the behaviour of imbalanced-learn 0.14; the user guide warns of it."""
     X, y, mask, _ = noisy
     model = make_pipeline(clone(PURIFIER), LogisticRegression())
     model.fit(X, y, labelpurifier__clean_mask=mask)

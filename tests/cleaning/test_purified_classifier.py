@@ -27,12 +27,12 @@ from sknoisy import PurifiedClassifier
 
 @pytest.fixture
 def weights(blobs, global_random_seed):
-    """Positive weights of the rows of blobs."""
+    """Return positive weights of the rows of blobs."""
     return np.random.default_rng(global_random_seed).uniform(0.5, 2, size=len(blobs[1]))
 
 
 def state(estimator):
-    """All that an object holds, as bytes."""
+    """Return the attributes of an object, as bytes."""
     return pickle.dumps(vars(estimator))
 
 

@@ -19,7 +19,7 @@ def letters(y):
 
 
 def drop_a_class(blobs, lost, estimator):
-    """Fitted on three classes, of which cleaning removes one; and the estimator without it."""
+    """Return a classifier whose cleaner drops one of three classes, and one fitted without it."""
     X, y = blobs
     y = letters(y)
     with pytest.warns(UserWarning, match=rf"DropClasses left no row of the classes \['{lost}'\]"):
@@ -62,7 +62,7 @@ def test_scores_by_pairs_of_classes_cannot_be_matched(blobs):
     svc = SVC(decision_function_shape="ovo")
     with pytest.warns(UserWarning, match="left no row"):
         clf = PurifiedClassifier(DropClasses([1]), svc).fit(X, y)
-    with pytest.raises(ValueError, match=r"SVC returned has shape \(121, 6\).*\"ovr\""):
+    with pytest.raises(ValueError, match=r"SVC returned shape \(121, 6\).*\"ovr\""):
         clf.decision_function(X)
 
 
@@ -109,7 +109,7 @@ def test_labels_in_a_column_are_read_with_a_warning(blobs):
 
 
 def test_a_fold_without_a_class(blobs):
-    """All labels "e" are in the first third of the rows, and missing where that is held out."""
+    """All labels "e" are in the first third of the rows, which one of the folds holds out."""
     X, y = blobs
     order = np.argsort(y != 2, kind="stable")
     X, y = X[order], letters(y)[order]

@@ -1,4 +1,4 @@
-"""Metadata on their way through PurifiedClassifier, with scikit-learn's routing on and off."""
+"""PurifiedClassifier routes metadata, with scikit-learn's routing on and off."""
 
 import numpy as np
 import pytest
@@ -23,21 +23,21 @@ def routing():
 
 @pytest.fixture
 def metadata(blobs, global_random_seed):
-    """One entry for each row of blobs: a mask and positive weights."""
+    """Return a mask and positive weights, with one entry for each row of blobs."""
     rng = np.random.default_rng(global_random_seed)
     n = len(blobs[1])
     return {"clean_mask": rng.random(n) < 0.3, "sample_weight": rng.uniform(0.5, 2, size=n)}
 
 
 def asking():
-    """The mask goes to the cleaner, the weights to the estimator."""
+    """Return a classifier that routes the mask to the cleaner, the weights to the estimator."""
     cleaner = DropRows().set_fit_resample_request(clean_mask=True)
     estimator = Recorder().set_fit_request(clean_mask=False, sample_weight=True)
     return PurifiedClassifier(cleaner, estimator.set_score_request(sample_weight=True))
 
 
 def assert_given(fitted, X, metadata, rows):
-    """The cleaner was given the mask of these rows, the estimator the weights of those kept."""
+    """Assert that the cleaner got the mask of these rows, the estimator weights of the kept."""
     np.testing.assert_array_equal(fitted.cleaner_.clean_mask_, metadata["clean_mask"][rows])
     kept = rows[rows_kept(X[rows])]
     given = fitted.estimator_.given_
@@ -134,7 +134,7 @@ def test_without_routing_there_are_no_other_metadata(blobs):
 
 @pytest.mark.usefixtures("routing")
 def test_requests_are_made_on_the_parts():
-    """A request on the whole would do nothing, so there is no method for it."""
+    """A request on PurifiedClassifier would have no effect, so there is no method for it."""
     clf = asking()
     assert not hasattr(clf, "set_fit_request")
     assert not hasattr(clf, "set_score_request")
@@ -205,7 +205,7 @@ def test_a_plain_pipeline_hands_metadata_on(blobs, metadata, enabled):
 
 @pytest.mark.usefixtures("routing")
 def test_one_cleans_within_another(blobs, metadata):
-    """Two cleaners in a row: the second is given the mask of what the first has left."""
+    """Of two nested cleaners, the second receives the mask of the rows that the first kept."""
     X, y = blobs
     again = MajorityLabels().set_fit_resample_request(clean_mask=True)
     inner = PurifiedClassifier(again, LogisticRegression())

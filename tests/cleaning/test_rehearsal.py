@@ -1,4 +1,4 @@
-"""Whether cleaning pays, by rows that were left out: of a selection and of a purification."""
+"""The held-out judgement: its rule, and its use by the selector and by DMLPClassifier."""
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from small_selectors import GIVEN, NAMES, X, kept, quick
 from torch import nn
 
 from sknoisy import CLIDMUClassifier, DMLPClassifier, LabelPurifier, MILDClassifier
+from sknoisy._engine.problem import Problem
 from sknoisy.cleaning.held_out import Verdict, learn_and_predict, rehearse
 from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError
 from sknoisy.methods.dmlp import classifier as dmlp
@@ -20,11 +21,11 @@ from sknoisy.methods.mild import rounds as _rounds
 CODES = np.repeat([0, 1, 2], [30, 20, 10])
 SMALL = {"max_epochs": 15, "batch_size": 32, "module_params": {"hidden": (16,)}, "random_state": 0}
 FAILURES = [KeyboardInterrupt(), NonFiniteLossError("it became nan")]
-HARMFUL = {"stopping": False, "n_rounds": 3}  # a fourth of the right labels and more is dropped
+HARMFUL = {"stopping": False, "n_rounds": 3}  # drops more than a fourth of the right labels
 
 
 def jitter(rows, generator):
-    """An augmentation."""
+    """Augment rows by Gaussian noise."""
     return rows + 0.1 * torch.randn(rows.shape, generator=generator)
 
 
@@ -64,7 +65,7 @@ def test_each_row_is_left_out_once_and_seen_by_nobody(n_folds):
 
 @pytest.mark.parametrize(("before", "after"), [((0, 1), (0,)), ((0,), (0, 1))])
 def test_the_gain_is_the_difference_of_the_shares_that_are_hit(before, after):
-    """A network knows some classes; the second one has 20 of the 60 rows."""
+    """The networks predict some classes only; the second class has 20 of the 60 rows."""
 
     def predict(rows, labels, held, seed):
         known = after if len(rows) + len(held) < len(CODES) else before
@@ -163,7 +164,7 @@ def test_a_judgement_that_fails_leaves_the_selection(monkeypatch, error):
 
 
 class InterruptsFit(nn.Linear):
-    """Raises KeyboardInterrupt as soon as the network of a given fit reads something."""
+    """Raises KeyboardInterrupt in the first forward pass of the network with number ``at``."""
 
     n_made, at = 0, 0
 
@@ -178,7 +179,7 @@ class InterruptsFit(nn.Linear):
         return super().forward(x)
 
 
-@pytest.mark.parametrize("after", [1, 4])  # in the rounds of a part, and in what learns it
+@pytest.mark.parametrize("after", [1, 4])  # in the rounds of a part, in its network
 def test_ctrl_c_in_the_judgement_leaves_the_selection(monkeypatch, after):
     params = {"module": InterruptsFit, "module_params": None, "stopping": False, "n_rounds": 3}
     monkeypatch.setattr(InterruptsFit, "n_made", 0)
@@ -209,11 +210,12 @@ def test_networks_of_the_judgement_have_none_of_the_callbacks():
 
 def test_networks_that_are_compared_begin_alike_and_leave_the_data_as_they_are():
     clf = CLIDMUClassifier(weighting=None, n_ensemble=0, augment=jitter, **SMALL).fit(X, GIVEN)
-    data = clf._training_data(X, GIVEN, None, None, torch.device("cpu"), 0)
+    problem = Problem(X, GIVEN, GIVEN, clf.classes_, None, None, torch.device("cpu"), 0)
+    data = clf._training_data(problem)
     before, started = data.generator.get_state(), []
 
     def build(rng, callbacks):
-        net = clf._build_net(data, rng, callbacks, 1)
+        net = clf._build_net(data, rng, callbacks, max_epochs=1)
         started.append(net.module.fc.weight.detach().clone())
         return net
 
@@ -238,7 +240,7 @@ def test_mild_learns_all_rows_if_the_selection_is_taken_back(monkeypatch):
 
 
 class Turns(BaseEstimator):
-    """A purifier that calls every class by the name of the next."""
+    """A purifier that replaces every label by the next class."""
 
     def __init__(self, device="cpu", verbose=0, random_state=None):
         self.device, self.verbose, self.random_state = device, verbose, random_state
@@ -266,7 +268,7 @@ def test_purified_labels_that_tell_less_of_others_are_not_learned(monkeypatch):
 
 
 def test_labels_of_which_no_part_is_purified_are_not_learned(monkeypatch):
-    """The judge of the purifier is of two minds: a verdict that hangs on the draw of the rows."""
+    """The purifier changes labels of all rows together, but none of any part."""
 
     class TurnsAll(Turns):
         def fit(self, X, y):
@@ -292,7 +294,7 @@ def test_trusted_rows_judge_instead_and_many_rows_do_without(monkeypatch):
 
 
 def test_rows_of_weight_zero_judge_nothing(monkeypatch):
-    """Their labels say that turned labels are right, and nobody listens."""
+    """Their labels agree with the replaced ones, but are not counted."""
     monkeypatch.setattr(dmlp, "LabelPurifier", Turns)
     weight = np.where(np.arange(len(X)) % 2, 1.0, 0.0)
     y = np.where(weight > 0, GIVEN, (GIVEN + 1) % 3)
@@ -323,7 +325,9 @@ def test_purified_labels_stand_if_their_judgement_fails(monkeypatch, error):
     monkeypatch.setattr(dmlp, "rehearse", fail)
     clf = DMLPClassifier(**SMALL)
     if isinstance(error, KeyboardInterrupt):
-        with pytest.warns(InterruptedFitWarning, match="purified labels stand") as caught:
+        with pytest.warns(
+            InterruptedFitWarning, match="the purified labels are learned"
+        ) as caught:
             clf.fit(X, NAMES)
         assert caught[0].filename == __file__
     else:
@@ -347,7 +351,7 @@ def test_ctrl_c_in_a_purification_ends_the_judgement(monkeypatch, interrupted):
     if interrupted == "whole":
         clf.fit(X, NAMES)
     else:
-        with pytest.warns(InterruptedFitWarning, match="purified labels stand"):
+        with pytest.warns(InterruptedFitWarning, match="the purified labels are learned"):
             clf.fit(X, NAMES)
     assert len(fitted) == (1 if interrupted == "whole" else 2)
     assert clf.held_out_gain_ is None
@@ -361,7 +365,7 @@ def test_the_purifier_says_whether_it_was_interrupted(monkeypatch):
     def stop(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Judge, "choose", stop)
+    monkeypatch.setattr(Judge, "plan_round", stop)
     with pytest.warns(InterruptedFitWarning):
         assert LabelPurifier(random_state=0).fit(rows, given).interrupted_
 
@@ -391,6 +395,6 @@ def test_labels_stay_if_fewer_of_others_are_hit_by_a_standard_error(n_lost, n_wo
     hits = torch.arange(100)
     judge._hits_unchanged = (hits < n_lost).double()
     judge._hits_best = ((hits >= 50) & (hits < 50 + n_won)).double()
-    assert judge.had_better_not == stay
+    assert judge.keep_given_labels == stay
     judge._hits_best, judge._hits_unchanged = judge._hits_unchanged, judge._hits_best
-    assert not judge.had_better_not
+    assert not judge.keep_given_labels

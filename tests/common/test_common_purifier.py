@@ -5,13 +5,16 @@ from unittest import SkipTest
 import pytest
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from sknoisy.methods.dmlp.purifier import LabelPurifier
+from sknoisy.methods.dmlp import LabelPurifier, PurificationVariant
 
 SMALL = {"n_components": 64, "n_epochs": 10, "random_state": 0}
+VARIANT = PurificationVariant(
+    objective="released", label_optimizer="adam", label_parameters="softmax"
+)
 PURIFIERS = [
     LabelPurifier(**SMALL),
     LabelPurifier(correction="auxiliary", n_folds=0, **SMALL),
-    LabelPurifier(objective="code", optimizer="adam", label_param="softmax", **SMALL),
+    LabelPurifier(variant=VARIANT, **SMALL),
 ]
 # Runs only where SCIPY_ARRAY_API is set before scipy is imported.
 MAY_SKIP = {"check_array_api_input"}

@@ -1,4 +1,4 @@
-"""Small problems with wrong labels, and purifiers that are done in a moment."""
+"""Small problems with wrong labels, and fast purifiers."""
 
 import numpy as np
 
@@ -6,13 +6,16 @@ from sknoisy import LabelPurifier
 
 
 def quick(**parameters):
-    """A purifier with any parameters."""
+    """Return a fast purifier with these parameters."""
     settings = {"n_components": 64, "n_epochs": 20, "device": "cpu", "random_state": 0}
     return LabelPurifier(**{**settings, **parameters})
 
 
 def noisy_blobs(rate=0.3, shift=0, n=180, seed=0):
-    """X, noisy and clean labels of three blobs; wrong labels are any others, or ``shift`` on."""
+    """Return X, noisy labels and clean labels of three blobs.
+
+    Wrong labels are drawn from the other classes, or are the class plus ``shift``.
+    """
     rng = np.random.default_rng(seed)
     clean = rng.permutation(np.arange(n) % 3)
     X = rng.normal(size=(n, 6))
@@ -23,7 +26,7 @@ def noisy_blobs(rate=0.3, shift=0, n=180, seed=0):
 
 
 def trust(noisy, clean, per_class, seed=0):
-    """Labels of which some of each class are set right, and the mask of these."""
+    """Return labels of which some of each class are corrected, and the mask of these."""
     rng = np.random.default_rng(seed)
     rows = [rng.permutation(np.flatnonzero(clean == k))[:per_class] for k in np.unique(clean)]
     mask = np.isin(np.arange(len(clean)), np.concatenate(rows))

@@ -1,4 +1,4 @@
-"""Cleaners whose result can be foretold, and a classifier that says what it was given."""
+"""Cleaners with a predictable result, and a classifier that records its input."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -12,7 +12,7 @@ from sknoisy import PurifiedClassifier  # noqa: F401  (from here on fit_resample
 
 
 class Cleaner(BaseEstimator):
-    """What the cleaners share."""
+    """Base class of the cleaners."""
 
     def _check(self, X, y):
         values, labels = validate_data(self, X, y, accept_sparse="csr")
@@ -26,7 +26,7 @@ class Cleaner(BaseEstimator):
 
 
 class MajorityLabels(Cleaner):
-    """Gives each row the label that most of its neighbours have; trusted rows keep theirs."""
+    """Replaces each label by that of most neighbours; trusted rows keep theirs."""
 
     def __init__(self, n_neighbors=5):
         self.n_neighbors = n_neighbors
@@ -40,7 +40,7 @@ class MajorityLabels(Cleaner):
 
 
 class DropRows(Cleaner):
-    """Drops about a fifth of the rows, each because of its own first number."""
+    """Drops about a fifth of the rows, depending on the first column only."""
 
     def __init__(self, says_which=True):
         self.says_which = says_which
@@ -56,13 +56,13 @@ class DropRows(Cleaner):
 
 
 def rows_kept(X):
-    """Those that DropRows keeps: a whole number always, others by their digits."""
+    """Return the rows that DropRows keeps; rows with an integer in the first column are kept."""
     X = X.tocsr()[:, [0]].toarray() if hasattr(X, "tocsr") else np.asarray(X)
     return np.flatnonzero(np.mod(7 * X.reshape(len(X), -1)[:, 0], 1) <= 0.8)
 
 
 class DropClasses(BaseEstimator):
-    """Drops all rows of these labels, whatever X is."""
+    """Drops all rows with these labels; X may be of any kind."""
 
     def __init__(self, labels=()):
         self.labels = labels
@@ -74,7 +74,7 @@ class DropClasses(BaseEstimator):
 
 
 class Recorder(ClassifierMixin, BaseEstimator):
-    """Logistic regression on rows of any kind, which remembers all it is given."""
+    """Logistic regression on rows of any kind that records its arguments."""
 
     def fit(self, X, y, sample_weight=None, clean_mask=None, cost=None):
         self.given_ = {

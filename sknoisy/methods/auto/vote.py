@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
 
-from ...cleaning.chance import stratified_half
+from ...cleaning.bookkeeping import keep_classes
+from ...cleaning.held_out import stratified_half
 from ..clid_mu import CLIDMUClassifier
-from ..dmlp.soft_labels import keep_classes
 from ..mild.classifier import MILDClassifier
 
 __all__ = ["Vote", "forests", "lead_of_networks", "networks", "share_of_networks", "vote"]

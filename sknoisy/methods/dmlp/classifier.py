@@ -1,4 +1,4 @@
-"""Classifier for noisy labels by a decoupled meta label purifier (DMLP)."""
+"""DMLPClassifier: purify the labels, then train a network on them."""
 
 from __future__ import annotations
 
@@ -32,33 +32,34 @@ _N_FOLDS = 3
 class DMLPClassifier(NetworkClassifier):
     """Classifier for noisy labels by a decoupled meta label purifier (DMLP).
 
-    The labels are purified on frozen features first, by :class:`~sknoisy.LabelPurifier`; then a
-    fresh network learns the purified labels by plain cross-entropy: "DMLP-Naive" of the paper.
+    First, :class:`~sknoisy.LabelPurifier` purifies the labels on frozen features. Then a fresh
+    network learns the purified labels by plain cross-entropy: "DMLP-Naive" of the paper.
 
-    The purifier judges its labels by a regression, which may know less of the rows than the
-    network does. So up to 2,000 rows without trusted ones are judged once more: three parts of
-    them, which leave out a third each, are purified by themselves, and the network learns each
-    part with its given labels and with the purified ones. If these predict fewer of the given
-    labels left out, by more than a standard error, or if the purifier itself changes no label of
-    any part, it learns the given labels.
+    The purifier judges its labels by a regression, which may be a worse model of the data than
+    the network. Without trusted rows and with at most 2,000 rows, the purified labels are
+    therefore judged once more, by three parts of the rows, each of which leaves out a third. Each
+    part is purified separately, and the network is trained on it twice, with the given labels and
+    with the purified ones. The given labels of all rows are learned if the purified labels of the
+    parts predict fewer of the held-out given labels, by more than a standard error, or if the
+    purifier changes no label of any part.
 
-    Trusted rows are passed as ``clean_mask``; they judge the purification and keep their labels.
-    Rows whose ``sample_weight`` is 0 have no part in either step.
+    Trusted rows are passed as ``clean_mask``. They validate the purification and keep their
+    labels. Rows with a ``sample_weight`` of 0 take part in neither step.
 
     Parameters
     ----------
     purifier : None, LabelPurifier or other estimator with ``fit_resample``, default=None
-        It is cloned, sees validated arrays and returns a label for each row. None:
-        ``LabelPurifier()`` on this classifier's device. Where its ``random_state`` is None, this
-        classifier's decides. Rows of ``clean_mask`` keep their labels, whatever it returns. One
-        that is given is taken at its word: the network does not judge its labels, which takes
-        most of the time.
+        Estimator that purifies the labels. It is cloned, receives validated arrays and returns a
+        label for each row. None: ``LabelPurifier()`` on this classifier's device. If its
+        ``random_state`` is None, it is seeded by this classifier's. Trusted rows keep their
+        labels whatever it returns. The labels of a purifier that is passed are not judged by the
+        network, which saves most of the time.
     {module, module_params, optimizer, optimizer_params}
     lr : float, default=0.05
         Learning rate of the network.
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
     verbose : int, default=0
-        1 shows progress of the purification and of the training.
+        1 shows the progress of the purification and of the training.
     {random_state}
 
     Attributes
@@ -67,12 +68,12 @@ class DMLPClassifier(NetworkClassifier):
     purifier_ : estimator
         The fitted purifier.
     purified_labels_ : ndarray of shape (n_samples,)
-        The labels that the network learned: the given ones if the judgement was against the
-        purifier's.
-    held_out_gain_ : Verdict or None
-        Named tuple of the judgement: ``gain``, by how much the share of left-out labels that are
-        predicted is larger after purification, and ``error``, its standard error; None if nothing
-        was judged.
+        The labels that the network learned: the purified labels, or the given ones if the
+        judgement decided for them.
+    held_out_gain_ : named tuple or None
+        Result of the judgement. ``gain`` is the share of the held-out labels that are predicted
+        after purification, minus the share without it; ``error`` is its standard error;
+        ``is_worse`` is True if ``gain < -error``. None if nothing was judged.
     clean_proba_ : ndarray of shape (n_samples,)
         Probability that the given label is right: the network's probability of it, 1 for trusted
         rows.
@@ -83,7 +84,7 @@ class DMLPClassifier(NetworkClassifier):
 
     See Also
     --------
-    PurifiedClassifier : The same with any classifier in place of the network.
+    PurifiedClassifier : Purify, then fit any classifier.
 
     References
     ----------
@@ -91,14 +92,15 @@ class DMLPClassifier(NetworkClassifier):
 
     Examples
     --------
-    >>> from sknoisy import DMLPClassifier
-    >>> from sknoisy.datasets import load_noisy_digits
-    >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = DMLPClassifier(max_epochs=20, random_state=0)
-    >>> clf = clf.fit(digits.data[:900], digits.target[:900])
-    >>> bool((clf.purified_labels_ == digits.target_clean[:900]).mean() > 0.9)
+    >>> from sknoisy import DMLPClassifier, LabelPurifier
+    >>> from sknoisy.datasets import make_noisy_classification
+    >>> X, y, y_clean = make_noisy_classification(600, 8, rate=0.3, class_sep=2, random_state=0)
+    >>> purifier = LabelPurifier(n_components=128, n_epochs=20)
+    >>> clf = DMLPClassifier(purifier=purifier, max_epochs=20, random_state=0)
+    >>> clf = clf.fit(X[:300], y[:300])
+    >>> bool((clf.purified_labels_ == y_clean[:300]).mean() > 0.9)
     True
-    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
+    >>> bool(clf.score(X[300:], y_clean[300:]) > 0.9)
     True
     """
 
@@ -145,33 +147,57 @@ class DMLPClassifier(NetworkClassifier):
         self.purifier = purifier
 
     def _prepare(self, problem: Problem) -> Problem:
+        """Return the problem with purified labels to learn, if they are not judged to be worse."""
+        self.held_out_gain_: Verdict | None = None
+        purified = self._purify(problem)
+        if self._is_judged(problem, purified) and self._keep_given_labels(problem):
+            purified = problem.given
+        self.purified_labels_ = problem.classes[purified]
+        return replace(problem, targets=purified)
+
+    def _purify(self, problem: Problem) -> np.ndarray:
+        """Return the codes of the purified labels; trusted rows keep their given labels."""
         counted, trusted = problem.weighted_rows, problem.trusted
-        given = problem.classes[problem.given]
-        purified = given.copy()
-        purified[counted] = self._purify(
+        purifier = self.purifier
+        if purifier is None:
+            purifier = LabelPurifier(device=self.device, verbose=self.verbose)
+        self.purifier_, labels = run_cleaner(
+            purifier,
             take_rows(problem.X, counted),
-            given[counted],
+            problem.classes[problem.given[counted]],
             None if trusted is None else trusted[counted],
             problem.seed,
         )
+        name = type(self.purifier_).__name__
+        if len(labels) != len(counted):
+            raise ValueError(
+                f"{name} returned {len(labels)} labels for {len(counted)} rows: DMLPClassifier "
+                "needs a purifier that keeps all rows. Pass one that drops rows to "
+                "PurifiedClassifier."
+            )
+        check_known_labels(labels, problem.classes, name)
+        purified = problem.given.copy()
+        purified[counted] = np.searchsorted(
+            problem.classes, labels.astype(problem.classes.dtype, copy=False)
+        )
         if trusted is not None:
-            purified[trusted] = given[trusted]
-        self.held_out_gain_: Verdict | None = None
-        is_judged = (
+            purified[trusted] = problem.given[trusted]
+        return purified
+
+    # --- the held-out judgement -------------------------------------------------------------
+
+    def _is_judged(self, problem: Problem, purified: np.ndarray) -> bool:
+        return (
             self.purifier is None
-            and trusted is None
-            and len(counted) <= MAX_ROWS
-            and (purified != given).any()
+            and problem.trusted is None
+            and len(problem.weighted_rows) <= MAX_ROWS
+            and bool((purified != problem.given).any())
             and not self.purifier_.interrupted_
         )
-        if is_judged and self._had_better_not(problem):
-            purified = given
-        self.purified_labels_ = purified
-        return replace(problem, targets=np.searchsorted(problem.classes, purified))
 
-    def _had_better_not(self, problem: Problem) -> bool:
-        """Purify parts of the rows, too, and learn them: are the others predicted worse then?"""
-        X, encoded, counts = problem.X, problem.given, problem.weighted_rows
+    def _keep_given_labels(self, problem: Problem) -> bool:
+        """Return whether networks predict held-out labels worse after purification."""
+        X, encoded, counted = problem.X, problem.given, problem.weighted_rows
         data = self._training_data(problem)
         is_part_changed = False
         self._say(f"the purified labels are judged by {_N_FOLDS} parts of the rows")
@@ -179,54 +205,40 @@ class DMLPClassifier(NetworkClassifier):
         def purify(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
             nonlocal is_part_changed
             purifier = LabelPurifier(device=self.device, random_state=seed)
-            y = encoded[counts[rows]]
+            y = encoded[counted[rows]]
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", InterruptedFitWarning)  # of a part; see below
-                labels = purifier.fit(take_rows(X, counts[rows]), y).purified_labels_
+                warnings.simplefilter("ignore", InterruptedFitWarning)  # raised below
+                labels = purifier.fit(take_rows(X, counted[rows]), y).purified_labels_
             if purifier.interrupted_:
                 raise KeyboardInterrupt
             is_part_changed |= bool((labels != y).any())
             return rows, labels
 
         def predict(rows, labels, held, seed: int) -> np.ndarray:
-            part = _with_labels(data, counts[rows], labels)
+            part = _with_labels(data, counted[rows], labels)
             build = partial(self._build_net, data)
-            return learn_and_predict(build, part, counts[rows], counts[held], seed)
+            return learn_and_predict(build, part, counted[rows], counted[held], seed)
 
         try:
             rng = np.random.RandomState(problem.seed)
-            verdict = rehearse(encoded[counts], _N_FOLDS, rng, purify, predict)
-        except NonFiniteLossError:  # the purified labels stand
+            verdict = rehearse(encoded[counted], _N_FOLDS, rng, purify, predict)
+        except NonFiniteLossError:  # no judgement: the purified labels are learned
             return False
         except KeyboardInterrupt:
             warn_user(
-                "fit was interrupted while the purification was judged; purified labels stand.",
+                "fit was interrupted while the purification was judged; the purified labels are "
+                "learned.",
                 InterruptedFitWarning,
             )
             return False
         self.held_out_gain_ = verdict
-        had_better_not = verdict is not None and (verdict.is_worse or not is_part_changed)
-        self._say(f"{'given' if had_better_not else 'purified'} labels are learned")
-        return had_better_not
-
-    def _purify(self, X, y: np.ndarray, trusted: np.ndarray | None, seed: int) -> np.ndarray:
-        purifier = self.purifier
-        if purifier is None:
-            purifier = LabelPurifier(device=self.device, verbose=self.verbose)
-        self.purifier_, purified = run_cleaner(purifier, X, y, trusted, seed)
-        name = type(self.purifier_).__name__
-        if len(purified) != len(y):
-            raise ValueError(
-                f"{name} returned {len(purified)} labels for {len(y)} rows: "
-                "DMLPClassifier takes a purifier that keeps all rows. Pass one that drops rows to "
-                "PurifiedClassifier."
-            )
-        check_known_labels(purified, self.classes_, name)
-        return purified
+        keep_given_labels = verdict is not None and (verdict.is_worse or not is_part_changed)
+        self._say(f"the {'given' if keep_given_labels else 'purified'} labels are learned")
+        return keep_given_labels
 
 
 def _with_labels(data: TrainingData, rows: Any, codes: np.ndarray) -> TrainingData:
-    """The same data, of which some rows have other labels to learn."""
+    """Return a copy of the data in which these rows have other labels to learn."""
     changed = copy.copy(data)
     changed.targets = data.given.clone()
     changed.targets[rows] = torch.as_tensor(codes, device=data.device)

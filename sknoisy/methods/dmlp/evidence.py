@@ -1,4 +1,4 @@
-"""What a given label says of the true one: transition matrix, sharpening, posterior."""
+"""Given labels as evidence for the true ones: transition matrix, powers, posterior."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ __all__ = [
     "learned_transition",
     "log_likelihood",
     "nearly_identity",
-    "sharpen",
+    "raise_to_power",
 ]
 
 EXPONENTS = (1.0, 1.5, 2.0, 3.0, 4.0)
 _SHARE_STEPS = 20
-_PRIOR_ROWS = 2.0  # rows that each class is lent, for it may have few anchors
+_PRIOR_ROWS = 2.0  # pseudo-counts of each class, which may have few anchors
 _LEAST_COUNT = 0.1
 _SLIPS = 0.02
 
 
 def anchor_transition(anchors: list[Tensor], strictest: Tensor, given: Tensor) -> Tensor:
-    r"""Transition matrix from rows whose class is taken for known.
+    r"""Estimate the transition matrix from rows whose class is taken as known.
 
-    Entry (k, j) is the share of the given label j among the anchors of class k. The agreement of
-    the strictest anchors sets the level: where classes overlap, the others disagree with their
-    labels although these are right.
+    Entry (k, j) is the share of the given label j among the anchors of class k. The mean agreement
+    with the given labels is raised to that of the strictest anchors: where classes overlap, the
+    other anchors disagree with labels that are right.
 
     Parameters
     ----------
     anchors : list of Tensor
-        Rows of each class.
+        Indices of the anchors of each class.
     strictest : Tensor of shape (n_strictest, 2)
-        Rows and their classes.
+        Indices of the strictest anchors, and their classes.
     given : Tensor of shape (n, c)
         One-hot given labels.
 
@@ -60,7 +60,7 @@ def anchor_transition(anchors: list[Tensor], strictest: Tensor, given: Tensor) -
 
 
 def learned_transition(labels: Tensor, given: Tensor) -> Tensor:
-    r"""Transition matrix under purified labels, the M step of EM.
+    r"""Estimate the transition matrix from purified labels, the M step of EM.
 
     .. math:: T_{kj} = \sum_i q_{ik} 1[\tilde y_i = j] \Big/ \sum_i q_{ik}
     """
@@ -68,21 +68,36 @@ def learned_transition(labels: Tensor, given: Tensor) -> Tensor:
 
 
 def nearly_identity(given: Tensor) -> Tensor:
-    """Transition matrix of labels that are taken as they are: 2 % of slips of any kind."""
+    """Return the transition matrix of labels that are kept: 2 % uniform noise."""
     n_classes = given.shape[1]
     unit = torch.eye(n_classes, dtype=given.dtype, device=given.device)
     return (1 - _SLIPS) * unit + _SLIPS / n_classes
 
 
-def sharpen(proba: Tensor, exponent: float) -> Tensor:
-    """Probabilities to a power, rescaled: a regression's outputs are shrunk to the mean."""
+def raise_to_power(proba: Tensor, exponent: float) -> Tensor:
+    """Raise probabilities to a power and normalise each row.
+
+    The outputs of a ridge regression are shrunk towards their mean; powers above 1 undo that.
+    """
     return _normalised(proba.pow(exponent))
 
 
 def keep_shares(sharpened: Tensor, shares: Tensor) -> Tensor:
-    """Factors of the classes under which the mean of the sharpened probabilities is the given one.
+    """Return factors of the classes that give the sharpened probabilities these mean shares.
 
-    Sharpening favours the larger classes: repeated, it would empty the others.
+    Powers favour the larger classes, and would empty the others if they were applied repeatedly.
+
+    Parameters
+    ----------
+    sharpened : Tensor of shape (n, c)
+        Probabilities.
+    shares : Tensor of shape (c,)
+        Mean probability of each class to reach.
+
+    Returns
+    -------
+    factors : Tensor of shape (c,)
+        Multiply `sharpened` by them, then normalise each row.
     """
     factors = torch.ones_like(shares)
     for _ in range(_SHARE_STEPS):
@@ -91,9 +106,9 @@ def keep_shares(sharpened: Tensor, shares: Tensor) -> Tensor:
 
 
 def label_evidence(transition: Tensor, given: Tensor, trusted: Tensor) -> Tensor:
-    r"""How likely each class makes what is known of a row's label.
+    r"""Return the likelihood of each row's given label under each class.
 
-    .. math:: e_{ik} = T_{k \tilde y_i}, \quad e_{ik} = 1[y_i = k] \text{ of trusted rows}
+    .. math:: e_{ik} = T_{k \tilde y_i}, \quad e_{ik} = 1[y_i = k] \text{ for trusted rows}
 
     Parameters
     ----------
@@ -102,30 +117,35 @@ def label_evidence(transition: Tensor, given: Tensor, trusted: Tensor) -> Tensor
     given : Tensor of shape (n, c)
         One-hot given labels.
     trusted : Tensor of bool of shape (n,)
-        Rows whose given label is the true one.
+        True where the given label is trusted.
+
+    Returns
+    -------
+    evidence : Tensor of shape (n, c)
     """
     return torch.where(trusted[:, None], given, given @ transition.T)
 
 
 def label_posterior(proba: Tensor, evidence: Tensor) -> Tensor:
-    r"""Probability of each class once the given label is seen.
+    r"""Return the probability of each class given the label, by Bayes' rule.
 
     .. math:: q_{ik} \propto p_{ik} e_{ik}
 
-    Trusted rows have their label for certain.
+    Trusted rows have their given label with probability 1.
     """
     return _normalised(proba.clamp(min=1e-12) * evidence)
 
 
 def log_likelihood(proba: Tensor, evidence: Tensor) -> Tensor:
-    r"""How likely predictions make what is known, :math:`\log \sum_k p_{ik} e_{ik}`."""
+    r"""Return the log-likelihood of each row's label, :math:`\log \sum_k p_{ik} e_{ik}`."""
     return (proba * evidence).sum(dim=1).clamp(min=1e-12).log()
 
 
 def calibrate_exponent(proba: Tensor, evidence: Tensor) -> float:
-    """The power under which the known labels are likeliest; the lowest on ties."""
+    """Return the power that maximises the likelihood of the labels; the lowest one on ties."""
     likelihoods = [
-        float(log_likelihood(sharpen(proba, exponent), evidence).mean()) for exponent in EXPONENTS
+        float(log_likelihood(raise_to_power(proba, exponent), evidence).mean())
+        for exponent in EXPONENTS
     ]
     return EXPONENTS[likelihoods.index(max(likelihoods))]
 

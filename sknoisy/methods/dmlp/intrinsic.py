@@ -1,4 +1,4 @@
-"""Intrinsic primary correction (IPC): labels under which a ridge regression is right on others."""
+"""Intrinsic primary correction (IPC): steps of the labels on the meta objective (Eqs. 6, 7)."""
 
 from __future__ import annotations
 
@@ -15,41 +15,45 @@ __all__ = [
     "IntrinsicCorrection",
     "MetaChunk",
     "balance_penalty",
-    "code_objective",
     "entropy",
     "label_gradient",
     "largest_singular_value",
     "paper_objective",
+    "released_objective",
 ]
 
 _POWER_STEPS = 30
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Mean entropy of the softmax of each row."""
+    """Return the entropy of the softmax of each row, averaged over the rows."""
     log_proba = logits.log_softmax(dim=1)
     return -(log_proba.exp() * log_proba).sum(dim=1).mean()
 
 
 def paper_objective(validation: Tensor, targets: Tensor, training: Tensor | None = None) -> Tensor:
-    r"""The meta objective of the paper.
+    r"""Return the meta objective of the paper (Eq. 6).
 
     .. math:: L = \frac{1}{N_v} \sum_i \|\hat y_i - y_i\|^2 + H(\mathrm{softmax}(\hat y))
 
     Parameters
     ----------
     validation, targets : Tensor of shape (N_v, c)
-        Predictions of validation rows, and their labels.
+        Predictions and labels of the validation rows.
     training : Tensor, optional
-        Has no part in it.
+        Ignored; present for the signature of :func:`released_objective`.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
     """
     return (validation - targets).square().sum(dim=1).mean() + entropy(validation)
 
 
-def code_objective(
+def released_objective(
     validation: Tensor, targets: Tensor, training: Tensor, prior_weight: float = 1.0
 ) -> Tensor:
-    r"""The meta objective of the released code.
+    r"""Return the meta objective of the released code.
 
     .. math:: L = \mathrm{CE}(\hat Y_v, y_v) + \|\hat Y_v - Y_v\|_F^2
         + \mathrm{KL}(u \,\|\, m), \quad m = \mathrm{mean}(\mathrm{softmax}(F W))
@@ -57,11 +61,15 @@ def code_objective(
     Parameters
     ----------
     validation, targets : Tensor of shape (N_v, c)
-        Predictions of validation rows, and their labels.
+        Predictions and labels of the validation rows.
     training : Tensor of shape (b, c)
-        Predictions of the training rows, for the balance of the classes.
+        Predictions of the training rows.
     prior_weight : float, default=1.0
-        Of the last term.
+        Weight of the last term, which balances the classes.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
     """
     cross_entropy = -(targets * validation.log_softmax(dim=1)).sum(dim=1).mean()
     squares = (validation - targets).square().sum()
@@ -69,21 +77,21 @@ def code_objective(
 
 
 def balance_penalty(logits: Tensor) -> Tensor:
-    """KL(u || m) of the uniform distribution and the mean softmax; 0 iff that is uniform."""
+    """Return KL(u || m) of the uniform distribution u and the mean softmax m; 0 iff m = u."""
     log_mean = logits.softmax(dim=1).mean(dim=0).log()
     uniform = torch.full_like(log_mean, 1 / len(log_mean))
     return F.kl_div(log_mean, uniform, reduction="sum")
 
 
 class MetaChunk(NamedTuple):
-    """What one chunk of training rows needs for its meta steps.
+    """Constants of the meta steps on one chunk of training rows.
 
     Attributes
     ----------
     matrix : Tensor of shape (N_v, b)
-        M, which takes the chunk's labels to predictions of the validation rows.
+        M, which maps the chunk's labels to predictions of the validation rows (Eq. 5).
     system : RidgeSystem or None
-        Of the chunk's features; the objective of the released code needs it.
+        Decomposition of the chunk's features; only the objective "released" needs it.
     ridge : float
         λ.
     """
@@ -94,42 +102,46 @@ class MetaChunk(NamedTuple):
 
 
 def label_gradient(objective: str, chunk: MetaChunk, labels: Tensor, targets: Tensor) -> Tensor:
-    r"""Gradient of the meta objective by the labels φ(Y) of a chunk.
+    r"""Return the gradient of the meta objective with respect to the labels φ(Y) of a chunk.
 
     Predictions are linear in the labels, :math:`\hat Y_v = M \varphi` and
-    :math:`F W = H \varphi` with symmetric H, so that the chain rule is one product with each:
+    :math:`F W = H \varphi` with a symmetric H, so the chain rule needs one product with each:
 
     .. math:: \frac{\partial L}{\partial \varphi} =
         M^\top \frac{\partial L}{\partial \hat Y_v} + H \frac{\partial L}{\partial (F W)}
 
     Parameters
     ----------
-    objective : {"paper", "code"}
-        See :func:`paper_objective` and :func:`code_objective`.
+    objective : {"paper", "released"}
+        :func:`paper_objective` or :func:`released_objective`.
     chunk : MetaChunk
         Matrices of the chunk.
     labels : Tensor of shape (b, c)
         φ(Y).
     targets : Tensor of shape (N_v, c)
         Labels of the validation rows.
+
+    Returns
+    -------
+    gradient : Tensor of shape (b, c)
     """
     validation = (chunk.matrix @ labels).requires_grad_()
     if objective == "paper":
         with torch.enable_grad():
             loss = paper_objective(validation, targets)
         (slope,) = torch.autograd.grad(loss, validation)
-        return (slope.T @ chunk.matrix).T  # so much faster than with M transposed
+        return (slope.T @ chunk.matrix).T  # much faster than the product with M transposed
     assert chunk.system is not None
     training = chunk.system.fitted(labels, chunk.ridge).requires_grad_()
     with torch.enable_grad():
-        loss = code_objective(validation, targets, training)
+        loss = released_objective(validation, targets, training)
     slope, training_slope = torch.autograd.grad(loss, (validation, training))
     return (slope.T @ chunk.matrix).T + chunk.system.fitted(training_slope, chunk.ridge)
 
 
 def largest_singular_value(matrix: Tensor) -> float:
-    """||M||_2 by power iteration, from below."""
-    # A random start: that of ones is lost where the rows of the matrix have mean 0.
+    """Return ||M||_2 by power iteration, which approaches it from below."""
+    # A random start, because a vector of ones is mapped to 0 if all rows have mean 0.
     generator = torch.Generator().manual_seed(0)
     vector = torch.randn(matrix.shape[1], generator=generator).to(matrix)
     value = 0.0
@@ -142,19 +154,19 @@ def largest_singular_value(matrix: Tensor) -> float:
 
 
 class IntrinsicCorrection:
-    """Steps on the labels of a view, chunk by chunk.
+    """Steps on the labels of one view, chunk by chunk (Eq. 7).
 
     Parameters
     ----------
     features : Tensor of shape (n, d)
         Frozen features.
     rows : list of Tensor
-        Training rows of each chunk.
+        Indices of the training rows of each chunk.
     validation : Tensor of shape (N_v,)
-        Validation rows; no chunk has any of them.
+        Indices of the validation rows; no chunk contains any of them.
     targets : Tensor of shape (N_v, c)
-        Their labels.
-    objective : {"paper", "code"}
+        Labels of the validation rows.
+    objective : {"paper", "released"}
         Meta objective.
     ridge : float
         λ.
@@ -174,14 +186,15 @@ class IntrinsicCorrection:
         for chunk_rows in rows:
             system = RidgeSystem(features[chunk_rows])
             matrix = system.meta_matrix(features[validation], ridge)
-            # The paper's objective needs no predictions of training rows.
-            self.chunks.append(MetaChunk(matrix, system if objective == "code" else None, ridge))
+            needed = system if objective == "released" else None
+            self.chunks.append(MetaChunk(matrix, needed, ridge))
 
     def rates(self, label_lr: float | str, optimizer: str) -> list[float]:
-        """Learning rate of each chunk.
+        """Return the learning rate of each chunk.
 
-        "auto": for Adam the published 0.01; for gradient descent nine tenths of the step below
-        which the squared error falls monotonically, N_v / ||M||² for its mean over the rows.
+        "auto" is 0.01 for Adam, as in the released code. For gradient descent it is nine tenths
+        of the bound below which the squared error decreases monotonically, N_v / ||M||² for the
+        mean over the validation rows and 1 / ||M||² for the sum.
         """
         if label_lr != "auto":
             return [float(label_lr)] * len(self.chunks)
@@ -192,12 +205,12 @@ class IntrinsicCorrection:
         return [0.9 * n_terms / max(norm, 1e-12) ** 2 for norm in norms]
 
     def step(self, labels: LabelState, k: int) -> None:
-        """One step on the labels of chunk k."""
+        """Make one step on the labels of chunk k."""
         gradient = label_gradient(self.objective, self.chunks[k], labels.of_chunk(k), self.targets)
         labels.step(k, gradient)
 
     @torch.no_grad()
     def validation_outputs(self, labels: LabelState) -> Tensor:
-        """Predictions of the validation rows, the mean over the chunks."""
+        """Return the predictions of the validation rows, averaged over the chunks."""
         outputs = [chunk.matrix @ labels.of_chunk(k) for k, chunk in enumerate(self.chunks)]
         return torch.stack(outputs).mean(dim=0)

@@ -1,4 +1,4 @@
-"""What each round should do, and when to stop, judged on rows that had no part in it."""
+"""Plans the rounds of a purification, and stops them, by rows that take no part in it."""
 
 from __future__ import annotations
 
@@ -6,53 +6,54 @@ import torch
 from torch import Tensor
 
 from .evidence import label_evidence, log_likelihood
-from .run import PurificationRun
-from .state import Choice, Rows, Settings, State
+from .purification_run import PurificationRun
+from .state import LabelledViews, PurificationSettings, PurificationState, RoundPlan
 
 __all__ = ["Judge"]
 
 _MAX_ROWS = 5000
 _PATIENCE = 3
-# In standard errors. Likelihoods of few rows hang on how a few of them are predicted.
+# Standard errors. The likelihood of few rows depends on the predictions of very few of them.
 _CLEAR, _CLEARLY_FEWER = 2.0, 1.0
 
 
 class Judge:
-    r"""Purifications of parts of the rows, which go along with that of all rows.
+    r"""Purifications of parts of the rows, carried out beside that of all rows.
 
-    Each leaves out a fold. A round is as good as it makes likely what is known of the rows left
-    out: their given labels through the transition matrix, their trusted ones directly,
+    Each part leaves out one fold. A round is scored by the mean log-likelihood of the held-out
+    labels: given labels through the transition matrix, trusted labels directly,
 
     .. math:: \ell = \frac{1}{\sum_i w_i} \sum_i w_i \log \sum_k p_{ik} e_{ik} .
 
-    Trusted rows are weighted so that each class has its share of all rows; all other weights
+    Trusted rows are weighted so that each class has its share among all rows; all other weights
     are 1.
 
     Parameters
     ----------
-    rows : Rows
-        All rows; at most 5000 of them are drawn, and trusted ones first.
-    settings : Settings
-        Options.
+    rows : LabelledViews
+        All rows; at most 5,000 of them are drawn, trusted ones first.
+    settings : PurificationSettings
+        PurificationSettings of the rounds.
     corrections : list of str
-        Which compete for the write-back.
+        The corrections that compete for the write-back.
     n_folds : int
-        At least 2.
+        Number of folds, at least 2.
     generator : torch.Generator
-        On the CPU; draws the folds.
+        Draws the folds; on the CPU.
 
     Attributes
     ----------
     likelihoods : list of float
         ℓ after each round.
-    trusted_accuracies : list of float or None
-        Out-of-fold accuracy on trusted rows after each round; None if there are none.
+    trusted_accuracies : list of (float or None)
+        Out-of-fold accuracy on trusted rows after each round; None if no trusted row was held
+        out.
     """
 
     def __init__(
         self,
-        rows: Rows,
-        settings: Settings,
+        rows: LabelledViews,
+        settings: PurificationSettings,
         corrections: list[str],
         n_folds: int,
         generator: torch.Generator,
@@ -75,50 +76,51 @@ class Judge:
             self._hits_unchanged = self._hits_best = self._hits(unchanged)
             self._guessed = torch.cat([_guess(held, rows.given) for held in self.held])
 
-    def choose(self) -> Choice:
-        """Try every choice for the next round and take the best.
+    def plan_round(self) -> RoundPlan:
+        """Carry out the next round by every plan, and return the plan with the highest score.
 
-        Once a round without intrinsic steps was better there are no more of them, since they pull
-        the labels toward the few that validation rows can explain.
+        Once a round without intrinsic steps has scored higher, there are no more such steps,
+        since they pull the labels towards those that the few validation rows can explain.
         """
-        best: tuple[float, Choice, list[State], Tensor] | None = None
+        best: tuple[float, RoundPlan, list[PurificationState], Tensor] | None = None
         for steps in (False, True) if self._intrinsic_steps else (False,):
             for correction in self.corrections:
-                choice = Choice(steps, correction)
+                plan = RoundPlan(steps, correction)
                 states = [
-                    run.advance(state, choice)
+                    run.advance(state, plan)
                     for run, state in zip(self.runs, self._states, strict=True)
                 ]
                 judged = self._judged(states)
                 likelihood = self._mean(judged)
                 if best is None or likelihood > best[0]:
-                    best = (likelihood, choice, states, judged)
+                    best = (likelihood, plan, states, judged)
         assert best is not None
-        likelihood, choice, self._states, judged = best
-        self._intrinsic_steps = choice.intrinsic_steps
+        likelihood, plan, self._states, judged = best
+        self._intrinsic_steps = plan.intrinsic_steps
         if not self.likelihoods or likelihood > max(self.likelihoods):
             self._best, self._hits_best = judged, self._hits(self._states)
         self.likelihoods.append(likelihood)
         self.trusted_accuracies.append(self._trusted_accuracy())
-        return choice
+        return plan
 
     @property
     def best_round(self) -> int:
-        """Rounds up to the best one."""
+        """Number of rounds up to the best one."""
         return 1 + self.likelihoods.index(max(self.likelihoods))
 
     @property
     def is_done(self) -> bool:
-        """Whether three rounds have not been better than the best."""
+        """Whether the last three rounds have not improved on the best one."""
         return len(self.likelihoods) - self.best_round >= _PATIENCE
 
     @property
-    def had_better_not(self) -> bool:
-        """Whether labels had better stay as they are.
+    def keep_given_labels(self) -> bool:
+        """Whether to keep the given labels.
 
-        It is so where labels taken as they are predict others clearly better than purified ones,
-        or more of them by a standard error; where guessing by the shares of the classes is no
-        worse than purified ones; and where no row could be left out.
+        True if the given labels predict held-out labels clearly better than the purified ones do
+        (by two standard errors of the log-likelihood, or one of the number of hits), if predicting
+        the class shares is at least as good as the purified labels, or if no row could be held
+        out.
         """
         if not self.runs or not self.likelihoods:
             return True
@@ -129,11 +131,11 @@ class Judge:
         )
 
     def _exceeds(self, loss: Tensor, margin: float) -> bool:
-        """Whether the mean is above 0 by more than so many standard errors."""
+        """Return whether the mean loss exceeds 0 by more than `margin` standard errors."""
         loss = loss * self._weights / self._weights.mean()
         return bool(loss.mean() > margin * loss.std() / len(loss) ** 0.5) and bool(loss.mean() > 0)
 
-    def _judged(self, states: list[State]) -> Tensor:
+    def _judged(self, states: list[PurificationState]) -> Tensor:
         return torch.cat(
             [_likelihood(held, state) for held, state in zip(self.held, states, strict=True)]
         )
@@ -145,22 +147,23 @@ class Judge:
         trusted = torch.cat([held.trusted for held in self.held])
         return float(self._hits(self._states)[trusted].mean()) if trusted.any() else None
 
-    def _hits(self, states: list[State]) -> Tensor:
-        """Of the rows left out, whether the given label is predicted."""
+    def _hits(self, states: list[PurificationState]) -> Tensor:
+        """Return 1 for each held-out row whose given label is predicted, else 0."""
         pairs = zip(self.held, states, strict=True)
         return torch.cat([_is_predicted(held, state) for held, state in pairs]).double()
 
 
 def split_folds(
-    rows: Rows, n_folds: int, generator: torch.Generator
+    rows: LabelledViews, n_folds: int, generator: torch.Generator
 ) -> list[tuple[Tensor, Tensor]]:
-    """Rows of training and held-out rows of each fold; given classes and trusted rows in shares.
+    """Return the indices of the training rows and the held-out rows of each fold.
 
-    The only row of a class, and the only trusted row of one, is never left out.
+    The folds are stratified by given class and trust. A class's only row, and its only trusted
+    row, is never held out.
     """
     n_classes = rows.given.shape[1]
     order = torch.randperm(len(rows.given), generator=generator)
-    trusted = rows.trusted.cpu()[order]  # few, and what is known for certain: they come first
+    trusted = rows.trusted.cpu()[order]  # they are few and certain, so they come first
     first = order[trusted][: _MAX_ROWS // 2]
     order = torch.cat([first, order[~trusted][: _MAX_ROWS - len(first)]])
     kind = rows.given.argmax(dim=1).cpu() + n_classes * rows.trusted.cpu()
@@ -177,24 +180,24 @@ def split_folds(
     ]
 
 
-def _is_predicted(held: Rows, state: State) -> Tensor:
+def _is_predicted(held: LabelledViews, state: PurificationState) -> Tensor:
     assert state.held_proba is not None
     return state.held_proba.argmax(dim=1) == held.given.argmax(dim=1)
 
 
-def _likelihood(held: Rows, state: State) -> Tensor:
+def _likelihood(held: LabelledViews, state: PurificationState) -> Tensor:
     assert state.transition is not None
     assert state.held_proba is not None
     evidence = label_evidence(state.transition, held.given, held.trusted)
     return log_likelihood(state.held_proba, evidence)
 
 
-def _guess(held: Rows, given: Tensor) -> Tensor:
-    """Log-likelihood of labels by the shares of the classes."""
+def _guess(held: LabelledViews, given: Tensor) -> Tensor:
+    """Return the log-likelihood of the labels under the class shares."""
     return (held.given @ given.mean(dim=0)).log()
 
 
-def _weights(held: Rows) -> Tensor:
+def _weights(held: LabelledViews) -> Tensor:
     ones = torch.ones_like(held.given[:, 0])
     if not held.trusted.any():
         return ones

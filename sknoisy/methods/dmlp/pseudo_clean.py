@@ -1,4 +1,4 @@
-"""Rows that the library itself takes for right: prediction, neighbourhood and label agree."""
+"""Pseudo-clean rows: prediction, neighbourhood and given label agree."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _LEAST_ANCHORS, _LEAST_STRICT = 5, 3
 
 
 class Anchors(NamedTuple):
-    """The surest rows of each class.
+    """The rows of each class that are predicted with the highest confidence.
 
     Attributes
     ----------
     by_class : list of Tensor
-        Rows of each class, the surest first: three tenths of those that were found.
+        Indices of the rows of each class, by descending confidence: three tenths of all
+        candidates.
     strictest : Tensor of shape (n_strictest, 2)
-        The surest tenth: rows and classes.
+        Indices and classes of the most confident tenth.
     """
 
     by_class: list[Tensor]
@@ -32,12 +33,12 @@ class Anchors(NamedTuple):
 
 
 def neighbourhood_votes(features: Tensor, given: Tensor) -> Tensor:
-    """Given labels among the 10 nearest other rows, counted.
+    """Count the given labels of the 10 nearest other rows.
 
     Parameters
     ----------
     features : Tensor of shape (n, d)
-        Rows; nearness is Euclidean.
+        Features; the distance is Euclidean.
     given : Tensor of shape (n, c)
         One-hot given labels.
 
@@ -58,21 +59,22 @@ def neighbourhood_votes(features: Tensor, given: Tensor) -> Tensor:
 
 
 def find_anchors(proba: Tensor, votes: Tensor | None, candidates: Tensor) -> Anchors:
-    """The surest rows of each class among those that the neighbourhood confirms.
+    """Find the most confident rows of each class whose neighbourhood confirms the prediction.
 
     Parameters
     ----------
     proba : Tensor of shape (n, c)
         Out-of-fold predictions.
     votes : Tensor of shape (n, c) or None
-        Of the neighbours. None: predictions need no confirmation.
+        Labels of the neighbours, see :func:`neighbourhood_votes`. None: predictions need no
+        confirmation.
     candidates : Tensor of bool of shape (n,)
-        Rows that may be chosen.
+        True where a row may be chosen.
 
     Returns
     -------
     anchors : Anchors
-        A class that is nowhere confirmed has the rows of which it is predicted, or none.
+        A class that no neighbourhood confirms has the rows for which it is predicted, if any.
     """
     confidence, predicted = proba.max(dim=1)
     confirmed = candidates
@@ -92,7 +94,7 @@ def find_anchors(proba: Tensor, votes: Tensor | None, candidates: Tensor) -> Anc
 
 
 def pseudo_clean_rows(anchors: Anchors, proba: Tensor, given: Tensor, max_rows: int) -> Tensor:
-    """Anchors that carry the label of their class, class by class.
+    """Return the anchors whose given label is their class.
 
     Parameters
     ----------
@@ -103,13 +105,13 @@ def pseudo_clean_rows(anchors: Anchors, proba: Tensor, given: Tensor, max_rows: 
     given : Tensor of shape (n,)
         Given classes.
     max_rows : int
-        Rows in all; each class has its share, the surest ones.
+        Maximum number of rows, divided equally among the classes.
 
     Returns
     -------
     rows : Tensor of shape (n_pseudo_clean,), int64
-        Sorted. A class of which no anchor carries the label is stood for by that of its rows which
-        is believed most, so that no class of the given labels is empty.
+        Sorted. A class without such an anchor is represented by the row with this given label
+        that has the highest predicted probability of the class, so no given class is missing.
     """
     n_classes = proba.shape[1]
     chosen = []

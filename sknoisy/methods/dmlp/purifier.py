@@ -1,9 +1,9 @@
-"""Labels purified on frozen features (DMLP)."""
+"""LabelPurifier: purified labels on frozen features, as an estimator and a pipeline step."""
 
 from __future__ import annotations
 
 import sys
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,80 +15,67 @@ from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, resolve_device, warn_of_a_shared_gpu
 from ..._engine.validation import check_clean_mask, check_X, encode_labels
+from ...cleaning.bookkeeping import keep_classes, labels_in_type_of
 from ...exceptions import InterruptedFitWarning, warn_user
-from .features import build_representation, check_features, split_views
-from .purification import Purification, purify
-from .soft_labels import keep_classes, labels_in_type_of, one_hot
-from .state import Rows, Settings, State
+from .frozen_features import build_representation, check_features, split_views
+from .judged_rounds import PurificationResult, purify
+from .soft_labels import one_hot
+from .state import LabelledViews, PurificationSettings, PurificationState
+from .variant import PurificationVariant, variant_named
 
 __all__ = ["LabelPurifier"]
 
 
 @share_docs
 class LabelPurifier(BaseEstimator):
-    """Purify labels on frozen features, before any classifier sees them (DMLP).
+    """Purify labels on frozen features, before a classifier is trained (DMLP).
 
-    The labels themselves are learned. In every round, two views of the data with labels of their
-    own take a few steps each, then each is given new labels by the other, until rows that were
-    left out say that it gets no better.
+    The labels themselves are learned, in rounds. Two views of the data have labels of their own.
+    In each round the labels of both views take some gradient steps; then each view receives new
+    labels from the other. The rounds end when the predictions of held-out rows stop improving.
 
-    - The steps (**intrinsic correction**) move labels so that a ridge regression on them is right
-      on validation rows: the trusted ones (``clean_mask``) or, without them, pseudo-clean ones, of
-      which prediction, neighbourhood and label agree.
-    - The new labels are what the ridge regression on all other rows says of a row, together with
-      what its given label says, by an estimated transition matrix; or what a linear classifier of
-      the labels says (**auxiliary correction**).
+    - The steps (**intrinsic correction**) change the labels so that a ridge regression on them
+      predicts the validation rows: the trusted rows (``clean_mask``) or, without any, pseudo-clean
+      rows, whose prediction, neighbourhood and given label agree.
+    - The new labels combine the prediction of each row by the ridge regression on all other rows
+      with its given label, by an estimated transition matrix; or they are the predictions of a
+      linear classifier (**auxiliary correction**).
 
-    No class is emptied: one that would be lost keeps the row of it that is believed most. X leaves
-    ``fit_resample`` as it came in. It is a step of :mod:`sknoisy.pipeline`; in
-    scikit-learn's own pipelines :class:`PurifiedClassifier` runs it.
+    No class is emptied: a class that would be lost keeps its most probable row. ``fit_resample``
+    returns X unchanged. The purifier is a step for :mod:`sknoisy.pipeline`; in scikit-learn's own
+    pipelines use it inside :class:`PurifiedClassifier`.
 
     Parameters
     ----------
     representation : None, {"simclr", "moco", "scarf"} or transformer, default=None
-        The frozen features. None: standardised columns (images: pixels) under random Fourier
-        features of a Gaussian kernel, its width being the median distance of two rows. A name:
-        that encoder of :mod:`sknoisy.representation` with its defaults. A transformer is cloned
-        and fitted on X.
+        The frozen features. None: random Fourier features of a Gaussian kernel on standardised
+        columns (images: pixels); the width of the kernel is the median distance between two rows.
+        A name: that encoder of :mod:`sknoisy.representation` with its defaults. A transformer is
+        cloned and fitted on X.
     n_components : int, default=1024
-        Random Fourier features, of all views together.
+        Number of random Fourier features, over all views.
     n_views : int, default=2
-        Views. Each has its own draw of the random Fourier features; of any other representation
-        all see the same features, and differ by chunks and starts only.
+        Number of views. Each has its own draw of the random Fourier features. With any other
+        `representation` all views have the same features and differ only in chunks and initial
+        weights.
     correction : {"intrinsic", "auxiliary", "auto"}, default="intrinsic"
-        Whose predictions become the labels at the end of a round. "auto": in each round the one
-        that predicts held-out rows better.
-    objective : {"paper", "code"}, default="paper"
-        Meta objective and loss of the linear classifier, as published or as released.
-    optimizer : {"sgd", "adam"}, default="sgd"
-        Of the labels.
-    label_param : {"raw", "softmax"}, default="raw"
-        Labels are parameters themselves, or by logits.
-    label_lr : "auto" or float, default="auto"
-        Learning rate of the labels. "auto": 0.01 for "adam", as published; for "sgd" nine tenths
-        of the longest step under which the squared error of the validation rows cannot grow.
-    classifier_lr : float, default=0.006
-        Learning rate of the linear classifier.
-    ridge : "auto" or float, default="auto"
-        Of the regression. "auto": in each round the one of the smallest leave-one-out error.
-    entropy_sign : {"auto", -1, 0, 1}, default="auto"
-        Sign of the entropy in the linear classifier's loss: 1 makes it more certain. "auto": 1 for
-        the objective "paper", -1 for "code".
+        The correction whose predictions become the labels at the end of a round. "auto" takes in
+        each round the one that predicts held-out rows better.
+    variant : {"default", "paper", "released"} or PurificationVariant, default="default"
+        Objective, parametrisation and optimiser of the labels, ridge, and write-back. "paper" and
+        "released" have the values of the paper and of its released code. An object of
+        :class:`~sknoisy.methods.dmlp.PurificationVariant` sets each value.
     n_epochs : int, default=100
-        Epochs, at most.
-    eac_period : int, default=5
-        Epochs of a round.
-    eac_momentum : float, default=1.0
-        Share of the new labels in a write-back.
+        Maximum number of epochs.
     n_folds : int, default=3
-        Folds of the rows that judge the rounds: whether labels take intrinsic steps, how many
-        rounds there are, and whether labels had better stay as they are. 0: no judgement, all
-        epochs are run with intrinsic steps, as published.
+        Number of folds of the rows that judge the rounds. They decide whether labels take
+        intrinsic steps, how many rounds are run, and whether the given labels are kept. 0: no
+        judgement; all epochs are run with intrinsic steps, as published.
     chunk_size : int, default=8192
-        Rows of one regression, at most.
+        Maximum number of rows in one regression.
     {device}
     verbose : int, default=0
-        1 shows a progress bar, and says what was found.
+        1 shows a progress bar and prints a summary.
     random_state : int, RandomState or None, default=None
         Decides all draws; on a CPU, two fits with the same int give the same labels bit for bit.
 
@@ -100,25 +87,26 @@ class LabelPurifier(BaseEstimator):
     label_distribution_ : ndarray of shape (n_samples, n_classes)
         Probability of each class for each row.
     changed_mask_ : ndarray of bool of shape (n_samples,)
-        Rows whose label was changed.
+        True where the label was changed.
     clean_proba_ : ndarray of shape (n_samples,)
         Probability that the given label is right, 1 for trusted rows.
     interrupted_ : bool
         Whether Ctrl-C ended ``fit``.
     sample_indices_ : ndarray of int of shape (n_samples,)
-        Rows of X that are left: all.
+        Indices of the rows that ``fit_resample`` returns: all rows.
     transition_ : ndarray of shape (n_classes, n_classes)
-        Estimated probability of each given label (column) for each true one (row).
+        Estimated probability of each given label (column) for each true label (row).
     validation_rows_ : ndarray of int of shape (n_validation,)
-        The trusted rows, or the pseudo-clean ones.
+        Indices of the trusted rows or, without any, of the pseudo-clean rows.
     history_ : list of dict
         For each round: ``epoch``, ``intrinsic_steps``, ``correction``, ``n_changed``,
-        ``meta_loss``, and of held-out rows ``likelihood`` and ``trusted_accuracy``.
+        ``meta_loss``, and, on held-out rows, ``likelihood`` and ``trusted_accuracy``.
     n_iter_ : int
-        Epochs of the round whose labels were taken; 0 if labels stayed as they were.
+        Number of epochs after which the labels were taken; 0 if the given labels were kept.
     entropy_sign_, ridge_, label_lr_ : int, ndarray of shape (n_views,), ndarray of shape \
             (n_views, n_chunks)
-        What "auto" stood for; the ridge is that of the last regression.
+        Values of the variant, with those that "auto" stands for; the ridge is that of the last
+        regression.
     representation_ : transformer
         The fitted representation.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -127,6 +115,13 @@ class LabelPurifier(BaseEstimator):
     --------
     PurifiedClassifier : Purify, then fit any classifier.
     DMLPClassifier : Purify, then train a network.
+    sknoisy.methods.dmlp.PurificationVariant : The options that `variant` sets.
+
+    Notes
+    -----
+    The purifier of the paper is ``LabelPurifier(variant="paper", correction="auxiliary",
+    n_views=1, n_folds=0)`` with a self-supervised `representation` and a ``clean_mask``. The
+    released code has ``variant="released"`` and two views.
 
     References
     ----------
@@ -138,10 +133,12 @@ class LabelPurifier(BaseEstimator):
     >>> from sknoisy import LabelPurifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.4, random_state=0)
-    >>> X, y = LabelPurifier(random_state=0).fit_resample(digits.data, digits.target)
-    >>> bool((digits.target == digits.target_clean).mean() < 0.7)
+    >>> purifier = LabelPurifier(n_components=256, n_epochs=20, random_state=0)
+    >>> given, clean = digits.target[:1000], digits.target_clean[:1000]
+    >>> X, y = purifier.fit_resample(digits.data[:1000], given)
+    >>> bool((given == clean).mean() < 0.7)
     True
-    >>> bool((y == digits.target_clean).mean() > 0.9)
+    >>> bool((y == clean).mean() > 0.9)
     True
     """
 
@@ -154,16 +151,8 @@ class LabelPurifier(BaseEstimator):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_views": [Interval(Integral, 1, None, closed="left")],
         "correction": [StrOptions({"auto", "intrinsic", "auxiliary"})],
-        "objective": [StrOptions({"paper", "code"})],
-        "optimizer": [StrOptions({"sgd", "adam"})],
-        "label_param": [StrOptions({"softmax", "raw"})],
-        "label_lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "classifier_lr": [Interval(Real, 0, None, closed="neither")],
-        "ridge": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "entropy_sign": [StrOptions({"auto"}), Interval(Integral, -1, 1, closed="both")],
+        "variant": [StrOptions({"default", "paper", "released"}), PurificationVariant],
         "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "eac_period": [Interval(Integral, 1, None, closed="left")],
-        "eac_momentum": [Interval(Real, 0, 1, closed="both")],
         "n_folds": [Options(Integral, {0}), Interval(Integral, 2, None, closed="left")],
         "chunk_size": [Interval(Integral, 2, None, closed="left")],
         "device": [str, torch.device],
@@ -178,16 +167,8 @@ class LabelPurifier(BaseEstimator):
         n_components: int = 1024,
         n_views: int = 2,
         correction: str = "intrinsic",
-        objective: str = "paper",
-        optimizer: str = "sgd",
-        label_param: str = "raw",
-        label_lr: str | float = "auto",
-        classifier_lr: float = 0.006,
-        ridge: str | float = "auto",
-        entropy_sign: str | int = "auto",
+        variant: str | PurificationVariant = "default",
         n_epochs: int = 100,
-        eac_period: int = 5,
-        eac_momentum: float = 1.0,
         n_folds: int = 3,
         chunk_size: int = 8192,
         device: str | torch.device = "auto",
@@ -198,16 +179,8 @@ class LabelPurifier(BaseEstimator):
         self.n_components = n_components
         self.n_views = n_views
         self.correction = correction
-        self.objective = objective
-        self.optimizer = optimizer
-        self.label_param = label_param
-        self.label_lr = label_lr
-        self.classifier_lr = classifier_lr
-        self.ridge = ridge
-        self.entropy_sign = entropy_sign
+        self.variant = variant
         self.n_epochs = n_epochs
-        self.eac_period = eac_period
-        self.eac_momentum = eac_momentum
         self.n_folds = n_folds
         self.chunk_size = chunk_size
         self.device = device
@@ -215,7 +188,7 @@ class LabelPurifier(BaseEstimator):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, clean_mask=None):
+    def fit(self, X, y, *, clean_mask=None):
         """Purify the labels.
 
         Parameters
@@ -226,8 +199,8 @@ class LabelPurifier(BaseEstimator):
         y : array-like of shape (n_samples,)
             Noisy labels of any type.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
-            True where the label is trusted. Each class needs a trusted row, and two for them to be
-            judged out of fold.
+            True where the label is trusted. Each class needs a trusted row, and at least two for
+            these to be held out in turn.
 
         Returns
         -------
@@ -246,7 +219,7 @@ class LabelPurifier(BaseEstimator):
         trusted = check_clean_mask(clean_mask, encoded, classes)
         if self.correction == "auto" and not self.n_folds:
             raise ValueError(
-                'correction="auto" is decided by held-out rows, but n_folds=0 holds none out. '
+                'correction="auto" needs held-out rows, but n_folds=0 holds none out. '
                 'Pass n_folds=3, or correction="intrinsic" or "auxiliary".'
             )
         device = resolve_device(self.device)
@@ -260,7 +233,7 @@ class LabelPurifier(BaseEstimator):
             self._warn_of_lone_rows(encoded[trusted])
         views = self._frozen_features(raw, X, int(seeds[0]), device)
         with torch.no_grad():
-            rows = Rows(
+            rows = LabelledViews(
                 views,
                 one_hot(torch.as_tensor(encoded, device=device), len(classes), torch.float32),
                 torch.as_tensor(trusted, device=device),
@@ -269,7 +242,7 @@ class LabelPurifier(BaseEstimator):
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_resample(self, X, y, clean_mask=None):
+    def fit_resample(self, X, y, *, clean_mask=None):
         """Purify the labels and return them with the rows.
 
         Parameters
@@ -285,22 +258,22 @@ class LabelPurifier(BaseEstimator):
         Returns
         -------
         X : object
-            The very X that came in.
+            The object that was passed.
         y : ndarray or Series of shape (n_samples,)
-            Purified labels, of the dtype that came in; a series of pandas or polars stays one.
+            Purified labels, of the dtype of y. A pandas or polars series is returned as a series.
 
         Raises
         ------
         ValueError
             On input or features that cannot be used; the message names the value and the cure.
         """
-        self.fit(X, y, clean_mask)
+        self.fit(X, y, clean_mask=clean_mask)
         return X, labels_in_type_of(y, self.classes_, self.purified_labels_)
 
     # --- steps of fit -----------------------------------------------------------------------
 
     def _forget(self) -> None:
-        """Drop what an earlier fit learned: should this one fail, the purifier is not fitted."""
+        """Delete the attributes of an earlier fit, so that a failed fit leaves nothing fitted."""
         for name in [name for name in vars(self) if name.endswith("_")]:
             del self.__dict__[name]
 
@@ -308,8 +281,8 @@ class LabelPurifier(BaseEstimator):
         lone = np.flatnonzero(np.bincount(trusted, minlength=len(self.classes_)) < 2)
         if len(lone):
             warn_user(
-                f"clean_mask trusts only one row of class {self.classes_[lone].tolist()}: it can "
-                "judge no round. Trust at least two rows of each class, best one for each fold.",
+                f"clean_mask trusts only one row of class {self.classes_[lone].tolist()}: such a "
+                "row is never held out. Trust at least two rows of each class, ideally n_folds.",
                 UserWarning,
             )
 
@@ -318,7 +291,7 @@ class LabelPurifier(BaseEstimator):
         transformer = build_representation(
             self.representation, self.n_components, self.n_views, seed, str(device), self.verbose
         )
-        # A transformer of the user's may select columns of a frame by name.
+        # A transformer passed by the user may select columns of a frame by name.
         given = X if is_kernel or isinstance(self.representation, str) else raw
         features = transformer.fit(given).transform(given)
         features = check_features(features, X.shape[0], type(transformer).__name__)
@@ -326,13 +299,12 @@ class LabelPurifier(BaseEstimator):
         tensor = torch.as_tensor(features, device=device)
         return split_views(tensor, self.n_views, kernel=is_kernel)
 
-    def _settings(self) -> Settings:
-        published = 1 if self.objective == "paper" else -1
-        self.entropy_sign_ = published if self.entropy_sign == "auto" else int(self.entropy_sign)
-        options = {name: getattr(self, name) for name in Settings._fields}
-        return Settings(**{**options, "entropy_sign": self.entropy_sign_})
+    def _settings(self) -> PurificationSettings:
+        variant = variant_named(self.variant)
+        self.entropy_sign_ = variant.classifier_entropy_sign
+        return PurificationSettings(variant, self.n_epochs, self.chunk_size)
 
-    def _purify(self, rows: Rows, generator: torch.Generator) -> None:
+    def _purify(self, rows: LabelledViews, generator: torch.Generator) -> None:
         settings = self._settings()
         with tqdm(
             total=settings.n_rounds, desc="LabelPurifier", unit="round", disable=not self.verbose
@@ -349,10 +321,10 @@ class LabelPurifier(BaseEstimator):
         self._keep(rows, found.state)
         self._report(rows, found)
 
-    def _keep(self, rows: Rows, state: State) -> None:
+    def _keep(self, rows: LabelledViews, state: PurificationState) -> None:
         self.n_iter_ = state.epoch
         self.ridge_ = np.array(state.ridges)
-        assert state.transition is not None  # of all states that were written back
+        assert state.transition is not None  # every write-back sets it
         self.transition_ = state.transition.double().cpu().numpy()
         distribution = state.distribution.double().cpu().numpy()
         given = rows.given.argmax(dim=1).cpu().numpy()
@@ -366,7 +338,7 @@ class LabelPurifier(BaseEstimator):
         self.changed_mask_ = codes != given
         self.purified_labels_ = self.classes_[codes]
 
-    def _report(self, rows: Rows, found: Purification) -> None:
+    def _report(self, rows: LabelledViews, found: PurificationResult) -> None:
         self.interrupted_ = found.is_interrupted
         if self.interrupted_:
             warn_user(

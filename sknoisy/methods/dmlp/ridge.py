@@ -1,4 +1,4 @@
-"""Ridge regression of labels on frozen features, in closed form."""
+"""Ridge regression of labels on frozen features, in closed form (Eqs. 4 and 5)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ __all__ = ["RidgeSystem"]
 
 
 class RidgeSystem:
-    r"""One decomposition of the features, which serves every ridge and all labels.
+    r"""Decomposition of the features, computed once for every ridge and all labels.
 
-    With :math:`F^\top F = V S V^\top` and :math:`A = F V`, everything below is a product of these:
+    With :math:`F^\top F = V S V^\top` and :math:`A = F V`, all methods are products of these:
 
     .. math:: W^*(Y) = (F^\top F + \lambda I)^{-1} F^\top Y = V (S + \lambda)^{-1} A^\top Y .
 
-    Directions in which the features do not vary are left out, so that features of a rank below
-    their width are no trouble, also without a ridge.
+    Directions in which the features do not vary are left out, so features of deficient rank need
+    no ridge.
 
     Parameters
     ----------
     features : Tensor of shape (n, d)
         Frozen features of the training rows.
     form : {"auto", "primal", "dual"}, default="auto"
-        Decompose the matrix of d columns or that of n rows; "auto": the smaller one. The results
-        are the same.
+        Decompose :math:`F^\top F` ("primal") or :math:`F F^\top` ("dual"). "auto" takes the
+        smaller one. The results are the same.
 
     Attributes
     ----------
@@ -58,26 +58,26 @@ class RidgeSystem:
         self._interpolates = bool(self._interpolated.any())
 
     def solve(self, labels: Tensor, ridge: float) -> Tensor:
-        """W*(Y), of shape (d, c), for labels of shape (n, c)."""
+        """Return W*(Y), of shape (d, c), for labels of shape (n, c)."""
         return self.basis @ self._coefficients(labels, ridge)
 
     def predict(self, features: Tensor, labels: Tensor, ridge: float) -> Tensor:
-        """Regression outputs of other rows, F_v W*(Y)."""
+        """Return the regression outputs of other rows, F_v W*(Y)."""
         return (features @ self.basis) @ self._coefficients(labels, ridge)
 
     def fitted(self, labels: Tensor, ridge: float) -> Tensor:
-        """Regression outputs of the training rows themselves, F W*(Y)."""
+        """Return the regression outputs of the training rows, F W*(Y)."""
         return self.rotated @ self._coefficients(labels, ridge)
 
     def meta_matrix(self, features: Tensor, ridge: float) -> Tensor:
-        r"""The matrix that takes training labels to predictions of other rows.
+        r"""Return the matrix that maps training labels to predictions of other rows (Eq. 5).
 
         .. math:: M = F_v (F^\top F + \lambda I)^{-1} F^\top, \qquad \hat Y_v = M Y
         """
         return (features @ self.basis / (self.spectrum + ridge)) @ self.rotated.T
 
     def leave_one_out(self, labels: Tensor, ridge: float) -> Tensor:
-        r"""What the regression on all other rows says of each row.
+        r"""Return the prediction of each row by the regression on all other rows.
 
         .. math:: \hat y_{-i} = \frac{\hat y_i - h_i y_i}{1 - h_i}, \quad
             h_i = f_i^\top (F^\top F + \lambda I)^{-1} f_i
@@ -87,8 +87,8 @@ class RidgeSystem:
         outputs = (self.fitted(labels, ridge) - own * labels) / (1 - own)
         if not self._interpolates:
             return outputs
-        # Of rows that the features can interpolate, residual and 1 - h both have the factor λ. It
-        # is cancelled, for without a ridge they are zero.
+        # For rows that the features can interpolate, the residual and 1 - h both have the factor
+        # λ. It is cancelled, since both are 0 without a ridge.
         unit = self.rotated / self.spectrum.sqrt()
         residual = (unit * inverse) @ (unit.T @ labels) / (unit.square() @ inverse)[:, None]
         return torch.where(self._interpolated[:, None], labels - residual, outputs)

@@ -1,4 +1,4 @@
-"""What a purification is given, and what changes in it."""
+"""The data, the settings and the changing state of a purification."""
 
 from __future__ import annotations
 
@@ -9,48 +9,51 @@ from torch import Tensor
 
 from .auxiliary import AuxiliaryClassifier
 from .soft_labels import LabelState
+from .variant import PurificationVariant
 
-__all__ = ["Choice", "Rows", "Settings", "State"]
+__all__ = ["LabelledViews", "PurificationSettings", "PurificationState", "RoundPlan"]
 
 
-class Settings(NamedTuple):
-    """Options of the method, as :class:`~sknoisy.LabelPurifier` describes them."""
+class PurificationSettings(NamedTuple):
+    """Settings of all rounds.
 
-    objective: str = "paper"
-    optimizer: str = "sgd"
-    label_param: str = "raw"
-    ridge: float | str = "auto"
+    Attributes
+    ----------
+    variant : PurificationVariant
+        Objective, optimiser and learning rates, ridge, and write-back.
+    n_epochs : int
+        Maximum number of epochs.
+    chunk_size : int
+        Maximum number of rows in one regression.
+    """
+
+    variant: PurificationVariant = PurificationVariant()
     n_epochs: int = 100
-    eac_period: int = 5
-    eac_momentum: float = 1.0
-    entropy_sign: int = 1
-    label_lr: float | str = "auto"
-    classifier_lr: float = 0.006
     chunk_size: int = 8192
 
     @property
     def n_rounds(self) -> int:
-        """Periods of epochs, each of which ends in a write-back; the last may be shorter."""
-        return -(-self.n_epochs // self.eac_period)
+        """Number of rounds; the last one may be shorter than ``correction_period``."""
+        return -(-self.n_epochs // self.variant.correction_period)
 
 
-class Choice(NamedTuple):
-    """What a round does.
+class RoundPlan(NamedTuple):
+    """Plan of one round.
 
     Attributes
     ----------
     intrinsic_steps : bool
-        Whether labels descend on the meta objective.
+        Whether the labels descend on the meta objective.
     correction : {"intrinsic", "auxiliary"}
-        Whose predictions are written back.
+        The correction whose predictions are written back.
     """
 
     intrinsic_steps: bool
     correction: str
 
 
-class Rows(NamedTuple):
-    """Rows and what is known of them.
+class LabelledViews(NamedTuple):
+    """Frozen features and given labels of some rows.
 
     Attributes
     ----------
@@ -59,22 +62,22 @@ class Rows(NamedTuple):
     given : Tensor of shape (n, c)
         One-hot given labels.
     trusted : Tensor of bool of shape (n,)
-        Rows whose given label is right.
+        True where the given label is trusted.
     """
 
     views: list[Tensor]
     given: Tensor
     trusted: Tensor
 
-    def take(self, index: Tensor) -> Rows:
-        """Some of the rows."""
+    def take(self, index: Tensor) -> LabelledViews:
+        """Return the rows of this index."""
         views = [view[index] for view in self.views]
-        return Rows(views, self.given[index], self.trusted[index])
+        return LabelledViews(views, self.given[index], self.trusted[index])
 
 
 @dataclass
-class State:
-    """All that changes.
+class PurificationState:
+    """Everything that changes from round to round.
 
     Attributes
     ----------
@@ -83,9 +86,9 @@ class State:
     classifiers : list of AuxiliaryClassifier
         C of each view.
     distribution : Tensor of shape (n, c)
-        What was written back last, the mean over the views.
+        The labels of the last write-back, averaged over the views.
     epoch : int
-        Epochs done.
+        Number of epochs done.
     transition : Tensor of shape (c, c) or None
         T; None before the first write-back.
     ridges : list of float
@@ -93,7 +96,7 @@ class State:
     meta_loss : float or None
         Squared error of the regression on the validation rows, before the last write-back.
     held_proba : Tensor of shape (n_held, c) or None
-        What is predicted of held-out rows, before their given label is looked at.
+        Predictions for the held-out rows, made without their given labels.
     """
 
     labels: list[LabelState]

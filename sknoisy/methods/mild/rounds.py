@@ -16,8 +16,15 @@ from ..._engine.batches import TrainingData
 from ..._engine.net import DeviceNet
 from ...base import NetworkEstimator
 from ...callbacks import RecordDynamics
-from ...cleaning.chance import beats_chance, predict_rows, stratified_half
-from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
+from ...cleaning.held_out import (
+    MAX_ROWS,
+    Verdict,
+    beats_chance,
+    learn_and_predict,
+    predict_rows,
+    rehearse,
+    stratified_half,
+)
 from ...exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning, warn_user
 from .choice import Criteria
 from .dynamics import LearningDynamics, count_dynamics, segment_dynamics

@@ -1,4 +1,4 @@
-"""DMLPClassifier: purify, then learn the purified labels."""
+"""DMLPClassifier purifies the labels, then trains a network on them."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SMALL = {"max_epochs": 3, "batch_size": 32, "module_params": {"hidden": (8,)}, "
 
 
 class Cleaner(BaseEstimator):
-    """Gives labels that it was told, and notes what it got."""
+    """Returns the given labels, and records what it received."""
 
     def __init__(self, labels=None, drop=0, random_state=None, seen=None):
         self.labels, self.drop, self.random_state, self.seen = labels, drop, random_state, seen
@@ -91,7 +91,7 @@ def test_a_purifier_that_drops_rows_is_refused():
 
 
 class Naive(BaseEstimator):
-    """Knows nothing of trusted rows."""
+    """Does not accept trusted rows."""
 
     def __init__(self, label=None):
         self.label = label

@@ -1,4 +1,4 @@
-"""LabelPurifier: what it repairs, what it leaves alone, and what it gives back."""
+"""LabelPurifier: the labels that it repairs, those that it keeps, and its outputs."""
 
 import copy
 import pickle
@@ -37,7 +37,7 @@ def test_two_blobs_with_two_fifths_of_the_labels_flipped(per_class):
     X = rng.normal(size=(400, 2)) + 4 * clean[:, None]
     given = np.where(rng.random(400) < 0.4, 1 - clean, clean)
     given, mask = trust(given, clean, per_class) if per_class else (given, None)
-    purified = quick(n_epochs=100).fit(X, given, mask).purified_labels_
+    purified = quick(n_epochs=100).fit(X, given, clean_mask=mask).purified_labels_
     assert accuracy(given, clean) < 0.65
     assert accuracy(purified, clean) > 0.95
 
@@ -54,7 +54,7 @@ def test_trusted_rows_turn_a_wrong_majority():
     X, given, clean = noisy_blobs(0.55, shift=1, n=300)
     trusted, mask = trust(given, clean, 15)
     alone = quick(n_epochs=50).fit(X, given)
-    judged = quick(n_epochs=50).fit(X, trusted, mask)
+    judged = quick(n_epochs=50).fit(X, trusted, clean_mask=mask)
     assert accuracy(alone.purified_labels_, clean) < 0.6
     assert accuracy(judged.purified_labels_, clean) > 0.9
     assert judged.history_[0]["intrinsic_steps"]
@@ -72,8 +72,8 @@ def test_the_estimated_transition_matrix_is_near_the_true_one():
 def test_trusted_rows_keep_their_labels():
     X, given, clean = noisy_blobs(0.3)
     given, mask = trust(given, clean, 8)
-    given[mask.nonzero()[0][0]] = (given[mask.nonzero()[0][0]] + 1) % 3  # vouched for, yet wrong
-    purifier = quick().fit(X, given, mask)
+    given[mask.nonzero()[0][0]] = (given[mask.nonzero()[0][0]] + 1) % 3  # trusted, yet wrong
+    purifier = quick().fit(X, given, clean_mask=mask)
     np.testing.assert_array_equal(purifier.purified_labels_[mask], given[mask])
     np.testing.assert_array_equal(purifier.clean_proba_[mask], 1)
     assert purifier.clean_proba_[~mask].min() < 0.1
@@ -117,7 +117,7 @@ def test_attributes_agree_with_each_other(n_folds):
 def test_labels_that_stay_are_rated_nevertheless():
     X, y = load_wine(return_X_y=True)
     y = y.copy()
-    y[0] = 2  # one slip: hardly a reason to purify
+    y[0] = 2  # one wrong label is no reason to purify
     purifier = quick(n_epochs=1).fit(X, y)
     assert purifier.clean_proba_.argmin() == 0
 
@@ -179,7 +179,7 @@ def test_polars_frames_pass_through():
 
 
 def test_sparse_rows_are_purified_as_dense_ones():
-    """They are not centred, which turns the features but leaves their inner products."""
+    """Sparse rows are not centred, which rotates the features but keeps inner products."""
     X, given, clean = noisy_blobs(n=300)
     matrix = scipy.sparse.csr_array(X)
     rows, purified = quick(n_components=1024).fit_resample(matrix, given)
@@ -243,7 +243,7 @@ def test_arrays_and_global_state_are_as_they_were(random_state):
 def test_a_second_fit_forgets_the_first():
     X, given, clean = noisy_blobs()
     given, mask = trust(given, clean, 5)
-    purifier = quick().fit(X, given, mask)
+    purifier = quick().fit(X, given, clean_mask=mask)
     again = purifier.fit(X, given).label_distribution_
     np.testing.assert_array_equal(again, quick().fit(X, given).label_distribution_)
     with pytest.raises(ValueError, match="one class"):
@@ -287,7 +287,7 @@ def test_the_mask_is_routed_to_the_step():
         bare = make_pipeline(clone(quick()), LogisticRegression())
         with pytest.raises(Exception, match="clean_mask"):
             bare.fit(X, given, clean_mask=mask)
-    expected = quick(n_epochs=50).fit(X, given, mask).purified_labels_
+    expected = quick(n_epochs=50).fit(X, given, clean_mask=mask).purified_labels_
     np.testing.assert_array_equal(model[0].purified_labels_, expected)
     assert accuracy(model.predict(X), clean) > 0.9
 
@@ -296,7 +296,7 @@ def test_the_mask_is_routed_to_the_step():
 
 
 def test_no_class_is_emptied():
-    """Few rows of clear classes: the judge has little to say, and whole classes were lost."""
+    """With few rows of separable classes, whole classes were lost."""
     rng = np.random.default_rng(0)
     for seed in range(12):
         n = (10, 20, 40)[seed % 3]
@@ -312,14 +312,14 @@ def test_no_class_is_emptied():
 def test_trusted_rows_are_certain():
     X, given, clean = noisy_blobs()
     given, mask = trust(given, clean, 5)
-    purifier = quick().fit(X, given, mask)
+    purifier = quick().fit(X, given, clean_mask=mask)
     assert (purifier.clean_proba_[mask] == 1).all()
     np.testing.assert_array_equal(purifier.purified_labels_[mask], clean[mask])
 
 
 def test_all_rows_trusted_leaves_all_as_they_are():
     X, _, clean = noisy_blobs()
-    purifier = quick(n_folds=0).fit(X, clean, np.ones(len(X), dtype=bool))
+    purifier = quick(n_folds=0).fit(X, clean, clean_mask=np.ones(len(X), dtype=bool))
     np.testing.assert_array_equal(purifier.purified_labels_, clean)
     assert purifier.transition_.diagonal().min() > 0.9
 

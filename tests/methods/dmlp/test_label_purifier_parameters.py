@@ -1,4 +1,4 @@
-"""Every parameter of LabelPurifier does what it says; bad input is named; Ctrl-C ends in a fit."""
+"""Effect of each parameter of LabelPurifier, errors on bad input, and interrupted fits."""
 
 import warnings
 
@@ -14,13 +14,19 @@ from sklearn.preprocessing import FunctionTransformer
 import sknoisy.representation
 from sknoisy import LabelPurifier
 from sknoisy.exceptions import InterruptedFitWarning
+from sknoisy.methods.dmlp import PurificationVariant
 from sknoisy.methods.dmlp.judge import Judge, split_folds
 from sknoisy.methods.dmlp.soft_labels import one_hot
-from sknoisy.methods.dmlp.state import Rows, Settings
+from sknoisy.methods.dmlp.state import LabelledViews, PurificationSettings
 
 X, GIVEN, CLEAN = noisy_blobs(0.35)
-# Every epoch is run, whatever comes of it.
+# No judge: every epoch is run.
 FREE = {"n_folds": 0}
+
+
+def varied(**options):
+    """Return the parameter for a variant with these options."""
+    return {"variant": PurificationVariant(**options)}
 
 
 def distribution(**parameters):
@@ -90,19 +96,21 @@ def test_a_name_stands_for_an_encoder(name, monkeypatch):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"objective": "code"},
-        {"optimizer": "adam"},
-        {"label_param": "softmax"},
-        {"label_lr": 1e-3},
-        {"ridge": 5.0},
-        {"eac_momentum": 0.5},
-        {"eac_period": 10},
+        varied(objective="released"),
+        varied(label_optimizer="adam"),
+        varied(label_parameters="softmax"),
+        varied(label_lr=1e-3),
+        varied(ridge=5.0),
+        varied(correction_momentum=0.5),
+        varied(correction_period=10),
+        {"variant": "paper"},
+        {"variant": "released"},
         {"n_epochs": 10},
         {"chunk_size": 60},
         {"correction": "auxiliary"},
         {"random_state": 1},
     ],
-    ids=lambda changed: next(iter(changed)),
+    ids=str,
 )
 def test_each_option_changes_the_labels(changed):
     assert differ(FREE, {**FREE, **changed})
@@ -110,28 +118,33 @@ def test_each_option_changes_the_labels(changed):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"classifier_lr": 0.05}, {"entropy_sign": -1}, {"entropy_sign": 0}, {"objective": "code"}],
+    [
+        {"classifier_lr": 0.05},
+        {"entropy_sign": -1},
+        {"entropy_sign": 0},
+        {"objective": "released"},
+    ],
     ids=str,
 )
 def test_each_option_of_the_classifier_changes_its_labels(changed):
     auxiliary = {**FREE, "correction": "auxiliary"}
-    assert differ(auxiliary, {**auxiliary, **changed})
+    assert differ(auxiliary, {**auxiliary, **varied(**changed)})
 
 
 def test_options_of_the_classifier_have_no_part_in_the_regression():
-    assert not differ(FREE, {**FREE, "classifier_lr": 0.05, "entropy_sign": 0})
+    assert not differ(FREE, {**FREE, **varied(classifier_lr=0.05, entropy_sign=0)})
 
 
 def test_without_steps_and_write_backs_labels_stay_as_they_are():
-    purifier = quick(label_lr=0, eac_momentum=0.0, **FREE).fit(X, GIVEN)
+    purifier = quick(**varied(label_lr=0, correction_momentum=0.0), **FREE).fit(X, GIVEN)
     np.testing.assert_allclose(purifier.label_distribution_, np.eye(3)[GIVEN], atol=1e-5)
     assert not purifier.changed_mask_.any()
 
 
 def test_steps_lower_the_meta_loss():
     def losses(label_lr):
-        settings = {"label_lr": label_lr, "n_epochs": 50, "eac_period": 10, "eac_momentum": 0.0}
-        history = quick(**settings, **FREE).fit(X, GIVEN).history_
+        variant = varied(label_lr=label_lr, correction_period=10, correction_momentum=0.0)
+        history = quick(n_epochs=50, **variant, **FREE).fit(X, GIVEN).history_
         return [entry["meta_loss"] for entry in history]
 
     assert np.ptp(losses(0)) == 0
@@ -141,7 +154,7 @@ def test_steps_lower_the_meta_loss():
 
 
 def test_epochs_fall_into_periods_of_which_the_last_may_be_shorter():
-    history = quick(n_epochs=12, eac_period=5, **FREE).fit(X, GIVEN).history_
+    history = quick(n_epochs=12, **varied(correction_period=5), **FREE).fit(X, GIVEN).history_
     assert [entry["epoch"] for entry in history] == [5, 10, 12]
     assert all(entry["intrinsic_steps"] for entry in history)
     assert {entry["likelihood"] for entry in history} == {None}
@@ -152,11 +165,43 @@ def test_what_auto_stood_for():
     assert found.entropy_sign_ == 1
     assert set(found.ridge_) <= {0.03, 0.1, 0.3, 1.0, 3.0, 10.0}
     assert (found.label_lr_ > 0.01).all()
-    given = quick(ridge=2.5, label_lr=0.2, chunk_size=60, objective="code", **FREE).fit(X, GIVEN)
+    variant = varied(ridge=2.5, label_lr=0.2, objective="released")
+    given = quick(chunk_size=60, **variant, **FREE).fit(X, GIVEN)
     np.testing.assert_array_equal(given.ridge_, [2.5, 2.5])
     np.testing.assert_array_equal(given.label_lr_, np.full((2, 3), 0.2))
     assert given.entropy_sign_ == -1
-    assert quick(optimizer="adam", **FREE).fit(X, GIVEN).label_lr_.tolist() == [[0.01], [0.01]]
+    adam = quick(**varied(label_optimizer="adam"), **FREE).fit(X, GIVEN)
+    assert adam.label_lr_.tolist() == [[0.01], [0.01]]
+
+
+def test_a_name_stands_for_the_variant_of_its_source():
+    """The values are those of section 4.1 of the paper, and those of the released script."""
+    assert not differ({**FREE, "variant": "default"}, {**FREE, **varied()})
+    sources = {
+        "paper": {
+            "objective": "paper",
+            "label_parameters": "softmax",
+            "label_optimizer": "sgd",
+            "label_lr": 0.01,
+            "entropy_sign": 1,
+            "ridge": 1.0,
+            "correction_period": 100,
+            "correction_momentum": 1.0,
+        },
+        "released": {
+            "objective": "released",
+            "label_parameters": "raw",
+            "label_optimizer": "adam",
+            "label_lr": 0.01,
+            "entropy_sign": -1,
+            "ridge": 0.0,
+            "correction_period": 20,
+            "correction_momentum": 1.0,
+        },
+    }
+    for name, options in sources.items():
+        auxiliary = {**FREE, "correction": "auxiliary", "n_epochs": 25}
+        assert not differ({**auxiliary, "variant": name}, {**auxiliary, **varied(**options)})
 
 
 def test_the_better_correction_writes_back():
@@ -177,14 +222,14 @@ def test_the_round_of_the_largest_likelihood_is_taken():
     assert purifier.n_iter_ == best["epoch"]
     assert len(history) == 20 or len(history) - history.index(best) == 4
     steps = [entry["intrinsic_steps"] for entry in history]
-    assert steps == sorted(steps, reverse=True)  # once off, they stay off
+    assert steps == sorted(steps, reverse=True)  # once off, the steps stay off
 
 
 def test_folds_are_in_shares_and_leave_out_no_lone_row():
     classes = torch.tensor([0] * 40 + [1] * 19 + [2])
     trusted = torch.zeros(60, dtype=torch.bool)
     trusted[[0, 1, 2, 40]] = True
-    rows = Rows([torch.zeros(60, 1)], one_hot(classes, 3, torch.float32), trusted)
+    rows = LabelledViews([torch.zeros(60, 1)], one_hot(classes, 3, torch.float32), trusted)
     folds = split_folds(rows, 3, torch.Generator().manual_seed(0))
     held = torch.cat([h for _, h in folds])
     assert sorted(held.tolist()) == [i for i in range(60) if i not in (40, 59)]
@@ -201,8 +246,8 @@ def test_trusted_rows_weigh_as_their_class_does():
     for k in (0, 1):
         trusted[(classes == k).nonzero()[:9, 0]] = True
     view = torch.as_tensor(rng.normal(size=(200, 3)), dtype=torch.float32)
-    rows = Rows([view], one_hot(classes, 2, torch.float32), trusted)
-    judge = Judge(rows, Settings(), ["intrinsic"], 3, torch.Generator().manual_seed(0))
+    rows = LabelledViews([view], one_hot(classes, 2, torch.float32), trusted)
+    judge = Judge(rows, PurificationSettings(), ["intrinsic"], 3, torch.Generator().manual_seed(0))
     held = torch.cat([h.given.argmax(dim=1) for h in judge.held])
     mask = torch.cat([h.trusted for h in judge.held])
     weights = judge._weights
@@ -215,7 +260,7 @@ def test_trusted_rows_weigh_as_their_class_does():
 
 
 class Returns(TransformerMixin, BaseEstimator):
-    """A transformer that returns what a function makes of X."""
+    """A transformer that applies a function to X."""
 
     def __init__(self, function):
         self.function = function
@@ -246,7 +291,9 @@ def test_features_of_a_rank_below_their_width():
     twice = Returns(lambda X: np.hstack([X, X]))
     for ridge in (0.0, 1.0):
         narrow, wide = (
-            quick(representation=r, ridge=ridge, **FREE).fit(X, GIVEN).label_distribution_
+            quick(representation=r, **varied(ridge=ridge), **FREE)
+            .fit(X, GIVEN)
+            .label_distribution_
             for r in (FunctionTransformer(), twice)
         )
         np.testing.assert_allclose(narrow, wide, rtol=0, atol=1e-3)
@@ -264,7 +311,7 @@ def test_rows_too_few_to_judge(n):
 
 
 def test_all_rows_trusted():
-    purifier = quick().fit(X, GIVEN, np.ones(len(X), bool))
+    purifier = quick().fit(X, GIVEN, clean_mask=np.ones(len(X), bool))
     np.testing.assert_array_equal(purifier.clean_proba_, 1)
     assert not purifier.changed_mask_.any()
 
@@ -273,29 +320,29 @@ def test_one_trusted_row_of_a_class_cannot_judge():
     given, mask = trust(GIVEN, CLEAN, 6)
     mask[np.flatnonzero(mask & (given == 2))[1:]] = False
     with pytest.warns(UserWarning, match=r"only one row of class \[2\].*at least two") as caught:
-        quick().fit(X, given, mask)
+        quick().fit(X, given, clean_mask=mask)
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        quick(n_folds=0).fit(X, given, mask)
+        quick(n_folds=0).fit(X, given, clean_mask=mask)
 
 
 def test_one_trusted_row_of_each_class():
     given, mask = trust(GIVEN, CLEAN, 1)
     with pytest.warns(UserWarning, match=r"class \[0, 1, 2\]"):
-        purifier = quick().fit(X, given, mask)
+        purifier = quick().fit(X, given, clean_mask=mask)
     assert {entry["trusted_accuracy"] for entry in purifier.history_} == {None}
 
 
 @pytest.mark.parametrize("rows", [[0], []])
 def test_fewer_trusted_rows_than_classes(rows):
     with pytest.raises(ValueError, match=r"no trusted row of class .* trust at least one row"):
-        quick().fit(X, GIVEN, np.isin(np.arange(len(X)), rows))
+        quick().fit(X, GIVEN, clean_mask=np.isin(np.arange(len(X)), rows))
 
 
 def test_a_mask_of_indices():
     with pytest.raises(ValueError, match="clean_mask must be boolean"):
-        quick().fit(X, GIVEN, np.arange(5))
+        quick().fit(X, GIVEN, clean_mask=np.arange(5))
 
 
 def test_one_class():
@@ -314,12 +361,8 @@ def test_nothing_to_compete_by():
         ("representation", "pca"),
         ("representation", object()),
         ("n_folds", 1),
-        ("eac_momentum", 1.5),
-        ("eac_period", 0),
-        ("entropy_sign", 2),
-        ("ridge", -1.0),
-        ("label_lr", "fast"),
-        ("classifier_lr", 0.0),
+        ("variant", "code"),
+        ("variant", {"ridge": 1.0}),
         ("n_views", 0),
         ("chunk_size", 1),
         ("n_epochs", 0),
@@ -328,6 +371,25 @@ def test_nothing_to_compete_by():
 def test_values_that_are_not_taken(name, value):
     with pytest.raises(ValueError, match=f"The '{name}' parameter of LabelPurifier must be"):
         quick(**{name: value}).fit(X, GIVEN)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("objective", "code"),
+        ("label_parameters", "logits"),
+        ("label_optimizer", "adamw"),
+        ("correction_momentum", 1.5),
+        ("correction_period", 0),
+        ("entropy_sign", 2),
+        ("ridge", -1.0),
+        ("label_lr", "fast"),
+        ("classifier_lr", 0.0),
+    ],
+)
+def test_values_that_a_variant_does_not_take(name, value):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of PurificationVariant must be"):
+        PurificationVariant(**{name: value})
 
 
 def test_a_device_that_is_not_there():
@@ -349,19 +411,19 @@ def test_progress_is_shown_when_asked_for(capfd):
 
 
 class CtrlC(Judge):
-    """Interrupts the round that follows the given number of them."""
+    """Interrupts the rounds after the given number of them."""
 
     after = 2
 
-    def choose(self):
+    def plan_round(self):
         if len(self.likelihoods) == self.after:
             raise KeyboardInterrupt
-        return super().choose()
+        return super().plan_round()
 
 
 @pytest.mark.parametrize("after", [0, 2])
 def test_an_interrupted_fit_has_the_labels_of_the_rounds_before(monkeypatch, after):
-    monkeypatch.setattr("sknoisy.methods.dmlp.purification.Judge", CtrlC)
+    monkeypatch.setattr("sknoisy.methods.dmlp.judged_rounds.Judge", CtrlC)
     monkeypatch.setattr(CtrlC, "after", after)
     message = rf"interrupted after {after} of 4 rounds"
     with pytest.warns(InterruptedFitWarning, match=message) as caught:

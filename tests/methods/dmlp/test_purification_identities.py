@@ -11,8 +11,13 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from sknoisy.methods.dmlp import evidence as transition
-from sknoisy.methods.dmlp.auxiliary import AuxiliaryClassifier, code_loss, paper_loss
-from sknoisy.methods.dmlp.features import KernelFeatures, split_views
+from sknoisy.methods.dmlp.auxiliary import (
+    AuxiliaryClassifier,
+    paper_loss,
+    released_loss,
+    write_back,
+)
+from sknoisy.methods.dmlp.frozen_features import KernelFeatures, split_views
 from sknoisy.methods.dmlp.intrinsic import IntrinsicCorrection, entropy
 from sknoisy.methods.dmlp.pseudo_clean import (
     Anchors,
@@ -20,9 +25,9 @@ from sknoisy.methods.dmlp.pseudo_clean import (
     neighbourhood_votes,
     pseudo_clean_rows,
 )
-from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot, to_simplex, write_back
+from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot, to_simplex
 
-OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "code"])
+OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "released"])
 PARAMS = pytest.mark.parametrize("param", ["softmax", "raw"])
 EXACT = {"rtol": 0, "atol": 1e-12}
 
@@ -47,7 +52,7 @@ def targets_of(n, c=3):
 
 
 def label_state(param, optimizer="sgd", rate=1.0, labels=None):
-    """Of 20 rows, of which two chunks of 8 are learned."""
+    """Return the labels of 20 rows, of which two chunks of 8 are learned."""
     labels = simplex(20) if labels is None else labels
     chunks = [torch.arange(0, 8), torch.arange(8, 16)]
     return LabelState(labels, chunks, param, optimizer, [rate, rate])
@@ -149,9 +154,9 @@ def test_the_auxiliary_losses_are_those_of_the_sources():
         twice = once.softmax(dim=1)
         confidence = (twice * twice.log()).sum(dim=1).mean()
         mean = twice.softmax(dim=1).mean(dim=0)
-        code = -twice.log()[torch.arange(9), labels.argmax(dim=1)].mean()
-        code = code - 2200 * (3 * mean).log().mean() - 0.4 * sign * confidence
-        assert_close(code_loss(logits, labels, sign), code, rtol=1e-9, atol=1e-9)
+        released = -twice.log()[torch.arange(9), labels.argmax(dim=1)].mean()
+        released = released - 2200 * (3 * mean).log().mean() - 0.4 * sign * confidence
+        assert_close(released_loss(logits, labels, sign), released, rtol=1e-9, atol=1e-9)
 
 
 def test_the_soft_labels_themselves_are_the_best_predictions():
@@ -218,7 +223,7 @@ def test_kernel_features_have_the_inner_products_of_a_gaussian_kernel():
         assert np.abs(np.diag(error)).max() < 1e-5
         # cos has a variance of at most 1/2 around its mean, over 2000 frequencies
         assert 1e-3 < np.sqrt(np.mean(error**2)) < np.sqrt(0.5 / 2000)
-    # Independent draws: their mean is nearer than each.
+    # The draws are independent, so their mean has a smaller error than each.
     assert np.mean((errors[0] + errors[1]) ** 2) / 4 < 0.7 * min(np.mean(e**2) for e in errors)
 
 
@@ -231,7 +236,7 @@ def test_kernel_features_know_no_units_and_take_sparse_rows():
         for x in (X, 10 * X - 3, sparse)
     )
     np.testing.assert_allclose(rescaled, dense, atol=1e-4)
-    # Sparse rows are not centred: other features, of the same inner products.
+    # Sparse rows are not centred: the features differ, their inner products do not.
     assert np.abs(compressed - dense).max() > 0.1
     np.testing.assert_allclose(compressed @ compressed.T, dense @ dense.T, atol=1e-4)
 
@@ -268,7 +273,7 @@ def test_anchors_count_the_labels_that_they_carry():
     given = one_hot(torch.tensor([0] * 9 + [1] * 5), 2, torch.float64)
     anchors = [torch.tensor([0, 1, 2, 9]), torch.tensor([10, 11])]  # 3:1 and 0:2
     surest = torch.tensor([[0, 0], [9, 0]])  # one of two agrees: level 0.5
-    # Each class is lent two rows of the level, (1, 1).
+    # Each class gets two pseudo-counts at that level, (1, 1).
     expected = double([[4 / 6, 2 / 6], [1 / 4, 3 / 4]])
     assert_close(transition.anchor_transition(anchors, surest, given), expected, **EXACT)
     trusting = transition.anchor_transition(anchors, surest[:1], given)
@@ -311,13 +316,15 @@ def test_the_posterior_is_that_of_bayes_and_trusted_rows_are_certain():
 
 def test_sharpening_is_a_power_and_is_calibrated_to_the_labels():
     proba = double([[0.8, 0.2]] * 10 + [[0.1, 0.9]] * 10)
-    assert_close(transition.sharpen(proba, 1.0), proba, **EXACT)
-    assert_close(transition.sharpen(proba, 2.0)[0], double([16 / 17, 1 / 17]), **EXACT)
-    assert_close(transition.sharpen(transition.sharpen(proba, 0.5), 2.0), proba, **EXACT)
-    classes = torch.tensor([0] * 8 + [1] * 2 + [0] + [1] * 9)  # as the probabilities say
+    assert_close(transition.raise_to_power(proba, 1.0), proba, **EXACT)
+    assert_close(transition.raise_to_power(proba, 2.0)[0], double([16 / 17, 1 / 17]), **EXACT)
+    assert_close(
+        transition.raise_to_power(transition.raise_to_power(proba, 0.5), 2.0), proba, **EXACT
+    )
+    classes = torch.tensor([0] * 8 + [1] * 2 + [0] + [1] * 9)  # in the shares of the probabilities
     evidence = one_hot(classes, 2, torch.float64)
     for exponent in (1.0, 1.5, 2.0, 3.0, 4.0):
-        flattened = transition.sharpen(proba, 1 / exponent)
+        flattened = transition.raise_to_power(proba, 1 / exponent)
         assert transition.calibrate_exponent(flattened, evidence) == exponent
     assert transition.calibrate_exponent(torch.full_like(proba, 0.5), evidence) == 1.0
 
@@ -325,9 +332,9 @@ def test_sharpening_is_a_power_and_is_calibrated_to_the_labels():
 def test_classes_keep_their_shares():
     proba = simplex(50) * double([3.0, 1.0, 0.3])
     proba = proba / proba.sum(dim=1, keepdim=True)
-    sharpened, shares = transition.sharpen(proba, 3.0), proba.mean(dim=0)
+    sharpened, shares = transition.raise_to_power(proba, 3.0), proba.mean(dim=0)
     assert (sharpened.mean(dim=0) - shares).abs().max() > 0.03
-    kept = transition.sharpen(sharpened * transition.keep_shares(sharpened, shares), 1.0)
+    kept = transition.raise_to_power(sharpened * transition.keep_shares(sharpened, shares), 1.0)
     assert_close(kept.mean(dim=0), shares, rtol=0, atol=1e-3)
     assert_close(transition.keep_shares(proba, shares), torch.ones(3).double(), **EXACT)
 
@@ -357,7 +364,7 @@ def test_anchors_are_the_surest_rows_that_the_neighbourhood_confirms():
     free = find_anchors(proba, None, candidates)
     assert free.by_class[0][0] == 39
     against = find_anchors(proba, votes.flip(1), candidates & (torch.arange(40) < 39))
-    assert against.by_class[0][:2].tolist() == [37, 36]  # nowhere confirmed
+    assert against.by_class[0][:2].tolist() == [37, 36]  # no row is confirmed
 
 
 def test_pseudo_clean_rows_carry_the_label_of_their_class():

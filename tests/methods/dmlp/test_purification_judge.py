@@ -1,4 +1,4 @@
-"""The judge of a purification: which rows it sees, and when labels stay as they are."""
+"""The judge of a purification: the rows that it holds out, and when given labels are kept."""
 
 import numpy as np
 import torch
@@ -7,13 +7,13 @@ from purified_problems import noisy_blobs, quick
 from sknoisy import LabelPurifier
 from sknoisy.methods.dmlp import judge as _judge
 from sknoisy.methods.dmlp.judge import Judge, split_folds
-from sknoisy.methods.dmlp.state import Rows
+from sknoisy.methods.dmlp.state import LabelledViews
 
 
 def make_rows(n, n_classes=10, n_trusted=50):
     generator = torch.Generator().manual_seed(0)
     given = torch.eye(n_classes)[torch.randint(n_classes, (n,), generator=generator)]
-    return Rows([torch.zeros(n, 1)], given, torch.arange(n) < n_trusted)
+    return LabelledViews([torch.zeros(n, 1)], given, torch.arange(n) < n_trusted)
 
 
 def test_of_many_rows_all_trusted_ones_judge():
@@ -34,7 +34,7 @@ def test_trusted_rows_make_up_half_of_the_judges_rows_at_most():
 
 
 def test_coins_stay_as_they_are(monkeypatch):
-    """No label says anything of another: what is left out is predicted as well by guessing."""
+    """Labels without relation to X: predicting the class shares is as good."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(150, 5)), rng.integers(3, size=150)
     purifier = quick().fit(X, y)
@@ -42,19 +42,19 @@ def test_coins_stay_as_they_are(monkeypatch):
     assert not purifier.changed_mask_.any()
     X, given, _ = noisy_blobs()
     assert quick().fit(X, given).n_iter_ > 0
-    monkeypatch.setattr(_judge.Judge, "had_better_not", True)
+    monkeypatch.setattr(_judge.Judge, "keep_given_labels", True)
     assert not quick().fit(X, given).changed_mask_.any()
 
 
 def test_hits_are_those_of_the_round_of_the_largest_likelihood(monkeypatch):
-    rounds, choose = [], Judge.choose
+    rounds, plan_round = [], Judge.plan_round
 
     def watch(judge):
-        choice = choose(judge)
+        plan = plan_round(judge)
         rounds.append((judge.likelihoods[-1], judge._hits(judge._states), judge))
-        return choice
+        return plan
 
-    monkeypatch.setattr(Judge, "choose", watch)
+    monkeypatch.setattr(Judge, "plan_round", watch)
     X, y, _ = noisy_blobs(0.3)
     LabelPurifier(random_state=0).fit(X, y)
     _, hits, judge = max(rounds, key=lambda entry: entry[0])

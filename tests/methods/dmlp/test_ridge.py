@@ -1,4 +1,4 @@
-"""Ridge regression in closed form, and the meta steps on labels under which it is right."""
+"""Ridge regression in closed form, and the meta steps on its labels."""
 
 import math
 from itertools import product
@@ -12,9 +12,9 @@ from torch.testing import assert_close
 from sknoisy.methods.dmlp.intrinsic import (
     IntrinsicCorrection,
     balance_penalty,
-    code_objective,
     largest_singular_value,
     paper_objective,
+    released_objective,
 )
 from sknoisy.methods.dmlp.ridge import RidgeSystem
 from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot
@@ -29,7 +29,7 @@ EXACT = {"rtol": 0, "atol": 1e-10}
 N_CLASSES, RIDGE = 3, 0.7
 CHUNKS = [torch.arange(0, 8), torch.arange(8, 14)]
 VALIDATION = torch.arange(14, 20)
-OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "code"])
+OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "released"])
 PARAMS = pytest.mark.parametrize("param", ["softmax", "raw"])
 
 
@@ -46,7 +46,7 @@ def of_rank_three(n, d):
 
 
 def refit(features, labels, ridge):
-    """W*(Y) by a library's solver: of all solutions of the normal equations the shortest."""
+    """Return W*(Y) from a library's solver: the shortest solution of the normal equations."""
     d = features.shape[1]
     stacked = torch.cat([features, ridge**0.5 * torch.eye(d, dtype=features.dtype)])
     padded = torch.cat([labels, labels.new_zeros(d, labels.shape[1])])
@@ -224,7 +224,7 @@ def label_state(param="raw", rates=(1.0, 1.0), labels=None, chunks=CHUNKS):
 
 
 def meta_loss(objective, labels, k, features=None):
-    """The objective by its formula, from the normal equations."""
+    """Return the objective by its formula, from the normal equations."""
     features = normal(20, 5) if features is None else features
     chunk, others = features[CHUNKS[k]], features[VALIDATION]
     gram = chunk.T @ chunk + RIDGE * torch.eye(features.shape[1])
@@ -260,10 +260,10 @@ def test_a_step_of_rate_one_is_the_finite_difference_gradient(objective, param, 
     assert error < 1e-6
 
 
-@pytest.mark.parametrize(("objective", "factor"), [("paper", 2 / 6), ("code", 2 + 1 / 6)])
+@pytest.mark.parametrize(("objective", "factor"), [("paper", 2 / 6), ("released", 2 + 1 / 6)])
 def test_without_a_ridge_one_step_moves_labels_of_the_validation_rows_to_theirs(objective, factor):
-    # From uniform labels: there the entropy and the balance of classes have slope 0, and that of
-    # the cross-entropy is (Y - Y_v) / N_v.
+    # At uniform labels the entropy and the balance of classes have a gradient of 0, and the
+    # cross-entropy has (Y - Y_v) / N_v.
     features, rows, uniform = normal(6, 6), torch.arange(6), torch.full((6, 3), 1 / 3).double()
     correction = correction_of(objective, features, [rows], rows, ridge=0.0)
     assert_close(correction.chunks[0].matrix, torch.eye(6).double(), rtol=0, atol=1e-10)
@@ -299,10 +299,10 @@ def test_the_automatic_rate_is_just_below_the_one_that_diverges(objective):
 
 
 def test_rates_of_the_optimizers():
-    paper, code = correction_of("paper"), correction_of("code")
+    paper, released = correction_of("paper"), correction_of("released")
     norms = np.array([float(torch.linalg.matrix_norm(chunk.matrix, 2)) for chunk in paper.chunks])
     assert paper.rates("auto", "sgd") == pytest.approx(0.9 * 6 / norms**2, rel=0.02)
-    assert code.rates("auto", "sgd") == pytest.approx(0.9 / norms**2, rel=0.02)
+    assert released.rates("auto", "sgd") == pytest.approx(0.9 / norms**2, rel=0.02)
     assert paper.rates("auto", "adam") == [0.01, 0.01]
     assert paper.rates(0.3, "sgd") == paper.rates(0.3, "adam") == [0.3, 0.3]
 
@@ -311,9 +311,9 @@ def test_objectives_are_the_sums_of_their_terms():
     outputs, targets, training = normal(6, 3), targets_of(6), normal(8, 3, seed=2)
     squares = F.mse_loss(outputs, targets, reduction="sum")
     cross_entropy = F.cross_entropy(outputs, targets.argmax(dim=1))
-    plain = code_objective(outputs, targets, training, prior_weight=0.0)
+    plain = released_objective(outputs, targets, training, prior_weight=0.0)
     assert_close(plain, cross_entropy + squares, **EXACT)
-    doubled = code_objective(outputs, targets, training, prior_weight=2.0)
+    doubled = released_objective(outputs, targets, training, prior_weight=2.0)
     assert_close(doubled - plain, 2 * balance_penalty(training), **EXACT)
     entropies = torch.distributions.Categorical(logits=outputs).entropy()
     assert_close(paper_objective(outputs, targets), squares / 6 + entropies.mean(), **EXACT)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sknoisy.cleaning.chance import beats_chance, stratified_half
+from sknoisy.cleaning.held_out import beats_chance, stratified_half
 from sknoisy.methods.mild.choice import Criteria, choose_rows
 
 N, P = 4000, 20

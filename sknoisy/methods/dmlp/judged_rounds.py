@@ -1,4 +1,4 @@
-"""The rounds of a purification: chosen and stopped by a judge, carried out on all rows."""
+"""The rounds of a purification: planned and stopped by a judge, carried out on all rows."""
 
 from __future__ import annotations
 
@@ -8,58 +8,62 @@ from typing import Any, NamedTuple
 import torch
 
 from .judge import Judge
-from .run import PurificationRun
-from .state import Choice, Rows, Settings, State
+from .purification_run import PurificationRun
+from .state import LabelledViews, PurificationSettings, PurificationState, RoundPlan
 
-__all__ = ["Purification", "purify"]
+__all__ = ["PurificationResult", "purify"]
 
 
-class Purification(NamedTuple):
-    """What came out.
+class PurificationResult(NamedTuple):
+    """Result of a purification.
 
     Attributes
     ----------
     run : PurificationRun
-        That of all rows.
-    state : State
-        After the round that was taken; its epoch is 0 if labels had better stay as they are.
+        The run on all rows.
+    state : PurificationState
+        State after the best round; its epoch is 0 if the given labels are kept.
     history : list of dict
-        An entry for each round.
+        One entry for each round.
     is_interrupted : bool
-        Whether the user stopped it.
+        Whether a KeyboardInterrupt ended the rounds.
     """
 
     run: PurificationRun
-    state: State
+    state: PurificationState
     history: list[dict[str, Any]]
     is_interrupted: bool
 
 
 def purify(
-    rows: Rows,
-    settings: Settings,
+    rows: LabelledViews,
+    settings: PurificationSettings,
     correction: str,
     n_folds: int,
     generator: torch.Generator,
     after_round: Callable[[dict[str, Any]], None],
-) -> Purification:
-    """Purify the labels of rows.
+) -> PurificationResult:
+    """Purify labels round by round, and return the state after the best round.
 
     Parameters
     ----------
-    rows : Rows
+    rows : LabelledViews
         All rows.
-    settings : Settings
-        Options.
+    settings : PurificationSettings
+        Settings of the rounds.
     correction : {"intrinsic", "auxiliary", "auto"}
-        Whose predictions are written back.
+        The correction whose predictions are written back.
     n_folds : int
-        Folds of the judge; 0 for none.
+        Number of folds of the judge; 0 for no judge.
     generator : torch.Generator
-        On the CPU; makes all draws.
+        Makes all draws; on the CPU.
     after_round : callable
-        Takes the entry of the history after each round. A KeyboardInterrupt, in it or anywhere
-        else, ends the rounds.
+        Called with the history entry of each round. A KeyboardInterrupt, in it or anywhere else,
+        ends the rounds.
+
+    Returns
+    -------
+    result : PurificationResult
     """
     run = PurificationRun(rows, settings, generator)
     unchanged = best = run.unchanged()
@@ -72,9 +76,9 @@ def purify(
             judge = Judge(rows, settings, corrections, n_folds, generator)
         state = run.begin()
         for _ in range(settings.n_rounds if judge is None or judge.runs else 0):
-            choice = Choice(True, correction) if judge is None else judge.choose()
-            state = run.advance(state, choice)
-            history.append(_entry(rows, state, choice, judge))
+            plan = RoundPlan(True, correction) if judge is None else judge.plan_round()
+            state = run.advance(state, plan)
+            history.append(_entry(rows, state, plan, judge))
             if judge is None or judge.best_round == len(history):
                 best = state
             after_round(history[-1])
@@ -82,17 +86,19 @@ def purify(
                 break
     except KeyboardInterrupt:
         is_interrupted = True
-    if judge is not None and judge.had_better_not:
+    if judge is not None and judge.keep_given_labels:
         best = unchanged
-    return Purification(run, best, history, is_interrupted)
+    return PurificationResult(run, best, history, is_interrupted)
 
 
-def _entry(rows: Rows, state: State, choice: Choice, judge: Judge | None) -> dict[str, Any]:
+def _entry(
+    rows: LabelledViews, state: PurificationState, plan: RoundPlan, judge: Judge | None
+) -> dict[str, Any]:
     changed = state.distribution.argmax(dim=1) != rows.given.argmax(dim=1)
     return {
         "epoch": state.epoch,
-        "intrinsic_steps": choice.intrinsic_steps,
-        "correction": choice.correction,
+        "intrinsic_steps": plan.intrinsic_steps,
+        "correction": plan.correction,
         "n_changed": int(changed.sum()),
         "meta_loss": state.meta_loss,
         "likelihood": None if judge is None else judge.likelihoods[-1],

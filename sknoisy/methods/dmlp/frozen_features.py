@@ -1,4 +1,4 @@
-"""Frozen features: the kernel map of the default, and what a representation may return."""
+"""Frozen features: the default kernel map, and validation of other representations."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _BANDWIDTH_ROWS = 1000
 
 
 class KernelFeatures(TransformerMixin, BaseEstimator):
-    r"""Random Fourier features of a Gaussian kernel, as wide as the data are spread.
+    r"""Random Fourier features of a Gaussian kernel whose width follows the data.
 
-    Columns are standardised (images are flattened, their channels standardised), then
+    Columns are standardised; of images, the channels. The features of a row x are
 
     .. math:: f(x) = \sqrt{2/D} \, [\cos(\Omega x), \sin(\Omega x)], \quad
         \Omega_{ij} \sim N(0, 2 \gamma), \quad
         f(x)^\top f(x') \approx \exp(-\gamma \|x - x'\|^2) ,
 
-    with γ one over the median squared distance of two rows.
+    where γ is the inverse of the median squared distance between two rows.
 
     Parameters
     ----------
     n_components : int, default=1024
-        Features, of each view n_components / n_views; rounded up to pairs.
+        Number of features; each view has n_components / n_views of them, rounded up to pairs.
     n_views : int, default=2
-        The features fall into this many blocks, each an independent draw of the kernel.
+        Number of blocks of features, each of which is an independent draw.
     random_state : int, RandomState or None, default=None
-        Draws the frequencies and the rows of the median.
+        Draws the frequencies, and the rows from which the median is computed.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y=None):
-        """Learn scale and bandwidth, draw the frequencies."""
+        """Fit the scaling and the bandwidth, and draw the frequencies."""
         rng = check_random_state(self.random_state)
         self._scaling = InputScaling(True).fit(X)
         rows = rng.permutation(X.shape[0])[:_BANDWIDTH_ROWS]
@@ -72,7 +72,7 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X) -> np.ndarray:
-        """Features of rows, the views side by side, float32."""
+        """Return the float32 features of the rows, with the views side by side."""
         rows = self._standardised(X)
         views = []
         for frequencies in self.frequencies_:
@@ -92,20 +92,18 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
 def build_representation(
     representation: Any, n_components: int, n_views: int, seed: int, device: str, verbose: int
 ) -> Any:
-    """An unfitted transformer.
+    """Return an unfitted transformer.
 
     Parameters
     ----------
     representation : None, {"simclr", "moco", "scarf"} or transformer
         None: :class:`KernelFeatures`. A transformer is cloned.
     n_components, n_views : int
-        Of :class:`KernelFeatures`.
+        Parameters of :class:`KernelFeatures`.
     seed : int
-        Its random state, and that of a transformer whose own is None.
-    device : str
-        Of the self-supervised encoders.
-    verbose : int
-        Likewise.
+        Random state, also of a transformer whose own ``random_state`` is None.
+    device, verbose : str, int
+        Parameters of the self-supervised encoders.
     """
     if representation is None:
         return KernelFeatures(n_components, n_views=n_views, random_state=seed)
@@ -118,12 +116,12 @@ def build_representation(
 
 
 def check_features(features: Any, n_samples: int, name: str) -> np.ndarray:
-    """Features as a finite float32 table.
+    """Return the features as a finite float32 array.
 
     Raises
     ------
     ValueError
-        If they are not of two dimensions, of another number of rows, or not finite.
+        If they are not two-dimensional, have a different number of rows, or are not finite.
     """
     if scipy.sparse.issparse(features):
         features = features.toarray()
@@ -139,17 +137,18 @@ def check_features(features: Any, n_samples: int, name: str) -> np.ndarray:
     if bad.any():
         raise ValueError(
             f"representation={name} returned NaN or infinite features for {bad.sum()} rows, the "
-            f"first of which is row {int(bad.argmax())}. Impute or scale X before it, or take "
+            f"first of which is row {int(bad.argmax())}. Impute or scale X first, or pass "
             "another representation."
         )
     return features
 
 
 def split_views(features: Tensor, n_views: int, *, kernel: bool) -> list[Tensor]:
-    """Features of each view.
+    """Return the features of each view.
 
-    The views of a kernel map are independent draws. Any other representation is seen whole by all
-    of them, centred, and scaled so that a row's mean squared length is 1, as a kernel's is.
+    The views of a kernel map are its independent draws. Of any other representation, every view
+    has all features, centred and scaled to a mean squared length of 1 per row, which is that of
+    the kernel map.
     """
     if kernel:
         return list(features.chunk(n_views, dim=1))

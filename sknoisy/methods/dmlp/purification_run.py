@@ -1,4 +1,4 @@
-"""One purification: epochs of both corrections, and the write-backs between them."""
+"""The steps of a purification: epochs of both corrections, and the write-backs between them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .auxiliary import AuxiliaryClassifier
+from .auxiliary import AuxiliaryClassifier, write_back
 from .evidence import (
     anchor_transition,
     calibrate_exponent,
@@ -17,23 +17,23 @@ from .evidence import (
     label_posterior,
     learned_transition,
     nearly_identity,
-    sharpen,
+    raise_to_power,
 )
 from .intrinsic import IntrinsicCorrection
 from .pseudo_clean import Anchors, find_anchors, neighbourhood_votes, pseudo_clean_rows
 from .ridge import RidgeSystem
-from .soft_labels import LabelState, to_simplex, write_back
-from .state import Choice, Rows, Settings, State
+from .soft_labels import LabelState, to_simplex
+from .state import LabelledViews, PurificationSettings, PurificationState, RoundPlan
 
 __all__ = ["PurificationRun"]
 
 _RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _MAX_PSEUDO_CLEAN = 1000
-_CLASSIFIER_SCALE = 8.0  # of the features: rows of length 1 would be learned too slowly
+_CLASSIFIER_SCALE = 8.0  # multiplies the features: rows of length 1 are learned too slowly
 
 
-class Outputs(NamedTuple):
-    """What a correction's models say of training rows and of held-out ones, for each view."""
+class RegressionOutputs(NamedTuple):
+    """Regression outputs of training rows and held-out rows, and the ridge, for each view."""
 
     training: list[Tensor]
     held: list[Tensor]
@@ -41,37 +41,37 @@ class Outputs(NamedTuple):
 
 
 class PurificationRun:
-    """What stays the same while labels are purified, and the steps that change them.
+    """Constants of a purification, and the steps that change its state.
 
     Parameters
     ----------
-    rows : Rows
+    rows : LabelledViews
         Training rows.
-    settings : Settings
-        Options.
+    settings : PurificationSettings
+        Settings of the rounds.
     generator : torch.Generator
-        On the CPU; draws chunks, batches and starts.
-    held : Rows, optional
-        Rows that have no part in it and judge it.
+        Draws chunks, batches and initial weights; on the CPU.
+    held : LabelledViews, optional
+        Rows that are predicted and take no part in the purification.
 
     Attributes
     ----------
     validation : Tensor of shape (N_v,)
-        Rows that judge the labels of the others: the trusted ones, else pseudo-clean ones.
-    first : Outputs
-        The regression's on the given labels.
+        Indices of the validation rows: the trusted rows or, without any, pseudo-clean ones.
+    first : RegressionOutputs
+        Outputs of the regression on the given labels.
     label_rates : list of list of float
         Learning rate of each chunk's labels, for each view.
     exponent : float
-        Power of its probabilities under which the given labels are likeliest.
+        Power of the regression's probabilities that maximises the likelihood of the given labels.
     """
 
     def __init__(
         self,
-        rows: Rows,
-        settings: Settings,
+        rows: LabelledViews,
+        settings: PurificationSettings,
         generator: torch.Generator,
-        held: Rows | None = None,
+        held: LabelledViews | None = None,
     ):
         self.rows, self.settings, self.held, self._generator = rows, settings, held, generator
         self._always = rows.trusted.nonzero()[:, 0]
@@ -80,7 +80,7 @@ class PurificationRun:
             [RidgeSystem(view[chunk]) for chunk in self._chunks] for view in rows.views
         ]
         self.first = self._regression([rows.given] * len(rows.views))
-        # Where somebody vouches for labels, these may show that a neighbourhood is wrong.
+        # No votes where rows are trusted: these can show that a whole neighbourhood is wrong.
         self._votes = None if len(self._always) else self._count_votes()
         proba = _mean(self.first.training)
         anchors = self._find_anchors(proba)
@@ -97,19 +97,19 @@ class PurificationRun:
             for view, ridge in zip(rows.views, self.first.ridges, strict=True)
         ]
         self.label_rates = [
-            correction.rates(settings.label_lr, settings.optimizer)
+            correction.rates(settings.variant.label_lr, settings.variant.label_optimizer)
             for correction in self._intrinsic
         ]
 
     def _split_into_chunks(self) -> list[Tensor]:
-        """By a fixed permutation; trusted rows belong to every chunk, and stand at its end."""
+        """Split a random permutation of the rows; trusted rows are at the end of every chunk."""
         others = (~self.rows.trusted).nonzero()[:, 0]
         order = torch.randperm(len(others), generator=self._generator).to(others.device)
         n_chunks = max(1, -(-len(others) // self.settings.chunk_size))
         return [torch.cat([chunk, self._always]) for chunk in others[order].tensor_split(n_chunks)]
 
     def _count_votes(self) -> Tensor:
-        """Of the neighbours in the same chunk: the cost is linear in the rows."""
+        """Count the labels of neighbours in the same chunk, at a cost linear in the rows."""
         votes = torch.zeros_like(self.rows.given)
         for chunk in self._chunks:
             given = self.rows.given[chunk]
@@ -127,58 +127,60 @@ class PurificationRun:
 
     def _intrinsic_correction(self, view: Tensor, ridge: float) -> IntrinsicCorrection:
         targets = self.rows.given[self.validation]
-        objective = self.settings.objective
+        objective = self.settings.variant.objective
         return IntrinsicCorrection(view, self._learned, self.validation, targets, objective, ridge)
 
     # --- epochs -----------------------------------------------------------------------------
 
-    def begin(self) -> State:
-        """The given labels, and fresh classifiers."""
-        options, given = self.settings, self.rows.given
+    def begin(self) -> PurificationState:
+        """Return the initial state: the given labels, and untrained classifiers."""
+        variant, given = self.settings.variant, self.rows.given
         labels = [
-            LabelState(given, self._learned, options.label_param, options.optimizer, rates)
+            LabelState(
+                given, self._learned, variant.label_parameters, variant.label_optimizer, rates
+            )
             for rates in self.label_rates
         ]
         classifiers = [
             AuxiliaryClassifier(
                 view.shape[1],
                 given.shape[1],
-                options.objective,
-                options.entropy_sign,
-                options.classifier_lr,
+                variant.objective,
+                variant.classifier_entropy_sign,
+                variant.classifier_lr,
                 view,
                 self._generator,
             )
             for view in self.rows.views
         ]
-        return State(labels, classifiers, given, ridges=self.first.ridges)
+        return PurificationState(labels, classifiers, given, ridges=self.first.ridges)
 
-    def advance(self, state: State, choice: Choice) -> State:
-        """The state after one more round: a period of epochs, and the write-back at its end."""
-        state = copy.deepcopy(state)
-        for _ in range(min(self.settings.eac_period, self.settings.n_epochs - state.epoch)):
+    def advance(self, state: PurificationState, plan: RoundPlan) -> PurificationState:
+        """Return the state after one more round: a period of epochs, then a write-back."""
+        state, period = copy.deepcopy(state), self.settings.variant.correction_period
+        for _ in range(min(period, self.settings.n_epochs - state.epoch)):
             for view in range(len(self.rows.views)):
-                self._epoch(state, choice, view)
+                self._epoch(state, plan, view)
             state.epoch += 1
         state.meta_loss = self._meta_loss(state)
-        if choice.correction == "auxiliary":
+        if plan.correction == "auxiliary":
             self._write_classification(state)
         else:
             self._write_regression(state)
         return state
 
-    def _epoch(self, state: State, choice: Choice, view: int) -> None:
-        """Of each chunk, one step on its labels, and one pass of the classifier over it."""
+    def _epoch(self, state: PurificationState, plan: RoundPlan, view: int) -> None:
+        """Make one step on the labels of each chunk, and train the classifier on it."""
         labels, features = state.labels[view], self.rows.views[view]
         for k, chunk in enumerate(self._learned):
-            if choice.intrinsic_steps:
+            if plan.intrinsic_steps:
                 self._intrinsic[view].step(labels, k)
-            if choice.correction == "auxiliary":
+            if plan.correction == "auxiliary":
                 rows = torch.cat([chunk, self.validation])
                 targets = torch.cat([labels.of_chunk(k), labels.of_fixed(self.validation)])
                 state.classifiers[view].fit_epoch(_CLASSIFIER_SCALE * features[rows], targets)
 
-    def _meta_loss(self, state: State) -> float | None:
+    def _meta_loss(self, state: PurificationState) -> float | None:
         if not self._learned:
             return None
         targets = self.rows.given[self.validation]
@@ -190,8 +192,8 @@ class PurificationRun:
 
     # --- write-backs ------------------------------------------------------------------------
 
-    def _write_classification(self, state: State) -> None:
-        """The auxiliary correction, Y <- C(F)."""
+    def _write_classification(self, state: PurificationState) -> None:
+        """Write back the predictions of the linear classifiers, Y <- C(F)."""
         views = zip(state.classifiers, self.rows.views, strict=True)
         proba = [c.predict_proba(_CLASSIFIER_SCALE * features) for c, features in views]
         self._write(state, proba)
@@ -201,8 +203,8 @@ class PurificationRun:
             held = [c.predict_proba(_CLASSIFIER_SCALE * features) for c, features in views]
             state.held_proba = _mean(held)
 
-    def _write_regression(self, state: State) -> None:
-        """The intrinsic correction: out-of-fold regression, then what the given label says."""
+    def _write_regression(self, state: PurificationState) -> None:
+        """Write back the posterior of the leave-one-out regression and the given labels."""
         outputs = self._regression([labels.all() for labels in state.labels])
         state.ridges = outputs.ridges
         mean = _mean(outputs.training)
@@ -213,27 +215,29 @@ class PurificationRun:
             state.transition = anchor_transition(anchors.by_class, anchors.strictest, given)
         else:
             state.transition = self._learned_transition(state)
-            factors = keep_shares(sharpen(mean, self.exponent), mean.mean(dim=0))
+            factors = keep_shares(raise_to_power(mean, self.exponent), mean.mean(dim=0))
         evidence = label_evidence(state.transition, self.rows.given, self.rows.trusted)
         beliefs = [
-            label_posterior(sharpen(proba, self.exponent) * factors, evidence)
+            label_posterior(raise_to_power(proba, self.exponent) * factors, evidence)
             for proba in outputs.training
         ]
         self._write(state, beliefs)
         if self.held is not None:
-            state.held_proba = sharpen(sharpen(_mean(outputs.held), self.exponent) * factors, 1)
+            state.held_proba = raise_to_power(
+                raise_to_power(_mean(outputs.held), self.exponent) * factors, 1
+            )
 
-    def _write(self, state: State, beliefs: list[Tensor]) -> None:
-        """To all views, swapped; trusted rows keep their labels."""
+    def _write(self, state: PurificationState, beliefs: list[Tensor]) -> None:
+        """Write labels to all views, swapped; trusted rows keep their labels."""
         trusted = self.rows.trusted[:, None]
         old = [labels.all() for labels in state.labels]
-        new = write_back(old, beliefs, self.settings.eac_momentum, swap=True)
+        new = write_back(old, beliefs, self.settings.variant.correction_momentum, swap=True)
         new = [torch.where(trusted, self.rows.given, labels) for labels in new]
         for state_labels, labels in zip(state.labels, new, strict=True):
             state_labels.write(labels)
         state.distribution = to_simplex(_mean(new), least=0)
 
-    def _learned_transition(self, state: State) -> Tensor:
+    def _learned_transition(self, state: PurificationState) -> Tensor:
         others = ~self.rows.trusted
         if not others.any():
             return nearly_identity(self.rows.given)
@@ -241,8 +245,8 @@ class PurificationRun:
 
     # --- regression -------------------------------------------------------------------------
 
-    def _regression(self, labels: list[Tensor]) -> Outputs:
-        """What the ridge regression on the other rows of its chunk says of each row."""
+    def _regression(self, labels: list[Tensor]) -> RegressionOutputs:
+        """Return the leave-one-out outputs of each chunk, and the outputs of held-out rows."""
         training, held, ridges = [], [], []
         for view, own in enumerate(labels):
             ridge = self._choose_ridge(view, own)
@@ -254,7 +258,7 @@ class PurificationRun:
             ridges.append(ridge)
             if self.held is not None:
                 held.append(self._predict(self.held.views[view], view, own, ridge))
-        return Outputs(training, held, ridges)
+        return RegressionOutputs(training, held, ridges)
 
     def _predict(self, features: Tensor, view: int, labels: Tensor, ridge: float) -> Tensor:
         pairs = zip(self._chunks, self._systems[view], strict=True)
@@ -262,32 +266,35 @@ class PurificationRun:
         return to_simplex(_mean(outputs))
 
     def _choose_ridge(self, view: int, labels: Tensor) -> float:
-        """The given one, or that of the smallest leave-one-out error on the labels."""
-        if self.settings.ridge != "auto":
-            return float(self.settings.ridge)
+        """Return the given ridge, or the one with the smallest leave-one-out error."""
+        ridge = self.settings.variant.ridge
+        if ridge != "auto":
+            return float(ridge)
         errors = [0.0] * len(_RIDGES)
         for chunk, system in zip(self._chunks, self._systems[view], strict=True):
-            for i, ridge in enumerate(_RIDGES):
-                outputs = system.leave_one_out(labels[chunk], ridge)
+            for i, candidate in enumerate(_RIDGES):
+                outputs = system.leave_one_out(labels[chunk], candidate)
                 errors[i] += float((outputs - labels[chunk]).square().sum())
         return _RIDGES[errors.index(min(errors))]
 
-    # --- labels that stay as they are -------------------------------------------------------
+    # --- given labels that are kept ---------------------------------------------------------
 
-    def unchanged(self) -> State:
-        """Given labels taken as they are; the regression says how far to believe them.
+    def unchanged(self) -> PurificationState:
+        """Return the state in which the given labels are kept, rated by the regression.
 
-        The distribution is halfway between the given label and the posterior, so that the given
-        label remains the largest entry.
+        The distribution is the mean of the given label and the posterior, so the given label has
+        the largest entry.
         """
         given, state = self.rows.given, self.begin()
         state.transition = nearly_identity(given)
         evidence = label_evidence(state.transition, given, self.rows.trusted)
         proba = _mean(self.first.training)
         exponent = calibrate_exponent(proba, evidence)
-        state.distribution = (given + label_posterior(sharpen(proba, exponent), evidence)) / 2
+        state.distribution = (
+            given + label_posterior(raise_to_power(proba, exponent), evidence)
+        ) / 2
         if self.held is not None:
-            state.held_proba = sharpen(_mean(self.first.held), exponent)
+            state.held_proba = raise_to_power(_mean(self.first.held), exponent)
         return state
 
 
