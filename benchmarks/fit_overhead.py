@@ -5,7 +5,7 @@
 The same MLP, batches of 100 and SGD with momentum on cross-entropy, by
 
 - a bare torch loop over shuffled index batches, which records nothing,
-- ``CLIDMUClassifier(meta=False, n_ensemble=0)``,
+- ``CLIDMUClassifier(weighting=None, n_ensemble=0)``,
 - stock ``skorch.NeuralNetClassifier(train_split=None)`` with its DataLoader.
 
 What is compared is the time of the epochs alone: the bare loop's by the clock around each epoch,
@@ -58,7 +58,7 @@ def bare_loop(X: np.ndarray, y: np.ndarray, epochs: int) -> float:
 def classifier(X: np.ndarray, y: np.ndarray, epochs: int) -> float:
     """Seconds of the epochs."""
     clf = CLIDMUClassifier(
-        meta=False,
+        weighting=None,
         n_ensemble=0,
         module=make_network(),
         standardize=False,
@@ -92,7 +92,7 @@ def stock_skorch(X: np.ndarray, y: np.ndarray, epochs: int) -> float:
 
 VARIANTS: dict[str, Callable[[np.ndarray, np.ndarray, int], float]] = {
     "bare torch loop": bare_loop,
-    "CLIDMUClassifier(meta=False, n_ensemble=0)": classifier,
+    "CLIDMUClassifier(weighting=None, n_ensemble=0)": classifier,
     "stock skorch, DataLoader": stock_skorch,
 }
 

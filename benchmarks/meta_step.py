@@ -101,19 +101,18 @@ def make_meta_loss(
     """Step of the meta model; returns the loss of the actual step."""
     gradient = copy.deepcopy(variant.gradient)
     model = variant.meta_model().to(x.device)
-    parameters = list(model.parameters())
-    optimizer = torch.optim.SGD(parameters, lr=0.1) if parameters else None
+    model.start_learning()
     stateless = StatelessModule(WithFeatures(network))
     problem = MetaProblem(stateless, model, variant.objective, x, y, meta_x, meta_y, lr=LR)
 
     def meta_loss() -> torch.Tensor:
         model.begin_batch(len(y))
         step = gradient(problem)
-        model.learn(step.gradients, optimizer)
+        model.learn(step.gradients)
         with torch.no_grad():
             weights = model(step.outputs)
         logits = network(x) if step.logits is None else step.logits
-        return model.training_loss(logits, y, weights)
+        return model.training_loss(logits, weights, step.outputs)
 
     return meta_loss
 

@@ -20,6 +20,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 
 from sknoisy import CLIDMUClassifier
 from sknoisy.datasets import load_noisy_digits
+from sknoisy.meta import CLIDObjective
 from sknoisy.metrics import clid_scorer
 
 digits = load_noisy_digits(noise="pairflip", rate=0.4, random_state=0)
@@ -44,7 +45,7 @@ def clean_accuracy(estimator, X, y=None):
 
 search = GridSearchCV(
     CLIDMUClassifier(max_epochs=20, random_state=0),
-    {"temperature": [0.2, 0.5], "lr": [0.005, 0.02, 0.05]},
+    {"meta_objective": [CLIDObjective(0.2), CLIDObjective(0.5)], "lr": [0.005, 0.02, 0.05]},
     scoring={"clid": clid_scorer, "noisy": "accuracy", "clean": clean_accuracy},
     refit="clid",
     cv=2,

@@ -60,7 +60,7 @@ plt.show()
 
 methods = {
     "cross-entropy": lambda seed: CLIDMUClassifier(
-        meta=False, n_ensemble=0, max_epochs=40, random_state=seed
+        weighting=None, n_ensemble=0, max_epochs=40, random_state=seed
     ),
     "Meta-Weight-Net": lambda seed: MetaWeightNetClassifier(max_epochs=40, random_state=seed),
     "balanced, LDAM": lambda seed: MetaWeightNetClassifier(

@@ -4,8 +4,8 @@ Which labels of the digits are wrong
 ====================================
 
 Of 1,797 handwritten digits 40 % get a wrong label. :class:`~sknoisy.CLIDMUClassifier` is fitted on
-them like any classifier. It predicts the digits of a test set, and says of every training row how
-far its label can be believed.
+them like any classifier. It predicts the digits of a test set, and estimates for every training
+row the probability that its label is right.
 """
 
 # %%
@@ -34,10 +34,10 @@ X, X_test, y, _, wrong, _, _, y_test = train_test_split(
 # %%
 # Fit
 # ---
-# ``meta=False, n_ensemble=0`` turns the method off: what remains is the same network, trained by
-# plain cross-entropy.
+# ``weighting=None, n_ensemble=0`` turns the method off: the same network is trained by plain
+# cross-entropy.
 
-cross_entropy = CLIDMUClassifier(meta=False, n_ensemble=0, random_state=0).fit(X, y)
+cross_entropy = CLIDMUClassifier(weighting=None, n_ensemble=0, random_state=0).fit(X, y)
 clf = CLIDMUClassifier(random_state=0).fit(X, y)
 print(f"cross-entropy: {cross_entropy.score(X_test, y_test):.3f}")
 print(f"CLID-MU:       {clf.score(X_test, y_test):.3f}")

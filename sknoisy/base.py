@@ -1,14 +1,22 @@
-"""The base classes of the estimators: how a network is built and trained, and how it predicts.
+"""The base classes of the estimators, and the types that a method of your own meets.
 
-========================  ===================================================================
-:class:`NetworkClassifier`  a classifier with a network inside; derive from it for a method of
-                            your own
+:ref:`write_a_method` builds a classifier on them.
+
+==========================  =================================================================
+:class:`NetworkClassifier`  base of the classifiers: validates, trains a network, predicts
 :class:`NetworkEstimator`   the same without prediction, for steps that select or purify
-========================  ===================================================================
+:class:`Problem`            validated input of ``fit``, before anything is on the device
+:class:`TrainingData`       the same on the device
+:class:`Batch`              rows of a step of training
+:class:`DeviceNet`          the skorch net that is trained
+:class:`Interval`           constraint of a numeric parameter, scikit-learn's
+:class:`StrOptions`         constraint of a parameter that takes certain strings, scikit-learn's
+==========================  =================================================================
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
@@ -23,6 +31,7 @@ from torch.func import functional_call
 from tqdm.auto import tqdm
 
 from ._compat import Interval, StrOptions, fit_context
+from ._docs import share_docs
 from ._engine.augment import resolve_augmentation
 from ._engine.batches import Batch, TrainingData
 from ._engine.construction import (
@@ -47,13 +56,39 @@ from .exceptions import InterruptedFitWarning, warn_user
 from .meta import BatchOutputs
 from .networks import WithFeatures, mlp_settings
 
-__all__ = ["NetworkClassifier", "NetworkEstimator"]
+__all__ = [
+    "Batch",
+    "DeviceNet",
+    "Interval",
+    "NetworkClassifier",
+    "NetworkEstimator",
+    "Problem",
+    "StrOptions",
+    "TrainingData",
+]
 
 
+@share_docs
 class NetworkEstimator(BaseEstimator):
-    """Base of the estimators that train a network on noisy labels; see :meth:`_fit`.
+    """Base of the estimators that train a network on noisy labels, classifiers or not.
 
-    The parameters are described in :class:`~sknoisy.CLIDMUClassifier`.
+    A subclass calls :meth:`_fit` in its ``fit`` or ``fit_resample``, trains in
+    :meth:`_fit_networks` and sets its fitted attributes in :meth:`_after_fit`. Classifiers derive
+    from :class:`NetworkClassifier`, which implements these two.
+
+    A subclass may list its own parameters alone and pass the others on,
+    ``def __init__(self, *, q=0.7, **shared)`` with ``super().__init__(**shared)``: the signature,
+    and with it ``get_params``, then contains the parameters below, too.
+
+    Parameters
+    ----------
+    {module, module_params, optimizer, optimizer_params}
+    lr : float, default=0.05
+        Learning rate of the network.
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
+    verbose : int, default=0
+        1 shows a progress bar and messages.
+    {random_state}
     """
 
     _parameter_constraints: dict = {
@@ -106,36 +141,112 @@ class NetworkEstimator(BaseEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
+    def __init_subclass__(cls, **kwargs):
+        """Show the inherited parameters in the signature of a constructor with ``**shared``."""
+        super().__init_subclass__(**kwargs)
+        own = inspect.signature(cls.__init__)
+        if "__init__" in vars(cls) and any(
+            p.kind is p.VAR_KEYWORD for p in own.parameters.values()
+        ):
+            inherited = inspect.signature(super(cls, cls).__init__).parameters
+            listed = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+            listed += [p for name, p in inherited.items() if name not in own.parameters]
+            vars(cls)["__init__"].__signature__ = own.replace(
+                parameters=sorted(listed, key=lambda p: p.kind)
+            )
+
     # --- what a method adds -----------------------------------------------------------------
 
     def _prepare(self, problem: Problem) -> Problem:
-        """Select rows, purify labels or change weights, before anything is on the device."""
+        """Select rows, purify labels or change weights, before anything is on the device.
+
+        Parameters
+        ----------
+        problem : Problem
+            Validated rows, encoded labels, weights and trust flags.
+
+        Returns
+        -------
+        problem : Problem
+            The problem to train on, made by ``dataclasses.replace``: ``active`` selects rows,
+            ``targets`` are the labels to learn, ``sample_weight`` the weights.
+        """
         return problem
 
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor] | None:
-        """Return the loss of each row of a batch, shape (n,); None is cross-entropy.
+        """Return the loss function of the rows.
 
-        The criterion calls it with the logits, targets, row numbers, sample weights and trust
-        flags of a batch, multiplies by the sample weights and takes the mean.
+        Parameters
+        ----------
+        data : TrainingData
+            The training data on the device.
+
+        Returns
+        -------
+        row_loss : callable or None
+            ``row_loss(batch)`` takes a :class:`~sknoisy.meta.BatchOutputs`: logits with their
+            graph, targets, row numbers, sample weights and trust flags. It returns the loss of
+            each row, shape (n,); sample weights and the mean are applied afterwards. It is called
+            once for each batch in training. An ``nn.Module`` is moved to the device with its
+            buffers, and its parameters are trained with those of the network. None: cross-entropy.
         """
         return None
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
-        """Return the method's skorch callbacks, as pairs of name and callback."""
+        """Return the skorch callbacks of the method.
+
+        Parameters
+        ----------
+        data : TrainingData
+            The training data on the device.
+        random_state : RandomState
+            Source of the callbacks' seeds.
+
+        Returns
+        -------
+        callbacks : list of (str, skorch.callbacks.Callback)
+            Pairs of name and callback, called in this order. Callbacks refer to one another by
+            name; :meth:`_finish` finds them in ``dict(net.callbacks_)``.
+        """
         return []
 
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
-        """Build and train the nets."""
+        """Build and train the nets.
+
+        Parameters
+        ----------
+        data : TrainingData
+            The training data on the device.
+        rng : RandomState
+            Source of all seeds.
+        """
         raise NotImplementedError
 
     def _after_fit(self, data: TrainingData) -> None:
-        """Set the fitted attributes."""
+        """Set the fitted attributes.
+
+        Parameters
+        ----------
+        data : TrainingData
+            The training data on the device.
+        """
         raise NotImplementedError
 
     # --- fit --------------------------------------------------------------------------------
 
     def _fit(self, X, y, clean_mask, sample_weight):
-        """Validate, encode, seed, train."""
+        """Validate the input, prepare the problem and train.
+
+        Parameters
+        ----------
+        X, y, clean_mask, sample_weight
+            As in :meth:`NetworkClassifier.fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
         X = check_X(self, X, reset=True)
         n_samples = X.shape[0]
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
@@ -156,7 +267,7 @@ class NetworkEstimator(BaseEstimator):
         return self
 
     def _forget(self) -> None:
-        """Drop what an earlier fit learned: should this one fail, the estimator is not fitted."""
+        """Remove what an earlier fit learned, so that a failed fit leaves no fitted estimator."""
         of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
         learned = [name for name in vars(self) if name.endswith("_") and name not in of_X]
         for name in [*learned, "_state", "_states"]:
@@ -209,17 +320,32 @@ class NetworkEstimator(BaseEstimator):
         Parameters
         ----------
         data : TrainingData
-            What it will be fitted with; a look at two rows tells the shape.
+            The training data; the shape of the input is read from two of their rows.
         rng : RandomState
-            Draws the order of the batches, then the method's callbacks.
+            Source of two kinds of seeds: that of the order of the batches, then those of the
+            method's callbacks.
         extra_callbacks : list or None, default=None
-            Stand behind the method's own. None: the user's and the progress bar.
+            Callbacks that follow the method's own. None: the user's and the progress bar. A
+            callback belongs to one net: pass copies or an empty list to further nets.
         max_epochs : int or None, default=None
-            None: the parameter of the estimator.
+            Epochs of the learning rate schedule. None: the parameter of the estimator.
         net_class : callable, default=DeviceNet
-            Makes the net out of module, criterion and settings.
+            Makes the net from module, criterion and settings.
         weight_decay_factor : float, default=1
-            Multiplies the default weight decay.
+            Factor of the default weight decay.
+
+        Returns
+        -------
+        net : DeviceNet
+            Not initialised. Each call makes a new module, so that two nets have different initial
+            parameters, unless the parameter ``module`` is an instance.
+
+        Raises
+        ------
+        TypeError
+            If the module returns no tensor.
+        ValueError
+            If the tensor does not have the shape (n, n_classes), or holds probabilities.
         """
         max_epochs = self.max_epochs if max_epochs is None else max_epochs
         if extra_callbacks is None:
@@ -260,28 +386,107 @@ class NetworkEstimator(BaseEstimator):
         return tags
 
 
+@share_docs
 class NetworkClassifier(ClassifierMixin, NetworkEstimator):
-    """Base of the classifiers; a method adds its callbacks in :meth:`_callbacks`.
+    """Base of the classifiers: one or several networks trained on noisy labels.
 
-    The parameters are described in :class:`~sknoisy.CLIDMUClassifier`.
+    Used as it is, it trains one network by cross-entropy. A method overrides one or several of
+    the methods below, which are called in this order:
+
+    ========================  ===================================================================
+    :meth:`_prepare`          selects rows, purifies labels or changes weights, before anything
+                              is on the device
+    :meth:`_networks`         returns the untrained nets; each is made by :meth:`_build_net`,
+                              which calls the next two
+    :meth:`_loss`             returns the loss function of the rows
+    :meth:`_callbacks`        returns skorch callbacks, with names
+    :attr:`_joint_step`       trains several nets on a batch together
+    :meth:`_member_states`    returns the states of the networks that predict
+    :meth:`_finish`           sets the fitted attributes of the method
+    ========================  ===================================================================
+
+    A subclass may list its own parameters alone and pass the others on,
+    ``def __init__(self, *, q=0.7, **shared)`` with ``super().__init__(**shared)``: the signature,
+    and with it ``get_params``, then contains the parameters below, too.
+
+    Parameters
+    ----------
+    {module, module_params, optimizer, optimizer_params}
+    lr : float, default=0.05
+        Learning rate of the network.
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
+    verbose : int, default=0
+        1 shows a progress bar and messages.
+    {random_state}
+
+    Attributes
+    ----------
+    {classes_, clean_proba_, net_}
+    nets_ : list of DeviceNet
+        All fitted nets; ``net_`` is the first one.
+    history_ : skorch.history.History
+        Per epoch of ``net_``: ``train_loss``, ``event_lr``, ``dur``, and what callbacks record.
+    {n_iter_, n_features_in_, feature_names_in_, image_shape_}
+
+    See Also
+    --------
+    sknoisy.meta.MetaModel : Base of the models that weight rows or correct labels in training.
+    sknoisy.callbacks.MetaUpdate : Callback that trains such a model.
+
+    Examples
+    --------
+    >>> from sknoisy.base import NetworkClassifier
+    >>> from sknoisy.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(rate=0.0, random_state=0)
+    >>> clf = NetworkClassifier(max_epochs=20, random_state=0)
+    >>> clf = clf.fit(digits.data[:900], digits.target[:900])
+    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
+    True
     """
 
     # --- what a method adds -----------------------------------------------------------------
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
-        """Return the untrained nets, which one loop trains side by side."""
+        """Return the untrained nets, which one loop trains side by side.
+
+        Parameters
+        ----------
+        data : TrainingData
+            The training data on the device.
+        rng : RandomState
+            Source of all seeds.
+
+        Returns
+        -------
+        nets : list of DeviceNet
+            Made by :meth:`_build_net`. The first one becomes ``net_``.
+        """
         return [self._build_net(data, rng)]
 
-    # Called with the nets and a batch, makes one step of each net and returns what the nets'
-    # ``train_step`` return. None: each net goes over its own batches, epoch by epoch.
+    #: ``_joint_step(nets, batch)`` makes one step of each net on a :class:`Batch` and returns
+    #: the list of what their ``train_step`` returned. A subclass defines it as a method. None:
+    #: each net goes over batches of its own, one net after the other in each epoch.
     _joint_step: Callable[[Sequence[DeviceNet], Batch], list[dict[str, Any]]] | None = None
 
     def _member_states(self) -> list[dict[str, Tensor]]:
-        """Return the state dicts whose logits are averaged for prediction, the best first."""
+        """Return the states of the networks that predict; their logits are averaged.
+
+        Returns
+        -------
+        states : list of dict of str to Tensor
+            State dicts of the module on the CPU, the best first: :meth:`features` reads the
+            first one.
+        """
         return [cpu_state(net.module_) for net in self.nets_]
 
     def _finish(self, data: TrainingData) -> None:
-        """Set the method's fitted attributes; the nets are trained and in eval mode."""
+        """Set the method's fitted attributes; the nets are trained and in eval mode.
+
+        Parameters
+        ----------
+        data : TrainingData
+            The training data on the device.
+        """
 
     # --- fit --------------------------------------------------------------------------------
 
@@ -345,7 +550,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     # --- predict ----------------------------------------------------------------------------
 
     def predict_proba(self, X) -> np.ndarray:
-        """Class probabilities.
+        """Return the probabilities of the classes.
 
         Parameters
         ----------
@@ -367,7 +572,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         return self._proba(self._rows(X)).numpy()
 
     def predict(self, X) -> np.ndarray:
-        """Labels of the most probable classes.
+        """Return the labels of the most probable classes.
 
         Parameters
         ----------
@@ -390,7 +595,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         return self.classes_[proba.argmax(axis=1)]
 
     def features(self, X) -> np.ndarray:
-        """Penultimate features of the network, the best epoch's if there are several.
+        """Return penultimate features of the network, those of the best epoch if it keeps several.
 
         Parameters
         ----------
@@ -420,7 +625,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         return make_rows(X, self._scaling, torch.device(self.net_.device), in_memory=False)
 
     def _proba(self, rows) -> Tensor:
-        """Softmax of the summed logits of all members, as a mean, float64 on the CPU."""
+        """Return the softmax of the mean logits of all members, float64 on the CPU."""
         logits = [
             torch.cat(list(self._outputs(self.net_.module_, state, rows)))
             for state in self._states
@@ -428,9 +633,10 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         return torch.stack(logits).mean(dim=0).softmax(dim=1)
 
     def _outputs(self, module: nn.Module, state: dict[str, Tensor], rows) -> Iterator[Any]:
-        """What a module gives for all rows at another state, without touching its own."""
+        """Yield the outputs of a module at another state, pass by pass; its own state stays."""
         device = torch.device(self.net_.device)
-        # Of a submodule of two names one: functional_call would put back its own replacement.
+        # Pass each shared submodule under one name only: functional_call would restore the other
+        # name with its own replacement.
         own = {
             f"{prefix}.{name}".removeprefix(".")
             for prefix, part in module.named_modules()

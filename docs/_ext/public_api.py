@@ -8,7 +8,7 @@ import importlib.util
 from pathlib import Path
 
 # In the order of the page. A new package belongs here or, if users do not import from it, among
-# the internal modules that tests/test_architecture.py lists.
+# the internal modules that tests/package/test_architecture.py lists.
 PUBLIC_PACKAGES = (
     "sknoisy",
     "sknoisy.pipeline",
@@ -47,7 +47,9 @@ SECTION = """
    :no-members:
 
 .. currentmodule:: {package}
+{summaries}"""
 
+SUMMARY = """
 .. autosummary::
 {options}
 
@@ -66,26 +68,36 @@ def public_names():
     return exported
 
 
-def _options(package, names):
-    """Pages of their own, unless all names come from elsewhere, with references to pages there."""
-    module = importlib.import_module(package)
-    homes = [getattr(getattr(module, name), "__module__", "sknoisy") for name in names]
-    pages = any(home.split(".")[0] == "sknoisy" for home in homes)
-    return ("   :toctree: reference\n" if pages else "") + "   :nosignatures:"
+def _has_page(package, name, elsewhere):
+    """Whether a name has a page under this package: it is ours and not listed further up."""
+    value = getattr(importlib.import_module(package), name)
+    is_ours = getattr(value, "__module__", "sknoisy").split(".")[0] == "sknoisy"
+    return is_ours and not any(value is other for other in elsewhere)
+
+
+def _summaries(package, names, elsewhere):
+    """One summary of the names with pages under this package, and one of the other names."""
+    with_page = [name for name in names if _has_page(package, name, elsewhere)]
+    without = [name for name in names if name not in with_page]
+    options = "   :nosignatures:"
+    return "".join(
+        SUMMARY.format(options=toctree + options, names="\n".join(f"   {name}" for name in part))
+        for toctree, part in (("   :toctree: reference\n", with_page), ("", without))
+        if part
+    )
 
 
 def api_page():
     """Return the page as reStructuredText."""
-    sections = [
-        SECTION.format(
+    page, listed = HEADER, []
+    for package, names in public_names().items():
+        page += SECTION.format(
             package=package,
             underline="=" * len(package),
-            options=_options(package, names),
-            names="\n".join(f"   {name}" for name in names),
+            summaries=_summaries(package, names, listed),
         )
-        for package, names in public_names().items()
-    ]
-    return HEADER + "".join(sections)
+        listed += [getattr(importlib.import_module(package), name) for name in names]
+    return page
 
 
 def _write_page(app, config):

@@ -41,6 +41,27 @@ class Batch(tuple):
         batch.rows, batch.sample_weight, batch.trusted = rows, sample_weight, trusted
         return batch
 
+    def only(self, index: Tensor) -> Batch:
+        """Return the batch of some of the rows.
+
+        Parameters
+        ----------
+        index : Tensor of shape (m,)
+            Positions within the batch, int64, or a bool mask of shape (n,).
+
+        Returns
+        -------
+        batch : Batch
+        """
+        X, y = self
+        return Batch(
+            X[index],
+            y[index],
+            self.rows[index],
+            None if self.sample_weight is None else self.sample_weight[index],
+            None if self.trusted is None else self.trusted[index],
+        )
+
 
 class TrainingData(Dataset):
     """Rows, encoded labels and what else belongs to a row.

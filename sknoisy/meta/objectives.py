@@ -74,13 +74,19 @@ class CLIDObjective:
     >>> import math, torch
     >>> from sknoisy.meta import CLIDObjective
     >>> same = torch.ones(4, 3)
-    >>> value = CLIDObjective()(features=same, logits=same)
+    >>> objective = CLIDObjective(temperature=0.2)
+    >>> objective
+    CLIDObjective(temperature=0.2)
+    >>> value = objective(features=same, logits=same)
     >>> math.isclose(value.item(), math.log(4), rel_tol=1e-5)
     True
     """
 
     def __init__(self, temperature: float = 0.5):
         self.temperature = temperature
+
+    def __repr__(self) -> str:
+        return f"CLIDObjective(temperature={self.temperature!r})"
 
     def __call__(self, features: Tensor, logits: Tensor, targets: Tensor | None = None) -> Tensor:
         """CLID of the batch, scalar."""
