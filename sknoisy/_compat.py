@@ -1,8 +1,8 @@
 """Every private or version-dependent import from other libraries.
 
 A new version of scikit-learn, skorch, imbalanced-learn or torch can break these imports without
-notice, so they stand in one file; ``tests/test_architecture.py`` allows them nowhere else. Each
-comment names what the package needs the import for.
+notice, so they are kept in one file; ``tests/package/test_architecture.py`` allows them nowhere
+else. Each comment states what the import is needed for.
 """
 
 # Routes metadata to ``fit_resample``: imbalanced-learn adds the method to scikit-learn's list.
@@ -30,13 +30,13 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
-# What PurifiedClassifier does as scikit-learn's own meta-estimators do: refuse metadata where
-# routing is off, and return the Bunch that ``process_routing`` would return.
+# PurifiedClassifier treats metadata as scikit-learn's own meta-estimators do: it refuses them if
+# routing is off, and creates the Bunch that ``process_routing`` would return.
 from sklearn.utils.metadata_routing import _manual_routing as manual_routing
 from sklearn.utils.metadata_routing import _raise_for_params as raise_for_params
 from sklearn.utils.metadata_routing import _routing_enabled as routing_enabled
 
-# Column names, weights, kinds and counts of what users pass, checked as scikit-learn checks them.
+# Checks of the column names, weights, types and lengths of user input, as in scikit-learn.
 from sklearn.utils.validation import _check_feature_names as check_feature_names
 from sklearn.utils.validation import _check_sample_weight as check_weights
 from sklearn.utils.validation import _estimator_has as estimator_has

@@ -1,9 +1,9 @@
-"""Pipelines whose steps may change y or drop rows: those of imbalanced-learn.
+"""Pipelines of imbalanced-learn, whose steps may change y or drop rows.
 
-scikit-learn's own pipeline hands y on as it is. These also take steps with ``fit_resample``, which
-run in ``fit`` alone: ``predict`` passes them over. They are subclasses of scikit-learn's, so that
-grid search, cross-validation and metadata routing work as usual, and rows are dropped within each
-training fold.
+scikit-learn's own pipeline passes y on unchanged. These pipelines also accept steps with
+``fit_resample``, which run in ``fit`` and are skipped in ``predict``. They subclass scikit-learn's
+pipeline, so that grid search, cross-validation and metadata routing work as usual, and rows are
+dropped within each training fold only.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""What every estimator stands on: rows, batches, the net, validation, construction.
+"""Machinery shared by all estimators: rows, batches, the net, validation, construction.
 
-Internal: other packages import its modules, users import nothing from here.
+The modules are internal: other packages of sknoisy import them, users do not.
 """

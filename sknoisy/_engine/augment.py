@@ -1,4 +1,4 @@
-"""Augmentation of whole image batches on their device."""
+"""Random augmentation of whole image batches, on the device of the images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["Augmentation", "random_flip_crop", "resolve_augmentation"]
 
-# Takes images (n, C, H, W) and a generator on their device, returns as many images.
+# Called with images (n, C, H, W) and a generator on their device; returns as many images.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -20,34 +20,37 @@ def random_flip_crop(
     flip: bool = True,
     generator: torch.Generator,
 ) -> Tensor:
-    """Crop each image at random out of its reflect-padded self, and flip half of them.
+    """Pad each image by reflection, crop it at a random place and mirror it at random.
 
-    The draws are ``offsets = torch.randint(2 * padding + 1, (2, n))``, the top and left edges of
-    the crops within the padded images, then, with `flip`, ``torch.randint(2, (n, 1))``, 1 for a
-    crop to be mirrored left to right.
+    There are up to two draws from the generator. ``offsets = torch.randint(2 * padding + 1, (2,
+    n))`` gives the top and left edges of the crops within the padded images. If `flip` is True,
+    ``torch.randint(2, (n, 1))`` follows, in which 1 marks the crops that are mirrored left to
+    right.
 
     Parameters
     ----------
     images : Tensor of shape (n, C, H, W), any dtype
-        Left as they are.
+        Images; they are not modified.
     padding : int or None, default=4
-        Pixels added at each border, so that an image moves by up to as many. Less than H and W.
-        None: an eighth of the shorter side, at least one, as the 4 of 32 usual on CIFAR.
+        Number of pixels added at each border, less than H and W; an image is shifted by at most
+        this many. None: an eighth of the shorter side, but at least 1, which gives the 4 pixels
+        usual on the 32 x 32 images of CIFAR.
     flip : bool, default=True
-        Mirror each image with probability 1/2; False where left and right differ in meaning, as
-        in digits.
+        Whether to mirror each image with probability 1/2. Pass False if left and right differ in
+        meaning, as in digits.
     generator : torch.Generator
         Source of the draws, on the device of `images`.
 
     Returns
     -------
-    Tensor of shape (n, C, H, W), of the dtype and on the device of `images`
+    augmented : Tensor of shape (n, C, H, W)
+        A new tensor of the dtype and on the device of `images`.
 
     Raises
     ------
     ValueError
-        If `images` has another number of dimensions, if `padding` is negative or not less than H
-        and W, or if `generator` lives on another type of device.
+        If `images` does not have 4 dimensions, if `padding` is negative or not less than H and W,
+        or if `generator` is on another type of device.
 
     Examples
     --------
@@ -84,26 +87,27 @@ def random_flip_crop(
 
 
 def resolve_augmentation(augment: str | Augmentation | None) -> Augmentation | None:
-    """Turn an ``augment`` parameter into a function of images and generator.
+    """Return the augmentation that an ``augment`` parameter stands for.
 
     Parameters
     ----------
     augment : {"flip+crop", "crop"}, callable or None
         - "flip+crop": :func:`random_flip_crop` with ``padding=None``.
         - "crop": the same without flips, for digits and letters.
-        - a callable: called as ``augment(images, generator)`` on whole batches.
+        - callable: called as ``augment(images, generator)`` on whole batches.
         - None: no augmentation.
 
     Returns
     -------
-    callable or None
-        It can be pickled if `augment` can. Of a callable, what it returns is checked: a TypeError
-        is raised unless that is a tensor, a ValueError unless it has one row per image.
+    augmentation : callable or None
+        It can be pickled if `augment` can. If `augment` is callable, its result is checked at each
+        call: TypeError is raised if it is not a tensor, ValueError if it does not have one row per
+        image.
 
     Raises
     ------
     ValueError
-        If the name is not known.
+        If `augment` is an unknown name.
     TypeError
         If `augment` is neither a string, nor callable, nor None.
 
@@ -133,7 +137,7 @@ def resolve_augmentation(augment: str | Augmentation | None) -> Augmentation | N
 
 
 class _Checked:
-    """A user's augmentation whose result is checked, lest labels go to other images."""
+    """A user's augmentation with a check that its result has one row per image."""
 
     def __init__(self, function: Augmentation):
         self.function = function
@@ -162,13 +166,13 @@ _NAMED: dict[str, Augmentation] = {"flip+crop": _flip_crop, "crop": _crop}
 
 
 def _reflect(index: Tensor, size: int) -> Tensor:
-    """Fold indices from -size + 1 to 2 size - 2 into 0 ... size - 1, edges not repeated."""
+    """Reflect indices in [-size + 1, 2 size - 2] into [0, size - 1], without repeated edges."""
     index = index.abs()
     return torch.minimum(index, 2 * (size - 1) - index)
 
 
 def _check(images: Tensor, padding: int, generator: torch.Generator) -> None:
-    """Raise where the padding does not fit or the generator lives elsewhere."""
+    """Raise ValueError if the padding does not fit or the generator is on another device."""
     if not 0 <= padding < min(images.shape[2:]):
         raise ValueError(
             f"padding={padding} must be at least 0 and less than height and width of the images, "
@@ -176,6 +180,6 @@ def _check(images: Tensor, padding: int, generator: torch.Generator) -> None:
         )
     if generator.device.type != images.device.type:
         raise ValueError(
-            f"The generator is on {generator.device}, the images are on {images.device}; make it "
-            f"with torch.Generator({str(images.device)!r})."
+            f"The generator is on {generator.device}, but the images are on {images.device}; "
+            f"create it with torch.Generator({str(images.device)!r})."
         )

@@ -1,4 +1,4 @@
-"""Training data on the device and its batches."""
+"""Training data and its batches."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Batch", "Batches", "EndlessBatches", "TrainingData"]
 
 
 class Batch(tuple):
-    """A pair (X, y) that also carries the rows' index, weight and trust.
+    """A pair (X, y) with the row numbers, sample weights and trust flags of its rows.
 
-    It unpacks as skorch expects, ``X, y = batch``.
+    It unpacks as skorch expects: ``X, y = batch``.
 
     Attributes
     ----------
     rows : Tensor of shape (n,)
-        Where the rows stand in the training data, int64.
+        Positions of the rows in the training data, int64.
     sample_weight : Tensor of shape (n,) or None
         The user's weights, of mean 1 over the training data.
     trusted : Tensor of shape (n,) or None
@@ -36,7 +36,7 @@ class Batch(tuple):
     trusted: Tensor | None
 
     def __new__(cls, X, y, rows, sample_weight=None, trusted=None) -> Batch:
-        """Make the pair and hang the rest on it."""
+        """Create the pair and set the other attributes."""
         batch = super().__new__(cls, (X, y))
         batch.rows, batch.sample_weight, batch.trusted = rows, sample_weight, trusted
         return batch
@@ -64,7 +64,7 @@ class Batch(tuple):
 
 
 class TrainingData(Dataset):
-    """Rows, encoded labels and what else belongs to a row.
+    """Rows with encoded labels, sample weights and trust flags.
 
     Parameters
     ----------
@@ -73,20 +73,21 @@ class TrainingData(Dataset):
     targets : Tensor of shape (n,)
         Encoded labels to learn, int64, on the device.
     sample_weight : Tensor of shape (n,) or None
-        Non-negative, of mean 1.
+        Non-negative weights of mean 1.
     trusted : Tensor of shape (n,) or None
-        Bool.
+        True where the user vouches for the label, bool.
     augment : callable or None
         ``augment(X, generator)`` on whole batches of X on the device.
     generator : torch.Generator or None
         Source of the augmentation's draws, on the device.
     given : Tensor of shape (n,) or None
-        Encoded given labels where the targets are others; None: the targets are the given ones.
+        Encoded given labels if they differ from the targets. None: the targets are the given
+        labels.
 
     Attributes
     ----------
     active : Tensor of shape (m,) or None
-        The rows that an epoch goes through, int64; None: all. See :meth:`only`.
+        Rows that make up an epoch, int64; None: all rows. Set by :meth:`only`.
     """
 
     active: Tensor | None = None
@@ -111,35 +112,36 @@ class TrainingData(Dataset):
 
     @property
     def device(self) -> torch.device:
-        """Where batches live."""
+        """Device of the batches."""
         return self.targets.device
 
     def only(self, rows: Tensor | None) -> TrainingData:
-        """The same data, of which an epoch goes through some rows alone.
+        """Return the same data with epochs restricted to some rows.
 
         Parameters
         ----------
         rows : Tensor of shape (m,) or None
-            The rows, int64, on the device; None: all.
+            The rows, int64, on the device; None: all rows.
 
         Returns
         -------
         data : TrainingData
-            Its length and the numbers of its rows are those of all rows; nothing is copied.
+            Shares its tensors with this object. Its length and its row numbers are those of all
+            rows.
         """
         part = copy.copy(self)
         part.active = rows
         return part
 
     def take(self, index: Tensor, augment: bool = False) -> Batch:
-        """The batch of the given rows.
+        """Return the batch of the given rows.
 
         Parameters
         ----------
         index : Tensor of shape (n,)
             Rows, int64, on the device.
         augment : bool, default=False
-            Apply the augmentation.
+            Whether to apply the augmentation.
 
         Returns
         -------
@@ -158,24 +160,26 @@ class TrainingData(Dataset):
         )
 
     def __getitem__(self, index: Tensor) -> Batch:
-        """Batches of training, for a DataLoader whose sampler yields index tensors."""
+        """Return an augmented batch, for a DataLoader whose sampler yields index tensors."""
         return self.take(index, augment=True)
 
 
 class Batches:
-    """The batches of one epoch after another, of the active rows.
+    """The batches of an epoch over the active rows; each iteration is a new epoch.
 
-    Rows on the device are selected by index. Rows that stay elsewhere go through a DataLoader.
+    Rows on the device are selected by index. In training, rows of an array that is not on the
+    device are loaded by a DataLoader.
 
     Parameters
     ----------
     data : TrainingData
         The rows.
     batch_size : int
-        Rows per batch; a tail of a single row joins the batch before it, because batch norm has
-        no statistics of one row.
+        Rows per batch. A single left-over row is added to the batch before it, because batch norm
+        cannot compute statistics of one row.
     generator : torch.Generator or None, default=None
-        Draws the order of the rows, on the CPU; None: rows in order, not augmented.
+        Generator on the CPU that shuffles the rows. None: the rows come in order and are not
+        augmented.
     """
 
     def __init__(
@@ -191,7 +195,7 @@ class Batches:
         return len(self.data if self.data.active is None else self.data.active)
 
     def index(self) -> Iterator[Tensor]:
-        """Index tensors of one epoch."""
+        """Yield the index tensors of one epoch."""
         n = self._n_rows()
         order = (
             torch.arange(n)
@@ -212,7 +216,7 @@ class Batches:
                 batch_size=None,
                 sampler=_Order(self),
                 collate_fn=_as_it_is,
-                generator=torch.Generator(),  # else each epoch draws from the global one
+                generator=torch.Generator(),  # else each epoch would draw from the global one
             )
             return iter(loader)
         return self._select()
@@ -224,7 +228,7 @@ class Batches:
 
 
 class _Order(Sampler):
-    """A sampler of index tensors: one batch is one item of the data set."""
+    """A sampler that yields index tensors, so that one batch is one item of the data set."""
 
     def __init__(self, batches: Batches):
         self.batches = batches
@@ -241,18 +245,19 @@ def _as_it_is(batch: Any) -> Any:
 
 
 class EndlessBatches:
-    """Shuffled batches of a fixed set of rows, begun anew when they are used up.
+    """An endless iterator over shuffled batches of a fixed set of rows.
 
-    All batches are full: rows that are left over are passed over until the next shuffle.
+    The rows are shuffled again when all batches have been used. All batches are full: left-over
+    rows are skipped until the next shuffle.
 
     Parameters
     ----------
     index : Tensor of shape (m,)
         The rows, int64.
     batch_size : int
-        Rows per batch, at most m.
+        Rows per batch; m if that is less.
     generator : torch.Generator
-        Draws the order, on the CPU.
+        Generator on the CPU that shuffles the rows.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From constructor parameters to torch objects."""
+"""Build torch objects from constructor parameters."""
 
 from __future__ import annotations
 
@@ -41,13 +41,16 @@ _OPTIMIZERS = {
 }
 
 
-# Torch's random state and its forward mode belong to the process: fits in threads take turns.
+# Torch's random state and its forward mode are global to the process: fits in threads take turns.
 _ONE_FIT = threading.RLock()
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's global generators at ``seed`` inside, as they were before outside; one at a time."""
+    """Seed torch's global generators within the context and restore them after it.
+
+    Only one thread at a time can be inside such a context.
+    """
     devices = [device.index or 0] if device.type == "cuda" else []
     with _ONE_FIT, torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -55,12 +58,15 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def random_state_of(random_state: Any) -> np.random.RandomState:
-    """None is fresh entropy, not numpy's global generator, which a fit would move."""
+    """Return a ``RandomState``.
+
+    None gives a new one with fresh entropy, so that a fit does not advance numpy's global one.
+    """
     return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
 def seed_undecided(estimator: Any, seed: int) -> Any:
-    """Give each ``random_state`` of an estimator that is None this seed; returns the estimator."""
+    """Set each ``random_state`` parameter that is None to the seed; return the estimator."""
     undecided = [
         name
         for name, value in estimator.get_params().items()
@@ -70,18 +76,18 @@ def seed_undecided(estimator: Any, seed: int) -> Any:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The torch device; "auto" is a CUDA GPU if there is one.
+    """Return the torch device; "auto" is a CUDA GPU if there is one, else the CPU.
 
     Raises
     ------
     ValueError
-        If torch does not know the device or cannot use it here.
+        If torch does not support the device or cannot use it on this machine.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if str(device).startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
-            f"device={device!r} was asked for, but torch {torch.__version__} sees no CUDA device. "
+            f"device={device!r} was requested, but torch {torch.__version__} sees no CUDA device. "
             'Pass device="auto" or "cpu", or install a CUDA build of torch.'
         )
     try:
@@ -94,7 +100,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def warn_of_a_shared_gpu(device: torch.device) -> None:
-    """Tell a worker process of ``n_jobs`` that the others train on the same GPU."""
+    """Warn if this is a worker process of ``n_jobs`` that shares the only GPU with others."""
     is_worker = multiprocessing.parent_process() is not None
     if is_worker and device.type == "cuda" and torch.cuda.device_count() == 1:
         warn_user(
@@ -105,12 +111,12 @@ def warn_of_a_shared_gpu(device: torch.device) -> None:
 
 
 def optimizer_class(optimizer: str | Callable) -> Any:
-    """The torch optimiser behind a name.
+    """Return the torch optimiser of a name; a callable is returned as it is.
 
     Raises
     ------
     ValueError
-        If its step needs a closure, as that of :class:`torch.optim.LBFGS`.
+        If the step of the optimiser requires a closure, as in :class:`torch.optim.LBFGS`.
     """
     if isinstance(optimizer, str):
         return _OPTIMIZERS[optimizer]
@@ -119,14 +125,15 @@ def optimizer_class(optimizer: str | Callable) -> Any:
         closure = inspect.signature(made.step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
             raise ValueError(
-                f"optimizer={made.__name__} computes the loss several times a step, by a closure; "
-                "one batch has one loss here. Pass one like torch.optim.SGD or Adam."
+                f"optimizer={made.__name__} requires a closure that recomputes the loss, but here "
+                "the loss is computed once per batch. Pass another optimiser, such as "
+                "torch.optim.SGD or Adam."
             )
     return optimizer
 
 
 def optimizer_settings(optimizer: str | Callable, weight_decay: float) -> dict[str, float]:
-    """What an optimiser is given unless the user says otherwise; some take no weight decay."""
+    """Return the default arguments of an optimiser; some do not take a weight decay."""
     settings = {"weight_decay": weight_decay}
     if optimizer == "sgd":
         settings["momentum"] = 0.9
@@ -135,10 +142,10 @@ def optimizer_settings(optimizer: str | Callable, weight_decay: float) -> dict[s
 
 
 def build_scheduler(lr_schedule: str | Callable, lr: float, max_epochs: int) -> list[tuple]:
-    """The skorch callback of a learning-rate schedule, as a list of none or one."""
+    """Return the skorch callback of a learning-rate schedule in a list, empty for "constant"."""
     if lr_schedule == "constant":
         return []
-    if lr_schedule == "cosine":  # to a fiftieth, as the published 0.05 to 0.001
+    if lr_schedule == "cosine":  # down to a fiftieth, as from 0.05 to 0.001 in the papers
         policy: Any = LRScheduler(CosineAnnealingLR, T_max=max_epochs, eta_min=lr / 50)
     else:
         policy = LRScheduler(partial(_call_schedule, lr_schedule))
@@ -146,7 +153,7 @@ def build_scheduler(lr_schedule: str | Callable, lr: float, max_epochs: int) -> 
 
 
 def _call_schedule(lr_schedule: Any, optimizer: torch.optim.Optimizer, last_epoch: int):
-    """Call a user's schedule with the optimiser alone, where skorch adds ``last_epoch``."""
+    """Call a user's schedule with the optimiser only; skorch also passes ``last_epoch``."""
     return lr_schedule(optimizer)
 
 
@@ -157,7 +164,7 @@ def build_module(
     n_classes: int,
     settings: MLPSettings,
 ) -> nn.Module:
-    """A fresh module for rows of the given shape.
+    """Return a new module for rows of the given shape.
 
     Parameters
     ----------
@@ -165,13 +172,13 @@ def build_module(
         None: an MLP for tables, the small PreAct ResNet for images. An instance is deep-copied.
     module_params : dict or None
         Arguments of the class or factory. ``n_features``, ``in_channels`` and ``n_classes`` are
-        filled in where its signature names them and no ``partial`` has bound them.
+        filled in if they are in its signature and no ``partial`` has bound them.
     shape : tuple of int
-        (d,) or (C, H, W).
+        Shape of a row: (d,) or (C, H, W).
     n_classes : int
         Number of classes.
     settings : MLPSettings
-        Of the default MLP.
+        Settings of the default MLP.
 
     Returns
     -------
@@ -180,9 +187,9 @@ def build_module(
     Raises
     ------
     ValueError
-        If there are `module_params` for an instance.
+        If `module_params` are passed with an instance.
     TypeError
-        If the class or factory gives no module.
+        If the class or factory does not return an ``nn.Module``.
     """
     params = dict(module_params or {})
     if isinstance(module, nn.Module):
@@ -217,9 +224,10 @@ def check_logits(module: nn.Module, x: torch.Tensor, n_classes: int) -> None:
     Raises
     ------
     TypeError
-        If it returns no tensor.
+        If it does not return a tensor.
     ValueError
-        If the shape is another, or each row sums to 1 as probabilities do, or their logarithms.
+        If the shape differs, or if the rows look like probabilities or log-probabilities because
+        they, or their exponentials, sum to 1.
     """
     module.eval()
     logits = module(x)
@@ -238,7 +246,7 @@ def check_logits(module: nn.Module, x: torch.Tensor, n_classes: int) -> None:
     if _are_probabilities(logits):
         layer = "Softmax"
     elif _are_probabilities(logits.exp()) and not torch.equal(logits[0], logits[-1]):
-        layer = "LogSoftmax"  # equal rows may be a bias of log priors under zero weights
+        layer = "LogSoftmax"  # equal rows may come from zero weights and a bias of log priors
     if layer is not None:
         raise ValueError(
             f"{name} returned {'probabilities' if layer == 'Softmax' else 'log-probabilities'}, "

@@ -1,4 +1,4 @@
-"""The criterion: per-row losses, sample weights, and the guidance of a meta model."""
+"""The training criterion: per-row losses, sample weights and the guidance of a meta model."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def cross_entropy(batch: BatchOutputs) -> Tensor:
 
 
 class PerSampleCrossEntropy(nn.CrossEntropyLoss):
-    """Mean of a per-row loss by sample weight; a meta model can guide it for one batch.
+    """Weighted mean of a per-row loss, which a meta model can guide for one batch.
 
-    It is a ``CrossEntropyLoss``, so that a stock ``skorch.NeuralNetClassifier`` applies the
+    It subclasses ``CrossEntropyLoss``, so that a stock ``skorch.NeuralNetClassifier`` applies the
     softmax in ``predict_proba``.
 
     Parameters
     ----------
     row_loss : callable or None, default=None
-        ``row_loss(batch)`` returns the loss of each row, shape (n,), of a
-        :class:`~sknoisy.meta.BatchOutputs`. A module may hold buffers, a memory of the rows say.
-        None: cross-entropy.
+        ``row_loss(batch)`` is called with a :class:`~sknoisy.meta.BatchOutputs` and returns the
+        loss of each row, shape (n,). It may be a module with buffers, such as a memory of the
+        rows. None: cross-entropy.
 
     Attributes
     ----------
     batch : tuple or None
-        The coming batch, (X, y); its attributes ``rows``, ``sample_weight`` and ``trusted`` are
-        read, where it has them.
+        The next batch, (X, y). Its attributes ``rows``, ``sample_weight`` and ``trusted`` are
+        read if it has them.
 
     Examples
     --------
@@ -60,26 +60,27 @@ class PerSampleCrossEntropy(nn.CrossEntropyLoss):
     def guide(
         self, meta_model: MetaModel, guidance: Tensor, outputs: BatchOutputs | None = None
     ) -> None:
-        """Use ``meta_model``'s loss under ``guidance`` until :meth:`release`.
+        """Use the loss of `meta_model` under `guidance` until :meth:`release` is called.
 
         Parameters
         ----------
         meta_model : MetaModel
             Its ``training_loss`` replaces the mean of the row losses.
         guidance : Tensor of shape (n, ...)
-            What it returned for the batch.
+            Output of `meta_model` for the batch.
         outputs : BatchOutputs or None, default=None
-            What it was asked with: weights, trust flags, row numbers. None: those of ``batch``.
+            Input of `meta_model`, with weights, trust flags and row numbers. None: those of the
+            attribute ``batch`` are used.
         """
         # A tuple keeps the meta model out of this module's parameters.
         self._guide = (meta_model, guidance, outputs)
 
     def release(self) -> None:
-        """Return to the mean of the row losses."""
+        """Use the weighted mean of the row losses again, and drop the batch."""
         self._guide = self.batch = None
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Scalar loss of a batch of logits (n, n_classes) and targets (n,)."""
+        """Return the scalar loss of logits (n, n_classes) and targets (n,)."""
         batch = self._outputs(input, target)
         if self._guide is not None:
             meta_model, guidance, outputs = self._guide

@@ -1,4 +1,4 @@
-"""What callbacks ask of a net and its data, for sknoisy's own net and for a stock skorch net."""
+"""Evaluation of a net on rows of its data, for sknoisy's own net and for a stock skorch net."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["cpu_state", "draw_rows", "evaluate", "outputs_of", "rows_per_pass", 
 
 
 def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
-    """Rows of a training set on the net's device: a pair (X, y)."""
+    """Return rows of a training set as a pair (X, y) on the net's device."""
     if isinstance(dataset, TrainingData):
         X, y = dataset.take(index, augment=augment)
         return X, y
@@ -26,13 +26,13 @@ def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Te
 
 
 def draw_rows(n_rows: int, rows, random_state: np.random.RandomState) -> np.ndarray:
-    """Indices as given, or the rows of a mask, or that many drawn without replacement."""
+    """Return row indices: those given, those of a mask, or `rows` many drawn at random."""
     if isinstance(rows, (int, np.integer)):
         return np.sort(random_state.choice(n_rows, min(int(rows), n_rows), replace=False))
     index = np.asarray(rows)
     if index.dtype == bool:
         if index.shape != (n_rows,):
-            raise ValueError(f"A mask of rows has one entry per row, {n_rows}; got {index.shape}.")
+            raise ValueError(f"A mask of rows must have shape ({n_rows},), got {index.shape}.")
         index = index.nonzero()[0]
     if not len(index):
         raise ValueError("rows is empty; pass at least one row of the training set.")
@@ -40,7 +40,7 @@ def draw_rows(n_rows: int, rows, random_state: np.random.RandomState) -> np.ndar
 
 
 def rows_per_pass(net) -> int:
-    """Rows of a forward pass without gradient: what fits in training leaves room for these."""
+    """Return the inference batch size: four training batches, as no graph is kept."""
     return 4 * max(net.batch_size, 25)
 
 
@@ -52,7 +52,7 @@ def evaluate(net, dataset, index: Tensor, batch_size: int) -> Iterator[tuple]:
 def outputs_of(
     module: nn.Module, data: TrainingData, rows: Tensor, batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Features and logits of rows by a module that need not be a net's."""
+    """Return features and logits of rows, in eval mode; any module will do, also without a net."""
     parts = _passes(module, (data.take(part) for part in rows.split(batch_size)))
     features, logits, _ = zip(*parts, strict=True)
     return torch.cat(features), torch.cat(logits)
@@ -71,7 +71,7 @@ def _passes(module: nn.Module, batches: Iterable) -> Iterator[tuple]:
 
 
 def cpu_state(module) -> dict[str, Tensor]:
-    """A copy of a module's state dict on the CPU."""
+    """Return a copy of a module's state dict on the CPU."""
     return {
         name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()
     }

@@ -1,4 +1,4 @@
-"""Rows and columns of whatever users pass: arrays, lists, frames, sparse matrices."""
+"""Selection of rows and columns of arrays, lists, frames and sparse matrices."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ __all__ = ["is_all", "rows_of_classes", "take_columns", "take_rows"]
 
 
 def take_rows(values, rows: np.ndarray):
-    """These rows of an array, a list, a frame or a sparse matrix; all of them are no copy."""
+    """Return some rows of an array, a list, a frame or a sparse matrix.
+
+    If `rows` are all rows in order, `values` is returned without a copy.
+    """
     if is_all(rows, num_samples(values)):
         return values
     return safe_indexing(indexable(values)[0], rows)
 
 
 def take_columns(X, rows: np.ndarray, n_columns: int, name: str):
-    """Columns of a kernel or distance matrix, which stand for the rows of ``fit``.
+    """Return the columns of a kernel or distance matrix that belong to some rows of ``fit``.
 
     Raises
     ------
     ValueError
-        If there is not one for each.
+        If X does not have one column for each row of ``fit``.
     """
     if np.shape(X)[1:] != (n_columns,):
         raise ValueError(
@@ -37,11 +40,11 @@ def take_columns(X, rows: np.ndarray, n_columns: int, name: str):
 
 
 def is_all(rows: np.ndarray, n_samples: int) -> bool:
-    """Whether these are all rows, in order."""
+    """Return whether `rows` are all rows, in order."""
     return len(rows) == n_samples and bool((rows == np.arange(n_samples)).all())
 
 
 def rows_of_classes(codes: NDArray[np.intp], values: np.ndarray) -> Iterator[NDArray[np.intp]]:
-    """The rows of each class, in the order of their values; equal ones keep their order."""
+    """Yield the rows of each class, ordered by value; ties keep their order."""
     order = np.lexsort((values, codes))
     yield from np.split(order, np.bincount(codes).cumsum()[:-1])

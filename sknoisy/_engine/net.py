@@ -1,4 +1,4 @@
-"""The skorch net inside every estimator: skorch's life cycle around a short training loop."""
+"""The skorch net inside every estimator, with a training loop of its own."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = ["DeviceNet", "train_side_by_side"]
 
 
 class DeviceNet(NeuralNet):
-    """A ``skorch.NeuralNet`` whose batches are index selections on the device.
+    """A ``skorch.NeuralNet`` that selects its batches by index on the device.
 
-    It is fitted with a ``TrainingData``. Against a stock net: no DataLoader for
-    data on the device, no transfer of the loss at each batch, callbacks are called only for the
-    events that they handle, and a callback may hand on the logits of a forward pass that it made
-    (:meth:`share_logits`).
+    It is fitted with a ``TrainingData``. It differs from a stock net in four ways: data on the
+    device need no DataLoader, the loss is not transferred to the CPU at each batch, callbacks are
+    called only for the events that they handle, and a callback can pass on the logits of its own
+    forward pass (:meth:`share_logits`).
 
     Parameters
     ----------
     module, criterion, **kwargs
         As in ``skorch.NeuralNet``.
     order : torch.Generator or None, default=None
-        Draws the order of the rows.
+        Generator that shuffles the rows. None: the rows come in order and are not augmented.
     """
 
-    # Skorch maps the tensors of these to the CPU where a pickle is read without CUDA; callbacks
-    # hold some, too: the meta model, the scheduler's optimiser.
+    # Skorch moves the tensors of these attributes to the CPU when a pickle is loaded without CUDA.
+    # Callbacks hold tensors, too: those of the meta model and of the scheduler's optimiser.
     cuda_dependent_attributes_ = ["callbacks", "_listeners"]
 
     def __init__(self, module, criterion, *, order: torch.Generator | None = None, **kwargs):
@@ -52,7 +52,7 @@ class DeviceNet(NeuralNet):
         return [("epoch_timer", EpochTimer())]
 
     def initialize_callbacks(self):
-        """Build the callbacks and note who listens to what."""
+        """Build the callbacks, and list those that handle each event."""
         super().initialize_callbacks()
         self._listeners = {
             event: [
@@ -73,52 +73,52 @@ class DeviceNet(NeuralNet):
         return self
 
     def notify(self, method_name, **cb_kwargs):
-        """Call those callbacks that handle the event."""
+        """Call the callbacks that handle the event."""
         getattr(self, method_name)(self, **cb_kwargs)
         for handle in self._listeners[method_name]:
             handle(self, **cb_kwargs)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Drop what only training needs."""
+        """Drop the attributes that are needed in training only."""
         self._shared_logits = self._finite_state = self.criterion_.batch = None
 
     def __getstate__(self):
         state = super().__getstate__()
-        if "module_" in vars(self):  # of one object, skorch would map only this name to the CPU
+        if "module_" in vars(self):  # skorch would move one object under one name only
             state["module"] = type(self.module_)
         return state
 
     def get_dataset(self, X, y=None):
-        """Training data come as they are."""
+        """Return the training data unchanged."""
         if not isinstance(X, TrainingData):
             raise TypeError(
-                f"{type(self).__name__} reads the classifier's own training data, got "
-                f"{type(X).__name__}. Call predict, predict_proba or features of the classifier."
+                f"{type(self).__name__} takes TrainingData only, got {type(X).__name__}. Call "
+                "predict, predict_proba or features of the classifier instead."
             )
         return X
 
     def get_iterator(self, dataset: TrainingData, training: bool = False):
-        """Batches in random order for training."""
+        """Return the batches, shuffled for training."""
         return Batches(dataset, self.batch_size, self.order if training else None)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Train by the loop that nets side by side share."""
+        """Train by the same loop as :func:`train_side_by_side`."""
         _run_epochs([self], self.get_dataset(X), self.max_epochs if epochs is None else epochs)
         return self
 
     def prepare_to_train(self) -> None:
-        """Forget how an earlier training ended."""
+        """Reset the state that an earlier training left."""
         self._shared_logits = None
         self._finite_state = cpu_state(self.module_)
         self.interrupted_ = False
 
     @property
     def n_finished_epochs(self) -> int:
-        """Epochs without the one that an interruption left unfinished."""
+        """Number of finished epochs; an interrupted epoch does not count."""
         return sum("train_loss" in epoch for epoch in self.history)
 
     def stopped_early(self) -> bool:
-        """Whether it was skorch's EarlyStopping, which stops as a user does."""
+        """Return whether an interruption came from skorch's EarlyStopping, not from the user."""
         stoppers = (cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping))
         return any(cb.misses_ >= cb.patience for cb in stoppers)
 
@@ -149,28 +149,28 @@ class DeviceNet(NeuralNet):
 
     @torch.no_grad()
     def _has_finite_logits(self, batch: Batch) -> bool:
-        """Whether the epoch's last step, which no loss has seen, left the network sound."""
+        """Return whether the logits are finite after the last step, which no loss reflects."""
         self._set_training(False)
         return bool(self.module_(batch[0]).isfinite().all())
 
     def share_logits(self, logits: Tensor) -> None:
-        """Hand on logits of the coming batch, with their graph to the parameters."""
+        """Set the logits of the next batch, with their graph to the parameters."""
         self._shared_logits = logits
 
     def infer(self, x, **fit_params):
-        """Logits: those that were handed on, or a forward pass."""
+        """Return the shared logits if there are any, else those of a forward pass."""
         logits, self._shared_logits = self._shared_logits, None
         return self.module_(x) if logits is None else logits
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the logits of its rows."""
+        """Return the loss of a batch and the logits of its rows."""
         X, y = batch
         logits = self.infer(X)
         self.criterion_.batch = batch
         return self.criterion_(logits, y), logits
 
     def train_step(self, batch: Batch, **fit_params):
-        """One step of the optimiser."""
+        """Make one step of the optimiser; return the loss and the logits."""
         if not self.module_.training:
             self._set_training(True)
         loss, logits = self.loss_of(batch)
@@ -187,7 +187,7 @@ class DeviceNet(NeuralNet):
 
 
 class _Run:
-    """One epoch of a net; its losses stay on the device until the end."""
+    """One epoch of a net; the losses stay on the device until its end."""
 
     def __init__(self, net: DeviceNet):
         self.net = net
@@ -195,7 +195,7 @@ class _Run:
         self.sizes: list[int] = []
 
     def note(self, batch: Batch, step: dict[str, Any], training: bool = True) -> None:
-        """Take the result of a step and tell the callbacks."""
+        """Notify the callbacks of a step and record its loss."""
         self.net.notify("on_batch_end", batch=batch, training=training, **step)
         self.losses.append(step["loss"])
         self.sizes.append(len(batch[1]))
@@ -223,29 +223,30 @@ def train_side_by_side(
     max_epochs: int,
     joint_step: JointStep | None = None,
 ) -> None:
-    """Train one or several nets; an interruption ends all of them.
+    """Train one or several nets; an interruption stops all of them.
 
     All nets begin an epoch before the first one trains, and end it after the last one has
-    trained: callbacks may look at the other nets, ``net.peers``, as they were at the end of the
-    epoch before.
+    trained. At the beginning of an epoch, callbacks therefore find the other nets, ``net.peers``,
+    as they were at the end of the epoch before.
 
     Parameters
     ----------
     nets : sequence of DeviceNet
-        Not initialised yet.
+        Nets that are not initialised yet.
     data : TrainingData
-        What they learn.
+        Data that all nets are trained on.
     max_epochs : int
-        Passes over the data.
+        Number of passes over the data.
     joint_step : callable or None, default=None
-        None: each net goes over batches of its own, one net after the other. Else all nets go
-        over the batches of the first one together: ``joint_step(nets, batch)`` makes one step of
-        each net and returns what their ``train_step`` return, in the order of the nets.
+        None: in each epoch, the nets are trained one after the other, each on its own batches.
+        Otherwise, all nets are trained together on the batches of the first one:
+        ``joint_step(nets, batch)`` makes one step of each net and returns a list of results, each
+        as returned by ``train_step``, in the order of the nets.
     """
     for net in nets:
         net.initialize()
         net.notify("on_train_begin", X=data, y=None)
-    with suppress(KeyboardInterrupt):  # each net knows, by interrupted_
+    with suppress(KeyboardInterrupt):  # recorded as net.interrupted_
         _run_epochs(nets, data, max_epochs, joint_step)
     for net in nets:
         net.notify("on_train_end", X=data, y=None)
@@ -257,7 +258,7 @@ def _run_epochs(
     max_epochs: int,
     joint_step: JointStep | None = None,
 ) -> None:
-    """Train initialised nets; on an interruption, mark all of them and raise it again."""
+    """Train initialised nets; on an interruption, mark all of them and re-raise it."""
     for net in nets:
         net.prepare_to_train()
         net.peers = tuple(other for other in nets if other is not net)
@@ -280,7 +281,7 @@ def _run_epochs(
             net.interrupted_ = not stopped_early
         raise
     finally:
-        for net in nets:  # else a pickle of one would hold all
+        for net in nets:  # else a pickle of one net would contain all
             net.peers = ()
 
 

@@ -1,4 +1,4 @@
-"""What ``fit`` received, validated and encoded, before anything is on the device."""
+"""The validated and encoded input of ``fit``, before anything is on the device."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class Problem:
     Attributes
     ----------
     X : ndarray of shape (n, ...) or CSR matrix of shape (n, d)
-        Rows, as the user passed them.
+        Rows that the user passed.
     given : ndarray of int64 of shape (n,)
         Encoded labels that the user passed.
     targets : ndarray of int64 of shape (n,)
         Encoded labels to learn.
     classes : ndarray of shape (n_classes,)
-        Labels that the codes stand for.
+        Class labels; the codes are positions in this array.
     sample_weight : ndarray of float64 of shape (n,) or None
         Weights of mean 1; None if all are equal.
     trusted : ndarray of bool of shape (n,) or None
         True where the user vouches for the label; None if nowhere.
     device : torch.device
-        Where networks train.
+        Device on which networks are trained.
     seed : int
         Seed of the fit.
     active : ndarray of int64 or None, default=None
-        Rows that an epoch goes through; None: all.
+        Rows that make up an epoch; None: all rows.
     """
 
     X: Any
@@ -62,6 +62,6 @@ class Problem:
         return np.arange(len(self)) if weights is None else weights.nonzero()[0]
 
     def scale_weights(self, factors: np.ndarray) -> np.ndarray:
-        """Return the weights times these factors, of mean 1 again."""
+        """Return the sample weights times these factors, rescaled to mean 1."""
         weights = factors if self.sample_weight is None else self.sample_weight * factors
         return weights / weights.mean()

@@ -1,8 +1,8 @@
-"""Rows of X as the network wants them: float32 on the device, standardised, a batch at a time.
+"""Stores of the rows of X, which return standardised float32 batches on the device.
 
-Three stores with one method, ``take(index)``. Which of them holds X is decided in one place,
-:func:`make_rows`: dense tables and images that fit live on the device as tensors; sparse matrices
-stay sparse and memory maps stay on the disk until a batch is taken.
+There are three stores with one method, ``take(index)``. :func:`make_rows` chooses between them:
+dense tables and images that fit are kept on the device as tensors; sparse matrices stay sparse and
+memory maps stay on the disk until a batch is taken.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from .scaling import InputScaling
 
 __all__ = ["ArrayRows", "Rows", "SparseRows", "TensorRows", "fits_in_memory", "make_rows"]
 
-_CONVERT_ROWS = 65_536  # rows converted at a time: no second float64 copy of a large table
+_CONVERT_ROWS = 65_536  # rows converted at a time, to avoid a float64 copy of a large table
 
 
 class Rows(Protocol):
-    """What a store of rows can do."""
+    """Interface of a store of rows."""
 
     def __len__(self) -> int: ...
 
     def take(self, index: Tensor) -> Tensor:
-        """The rows of the given index, float32, on the device; images as (n, C, H, W)."""
+        """Return rows as float32 on the device, images as (n, C, H, W)."""
         ...
 
 
 class TensorRows:
-    """Rows that live on the device.
+    """Rows that are kept on the device as one tensor.
 
     Parameters
     ----------
     tensor : Tensor of shape (n, ...)
-        Final float32 rows, or uint8 images (n, C, H, W) that are scaled when they are taken.
+        Scaled float32 rows, or uint8 images (n, C, H, W) that are scaled when they are taken.
     scaling : InputScaling or None
-        Applied to each taken batch; None if the tensor is final.
+        Scaling that is applied to each batch; None if the rows are scaled already.
     """
 
     def __init__(self, tensor: Tensor, scaling: InputScaling | None = None):
@@ -55,16 +55,16 @@ class TensorRows:
 
 
 class ArrayRows:
-    """Rows of a numpy array that stays where it is, a memory map for one.
+    """Rows of a numpy array that is not copied as a whole, such as a memory map.
 
     Parameters
     ----------
     array : ndarray of shape (n, ...)
-        Any numeric dtype.
+        Rows of any numeric dtype.
     scaling : InputScaling
-        Applied to each taken batch on the device.
+        Scaling that is applied to each batch on the device.
     device : torch.device
-        Where batches go.
+        Device of the batches.
     """
 
     def __init__(self, array: np.ndarray, scaling: InputScaling, device: torch.device):
@@ -74,7 +74,7 @@ class ArrayRows:
         return len(self.array)
 
     def take(self, index: Tensor) -> Tensor:
-        """Read rows, in the order of the file for the sake of the disk, and move them."""
+        """Read rows in the order of the file, which is faster, and move them to the device."""
         positions = index.cpu().numpy()
         order = np.argsort(positions, kind="stable")
         rows = np.empty((len(positions), *self.array.shape[1:]), dtype=self.array.dtype)
@@ -83,16 +83,16 @@ class ArrayRows:
 
 
 class SparseRows:
-    """Rows of a CSR matrix, made dense a batch at a time.
+    """Rows of a CSR matrix, which are made dense one batch at a time.
 
     Parameters
     ----------
     matrix : scipy.sparse CSR matrix or array of shape (n, d)
-        Stays on the CPU.
+        The rows; they stay on the CPU.
     scaling : InputScaling
-        Applied to each taken batch on the device.
+        Scaling that is applied to each batch on the device.
     device : torch.device
-        Where batches go.
+        Device of the batches.
     """
 
     def __init__(self, matrix, scaling: InputScaling, device: torch.device):
@@ -102,15 +102,15 @@ class SparseRows:
         return self.matrix.shape[0]
 
     def take(self, index: Tensor) -> Tensor:
-        """Select rows, make them dense and move them."""
+        """Select rows, make them dense and move them to the device."""
         dense = self.matrix[index.cpu().numpy()].toarray()
         return self.scaling.apply(self.scaling.to_tensor(dense).to(self.device))
 
 
 def fits_in_memory(X, device: torch.device) -> bool:
-    """Whether X is to live on the device as one tensor.
+    """Return whether X can be kept on the device as one tensor.
 
-    Memory maps and sparse matrices stay where they are; on a GPU, so does what would take more
+    It is False for memory maps and sparse matrices, and on a GPU for arrays that would take more
     than half of its free memory.
     """
     if scipy.sparse.issparse(X) or _is_memory_mapped(X):
@@ -122,7 +122,7 @@ def fits_in_memory(X, device: torch.device) -> bool:
 
 
 def _is_memory_mapped(array: object) -> bool:
-    """Whether an array, or what it is a view of, is a ``numpy.memmap``."""
+    """Return whether an array is a ``numpy.memmap`` or a view of one."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap):
             return True
@@ -131,18 +131,18 @@ def _is_memory_mapped(array: object) -> bool:
 
 
 def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool) -> Rows:
-    """The store that suits X.
+    """Return the store for X.
 
     Parameters
     ----------
     X : ndarray of shape (n, d), (n, H, W, C) or (n, C, H, W), or CSR matrix of shape (n, d)
         Validated input.
     scaling : InputScaling
-        Fitted on the training rows.
+        Scaling that was fitted on the training rows.
     device : torch.device
-        Where batches go.
+        Device of the batches.
     in_memory : bool
-        Put all rows on the device. Ignored for sparse matrices.
+        Whether to put all rows on the device. Ignored for sparse matrices.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool
         return SparseRows(X, scaling, device)
     if not in_memory:
         return ArrayRows(X, scaling, device)
-    if X.dtype == np.uint8 and X.ndim == 4:  # a quarter of the memory, scaled when taken
+    if X.dtype == np.uint8 and X.ndim == 4:  # a quarter of the memory; scaled when taken
         return TensorRows(scaling.to_tensor(X).to(device), scaling)
     parts = [
         scaling.apply(scaling.to_tensor(X[start : start + _CONVERT_ROWS])).to(device)

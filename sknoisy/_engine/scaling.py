@@ -1,4 +1,4 @@
-"""Standardisation of the input and the layout of images, fitted once on the training rows."""
+"""Standardisation and image layout of the input, fitted on the training rows."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 
 __all__ = ["InputScaling", "channel_axis"]
 
-_FIT_ROWS = 4096  # rows read at a time when a table is fitted
+_FIT_ROWS = 4096  # rows read at a time in fit
 _CHANNELS = (1, 3, 4)
 
 
 def channel_axis(shape: tuple[int, ...]) -> int:
-    """Axis of the channels of images: 3 for (n, H, W, C), 1 for (n, C, H, W).
+    """Return the axis of the channels of images: 3 for (n, H, W, C), 1 for (n, C, H, W).
 
-    Channels are 1, 3 or 4; where both axes would do, the last one is taken.
+    Images have 1, 3 or 4 channels. If both axes have such a length, the last one is returned.
 
     Raises
     ------
     ValueError
-        If neither axis has 1, 3 or 4 entries.
+        If neither axis has length 1, 3 or 4.
 
     Examples
     --------
-    >>> from sknoisy.data import channel_axis
+    >>> from sknoisy._engine.scaling import channel_axis
     >>> channel_axis((10, 32, 32, 3)), channel_axis((10, 3, 32, 32))
     (3, 1)
     """
@@ -35,33 +35,35 @@ def channel_axis(shape: tuple[int, ...]) -> int:
     if shape[1] in _CHANNELS:
         return 1
     raise ValueError(
-        f"X of shape {shape} is taken for images, but neither its last axis nor its second one "
-        "has 1, 3 or 4 channels. Pass images as (n, H, W, C) or (n, C, H, W)."
+        f"X of shape {shape} has 4 dimensions, as images have, but neither its last nor its "
+        "second axis has 1, 3 or 4 channels. Pass images as (n, H, W, C) or (n, C, H, W)."
     )
 
 
 class InputScaling:
-    """Mean and scale of the columns of a table or of the channels of images.
+    """Standardisation of the columns of a table or of the channels of images.
 
-    The pixel values of fit decide the unit, also for other dtypes in predict: see
-    :meth:`check_unit`.
+    The training images set the unit of the pixel values, also for images of another dtype in
+    ``predict``; see :meth:`check_unit`.
 
     Parameters
     ----------
-    standardize : bool
-        Shift and scale to mean 0 and variance 1. If False, rows pass as they are (images are
-        still divided by 255 if they were fitted as uint8).
+    standardize : bool, default=True
+        Whether to shift and scale to mean 0 and variance 1. If False, rows are not changed, except
+        that images are divided by 255 if they were fitted as uint8.
 
     Attributes
     ----------
     mean_, scale_ : ndarray of float64 or None
-        Of shape (d,) or (C,), in the numbers of X; constant columns have scale 1.
+        Mean and standard deviation in the unit of X, shape (d,) or (C,); constant columns have
+        scale 1. None if `standardize` is False.
     channel_axis_ : int or None
-        1 or 3 for images.
+        Axis of the channels, 1 or 3; None for tables.
     dtype_ : dtype or None
-        Of the images that were fitted.
+        Dtype of the training images; None for tables.
     range_ : tuple of float or None
-        Least and largest value of the images that were fitted; (0, 255) of uint8.
+        Least and largest value of the training images, (0, 255) if they are uint8; None for
+        tables.
     """
 
     def __init__(self, standardize: bool = True):
@@ -73,12 +75,12 @@ class InputScaling:
         self.range_: tuple[float, float] | None = None
 
     def fit(self, X) -> InputScaling:
-        """Learn mean and scale, a block of rows at a time, in float64.
+        """Compute mean and scale in float64, one block of rows at a time.
 
         Parameters
         ----------
         X : ndarray of shape (n, d), (n, H, W, C) or (n, C, H, W), or CSR matrix
-            Training rows; never copied whole.
+            Training rows; they are not copied as a whole.
 
         Returns
         -------
@@ -106,22 +108,21 @@ class InputScaling:
         return self
 
     def check_unit(self, X) -> None:
-        """Refuse images whose numbers may mean other brightnesses than those that were fitted.
+        """Raise ValueError if images may be in another unit than the training images.
 
-        Images of the fitted dtype, and floats where floats were fitted, are taken as they are.
-        Any other pair of dtypes is taken for the same numbers if that can only mean 0 to 255:
-        those of an integer dtype lie in that range, and those of floats reach beyond 1.5 (or
-        hold zeros only).
+        Images of the fitted dtype are accepted, and so are floats if floats were fitted. For any
+        other pair of dtypes, both must clearly be in the unit from 0 to 255: all values lie in
+        that range, and floats exceed 1.5 somewhere or are all zero.
 
         Parameters
         ----------
         X : ndarray of shape (n, ...)
-            What is to be predicted; tables pass.
+            Input of ``predict``; tables are always accepted.
 
         Raises
         ------
         ValueError
-            If the numbers of X cannot be compared with those that were fitted.
+            If the values of X cannot be compared with those of the training images.
         """
         if self.dtype_ is None or self.range_ is None or X.dtype == self.dtype_:
             return
@@ -137,10 +138,10 @@ class InputScaling:
         )
 
     def to_tensor(self, rows: np.ndarray) -> Tensor:
-        """Rows as a tensor on the CPU, images as (n, C, H, W); never the caller's memory.
+        """Return a copy of rows as a tensor on the CPU, images as (n, C, H, W).
 
-        Images of uint8 stay uint8. Everything else is float32, standardised before the cast, so
-        that large offsets (time stamps, say) lose no digits.
+        Images of uint8 stay uint8, other images become float32. Tables are standardised before the
+        cast to float32, so that large offsets, as in time stamps, lose no digits.
         """
         if self.channel_axis_ is not None:
             if self.channel_axis_ == 3:
@@ -152,7 +153,7 @@ class InputScaling:
         return torch.from_numpy(np.array(rows, dtype=np.float32, order="C"))
 
     def apply(self, batch: Tensor) -> Tensor:
-        """Final float32 rows: images are scaled here, on their device; tables already are."""
+        """Return scaled float32 rows; tables are scaled already, images are scaled here."""
         if self.channel_axis_ is None:
             return batch
         images = batch.float()
@@ -173,6 +174,6 @@ def _is_integer(dtype: np.dtype) -> bool:
 
 
 def _is_pixels(dtype: np.dtype, values: tuple[float, float]) -> bool:
-    """Whether numbers of this range are brightnesses from 0 to 255, not fractions or others."""
+    """Return whether values in this range are clearly pixels from 0 to 255, not fractions."""
     low, high = values
     return low >= 0 and high <= 255 and (_is_integer(dtype) or high == 0 or high > 1.5)

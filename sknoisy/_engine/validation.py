@@ -1,4 +1,4 @@
-"""What ``fit`` and ``predict`` accept, and what they say of the rest."""
+"""Input validation for ``fit`` and ``predict``."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ def check_X(estimator, X, *, reset: bool):
     Parameters
     ----------
     estimator : estimator
-        Its ``n_features_in_``, ``feature_names_in_`` and ``image_shape_`` are set or compared.
+        Estimator whose ``n_features_in_``, ``feature_names_in_`` and ``image_shape_`` are set if
+        `reset` is True, and compared with X otherwise.
     X : array-like or sparse matrix of shape (n, d), or images (n, H, W, C) or (n, C, H, W)
-        Input, sequences of rows included. Memory maps are read in blocks and never copied.
+        Input; sequences of rows are accepted. Memory maps are read in blocks and never copied.
     reset : bool
-        True in ``fit``.
+        True in ``fit``, False in ``predict``.
 
     Returns
     -------
     X : ndarray or CSR matrix
-        Of a numeric dtype; images of uint8 stay uint8.
+        Validated input of a numeric dtype; images of uint8 stay uint8.
 
     Raises
     ------
     ValueError
-        If X has another number of dimensions, is empty, holds NaN or infinity, or is of another
-        shape than in ``fit``.
+        If X does not have 2 or 4 dimensions, is empty, holds NaN or infinity, or has another shape
+        than in ``fit``.
     """
     if not hasattr(X, "shape") and (isinstance(X, (list, tuple)) or hasattr(X, "__array__")):
         X = np.asarray(X)
@@ -78,7 +79,7 @@ def _check_images(estimator, X, *, reset: bool) -> np.ndarray:
     shape = X.shape[1:]
     if reset:
         channel_axis(X.shape)
-        check_feature_names(estimator, X, reset=True)  # forgets those of an earlier fit
+        check_feature_names(estimator, X, reset=True)  # removes those of an earlier fit
         estimator.image_shape_ = shape
         estimator.n_features_in_ = int(np.prod(shape))
     elif estimator.image_shape_ != shape:
@@ -95,14 +96,14 @@ def _check_images(estimator, X, *, reset: bool) -> np.ndarray:
 
 
 def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Classes and the index of each label among them.
+    """Return the classes and the index of each label among them.
 
     Parameters
     ----------
     y : array-like of shape (n,)
         Labels of any type.
     n_samples : int
-        Rows of X.
+        Number of rows of X.
     name : str
         The estimator's name, for messages.
 
@@ -114,9 +115,10 @@ def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]
     Raises
     ------
     ValueError
-        If y is None, of another length than X, of one class, continuous, or lacks labels.
+        If y is None or continuous, has missing labels or only one class, or has another length
+        than X.
     TypeError
-        If labels are of several types, or of one that is not taken.
+        If the labels are of several types, or of a type that is not supported.
     """
     if y is None:
         raise ValueError(
@@ -147,7 +149,7 @@ def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def _from_objects(y: np.ndarray) -> np.ndarray:
-    """Labels of their own dtype, if they are numbers or booleans; strings stay objects."""
+    """Return numbers and booleans in their own dtype; strings keep the dtype object."""
     if any(label is None or is_scalar_nan(label) or is_pandas_na(label) for label in y):
         raise ValueError("Input y contains None or NaN: every row needs a label.")
     if len({isinstance(label, str) for label in y}) > 1:
@@ -169,7 +171,7 @@ def _unknown_type(y: np.ndarray) -> str:
 
 
 def check_sample_weight(sample_weight, X) -> np.ndarray | None:
-    """Weights of mean 1; None if there are none or all are equal, which is the same.
+    """Return the weights rescaled to mean 1; None if there are none or all are equal.
 
     Raises
     ------
@@ -185,16 +187,17 @@ def check_sample_weight(sample_weight, X) -> np.ndarray | None:
 
 
 def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
-    """The mask of trusted rows as bool, or None.
+    """Return the mask of trusted rows as a boolean array, or None.
 
     Raises
     ------
     ValueError
-        If it is not boolean, of another length than y, or holds no trusted row of some class.
+        If the mask is not boolean, has another length than y, or holds no trusted row of some
+        class.
     """
     if clean_mask is None:
         return None
-    mask = np.array(clean_mask)  # a copy: torch warns of arrays that cannot be written to
+    mask = np.array(clean_mask)  # a copy, as torch warns about arrays that are not writable
     if mask.dtype != bool:
         raise ValueError(
             "clean_mask must be boolean, True where the label is trusted; got dtype "

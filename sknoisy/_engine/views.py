@@ -1,4 +1,4 @@
-"""Random views of whole batches on their device; of images by crop, flip and colour."""
+"""Random views of whole batches on their device: image crops, flips and colours, corruption."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = [
     "random_resized_crop",
 ]
 
-_N_DONORS = 256  # rows from which the values of one batch are drawn
+_N_DONORS = 256  # number of rows from which the new values of a batch are drawn
 
 
 def _parts_of_colour() -> tuple[Tensor, Tensor, Tensor]:
-    """Matrices that map a pixel to its luma, to the rest, and to the rest after a quarter turn."""
+    """Return matrices from a pixel to its luma, its chroma, and its chroma turned by pi / 2."""
     to_yiq = torch.tensor(
         [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]],
         dtype=torch.float64,
@@ -49,14 +49,15 @@ def random_resized_crop(
 ) -> Tensor:
     """Cut a random rectangle out of each image and enlarge it to the size of the image.
 
-    Its share of the area is uniform in `scale`, the logarithm of width over height uniform in that
-    of `ratio`, and its place uniform among those inside the image. A side that would be longer
-    than the image's is cut to it. Pixels are interpolated linearly.
+    The rectangle's share of the area is uniform in `scale`, the logarithm of its width over its
+    height is uniform between the logarithms of `ratio`, and its place is uniform within the image.
+    Sides that would be longer than those of the image are cut to them. Pixels are interpolated
+    linearly.
 
     Parameters
     ----------
     images : Tensor of shape (n, C, H, W), floating point
-        Left as they are.
+        Images; they are not modified.
     generator : torch.Generator
         Source of the draws, on the device of `images`.
     scale : tuple of float, default=(0.2, 1.0)
@@ -98,10 +99,11 @@ def random_flip(images: Tensor, generator: torch.Generator, *, p: float = 0.5) -
     Parameters
     ----------
     images : Tensor of shape (n, C, H, W)
-        Left as they are.
+        Images; they are not modified.
     generator : torch.Generator
         Source of the draws, on the device of `images`.
     p : float, default=0.5
+        Probability that an image is mirrored.
 
     Returns
     -------
@@ -122,34 +124,37 @@ def color_jitter(
     p: float = 0.8,
     p_grey: float = 0.2,
 ) -> Tensor:
-    r"""Change brightness and contrast of each image and, of three channels, saturation and hue.
+    r"""Change brightness and contrast of each image, and saturation and hue if it has colours.
 
-    With factors b, c and s uniform in :math:`1 \pm` their parameter, an angle d uniform in
-    :math:`\pm 2 \pi` times `hue`, luma w and M the mean luma of the image, a pixel x becomes
+    Let the factors b, c and s be uniform in :math:`1 \pm` `brightness`, `contrast` and
+    `saturation`, the angle d uniform in :math:`\pm 2 \pi` times `hue`, w the weights of the luma,
+    and M the mean luma of the image. Then a pixel x becomes
 
     .. math:: b \, (c \, T x + (1 - c) \, M), \qquad
               T = 1 w^T + s \, (\cos d \, (I - 1 w^T) + \sin d \, R),
 
-    cut to [0, 1]. T keeps the luma and turns and scales the rest, the plane of the colours in
-    YIQ, in which R is the quarter turn. Grey images are those of s = 0.
+    clipped to [0, 1]. T keeps the luma; it rotates and scales the chroma, which is the colour
+    plane of YIQ, and R is the rotation of this plane by 90 degrees. With s = 0, an image is
+    grey. For images with another number of channels than 3, T is the identity and M the mean of
+    all values.
 
-    The draws are ``torch.rand((6, n, 1, 1))``: for b, c, s and d, then those that are compared
-    with `p` and with `p_grey`.
+    The draws are one ``torch.rand((6, n, 1, 1))``: the first four give b, c, s and d, the last
+    two are compared with `p` and `p_grey`.
 
     Parameters
     ----------
     images : Tensor of shape (n, C, H, W), floating point
-        In [0, 1]; left as they are.
+        Images with values in [0, 1]; they are not modified.
     generator : torch.Generator
         Source of the draws, on the device of `images`.
     brightness, contrast, saturation : float, default=0.4
         Largest deviation of the factors from 1.
     hue : float, default=0.1
-        Largest turn, as a share of the full circle.
+        Largest rotation, as a fraction of the full circle.
     p : float, default=0.8
-        Probability with which an image is changed, other than by becoming grey.
+        Probability that brightness, contrast, saturation and hue of an image are changed.
     p_grey : float, default=0.2
-        Probability with which an image of three channels loses its colours.
+        Probability that an image of three channels is made grey.
 
     Returns
     -------
@@ -181,31 +186,31 @@ def color_jitter(
 
 
 def _turn(s: Tensor, angle: Tensor, luma: Tensor, colour: Tensor, quarter: Tensor) -> Tensor:
-    """The matrices T of :func:`color_jitter`, of shape (n, 3, 3)."""
+    """Return the matrices T of :func:`color_jitter`, of shape (n, 3, 3)."""
     return luma + s * (angle.cos() * colour + angle.sin() * quarter)
 
 
 class ImageViews:
-    """Random views of standardised images: a crop, a flip, a change of colours.
+    """Random views of standardised images: a crop, a flip and a change of colours.
 
-    The colours are changed in the images' own unit, in which 0 and 1 are the least and the largest
-    value of the training images (0 and 255 of uint8), not in the unit of the network's input.
+    The colours are changed in a unit in which 0 and 1 are the least and the largest value of the
+    training images (0 and 255 if they are uint8), not in the unit of the network's input.
 
     Parameters
     ----------
     scaling : InputScaling
-        Fitted on the training images.
+        Scaling that was fitted on the training images.
     flip : bool, default=True
-        Mirror half of the images.
+        Whether to mirror each image with probability 1/2.
     color : bool, default=True
-        Change brightness, contrast, saturation and hue, and make some images grey.
+        Whether to change brightness, contrast, saturation and hue, and make some images grey.
     """
 
     def __init__(self, scaling: InputScaling, *, flip: bool = True, color: bool = True):
         self.scaling, self.flip, self.color = scaling, flip, color
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """One view of each image."""
+        """Return one view of each image."""
         images = random_resized_crop(images, generator)
         if self.flip:
             images = random_flip(images, generator)
@@ -215,7 +220,7 @@ class ImageViews:
         return images
 
     def _range(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Least value and span of each channel (1, C, 1, 1), as the network sees them."""
+        """Return least value and span (1, C, 1, 1) of the channels, in the network's unit."""
         assert self.scaling.range_ is not None
         ends = torch.tensor(self.scaling.range_, device=images.device).view(2, 1, 1, 1)
         low, high = self.scaling.apply(ends.expand(2, images.shape[1], 1, 1)).split(1)
@@ -226,26 +231,26 @@ class ImageViews:
 class FeatureCorruption:
     """Replace some entries of each row by values of the same columns in other rows.
 
-    In each row, a random subset of ``floor(rate * d)`` columns is replaced. A new value is that of
-    a random training row, drawn for each entry anew: a draw from the column's marginal
-    distribution. (Those of one batch come from 256 rows, which are drawn for the batch, so that
-    rows on a disk can serve, too.)
+    In each row, a random subset of ``floor(rate * d)`` columns is replaced. Each new value is that
+    of a training row drawn for this entry, and so a draw from the marginal distribution of the
+    column. The values for one batch come from 256 rows that are drawn for the batch, so that the
+    rows may also be on a disk.
 
     Parameters
     ----------
     rows : Rows
         The training rows.
     rate : float
-        Share of the columns, in [0, 1].
+        Share of the columns to replace, in [0, 1].
     among : Tensor of shape (m,) or None, default=None
-        Rows that values are taken from, int64; None: all.
+        Rows from which values are taken, int64; None: all rows.
     """
 
     def __init__(self, rows: Rows, rate: float, among: Tensor | None = None):
         self.rows, self.rate, self.among = rows, rate, among
 
     def __call__(self, X: Tensor, generator: torch.Generator) -> Tensor:
-        """Corrupted copies of rows (n, d)."""
+        """Return corrupted copies of rows (n, d)."""
         draw: dict[str, Any] = {"generator": generator, "device": X.device}
         n = len(self.rows if self.among is None else self.among)
         index = torch.randint(n, (_N_DONORS,), **draw)
@@ -258,17 +263,17 @@ class FeatureCorruption:
 
 
 class TwoViews:
-    """Two views of each row in one tensor: n first ones, then the n second ones.
+    """Two views of each row in one tensor: the n first views, then the n second ones.
 
     Parameters
     ----------
     first, second : callable or None
-        Augmentations; None leaves the rows as they are.
+        Augmentations; None does not change the rows.
     """
 
     def __init__(self, first: Augmentation | None, second: Augmentation | None):
         self.augmentations = first, second
 
     def __call__(self, X: Tensor, generator: torch.Generator) -> Tensor:
-        """Both views, of shape (2n, ...)."""
+        """Return both views, of shape (2n, ...)."""
         return torch.cat([X if a is None else a(X, generator) for a in self.augmentations])

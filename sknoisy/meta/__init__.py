@@ -1,17 +1,17 @@
-"""The mathematics of meta updates, in plain torch: four concerns that never mix.
+"""Mathematics of meta updates in plain torch: objectives, meta models and their gradients.
 
 ========================  =============================================================
 meta objective            :class:`CLIDObjective`, :class:`CrossEntropyObjective`,
-                          :class:`MAEObjective`: what a virtual step is judged by
+                          :class:`MAEObjective`: loss of the network after a virtual step
 meta model                :class:`WNet`, :class:`VRI`, :class:`L2RWeights`,
                           :class:`LabelCorrector`, :class:`SoftLabelCorrector`,
-                          :class:`TransitionCorrector`: what the training loss learns to
-                          believe of every row
+                          :class:`TransitionCorrector`: guidance of the training loss of
+                          each row, by a weight, a soft label or scaled logits
 gradient strategy         :class:`ForwardGradient` (default), :class:`ReverseGradient`,
-                          :class:`LayerSampledGradient`
-virtual step              inside the strategies: plain gradient descent at the current rate
-noise tolerance           :class:`ToleranceGradient`: a step by which the network stays of
-                          its mind after virtual steps on synthetic noisy labels
+                          :class:`LayerSampledGradient`: derivative of the objective with
+                          respect to the parameters of the meta model
+virtual step              part of the strategies: one step of plain gradient descent at
+                          the current learning rate
 ========================  =============================================================
 """
 

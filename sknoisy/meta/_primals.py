@@ -1,10 +1,11 @@
-"""Cheaper rules for dual numbers: values kept from an earlier pass, batch norm in closed form.
+"""Faster forward-mode rules: values reused from an earlier pass, batch norm in closed form.
 
-A dual number goes through a convolution by three convolutions: of the value, of the input's
-tangent, and with the weight's tangent. The first was already computed when the batch went through
-the network; keeping it saves a third of the forward-mode pass. The values of linear maps and ReLUs
-need no memory while the graph of that pass lives, which holds the same tensors. Where a ReLU alone
-takes a batch norm's output, the two are one step, and below the first tangent it costs nothing.
+The convolution of a dual number consists of three convolutions: that of the value, that of the
+input's tangent, and that with the weight's tangent. The first one was already computed in the
+network's own pass over the batch; reusing its value saves a third of the forward-mode pass. The
+values of linear maps and ReLUs need no extra memory while the graph of that pass exists, because
+the graph holds the same tensors. If only a ReLU uses the output of a batch norm, the two are
+computed in one step, which costs nothing below the first tangent.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ _RECORDED = {*_LINEAR_MAPS, *_RELUS, F.batch_norm}
 
 @dataclass
 class Primal:
-    """What one call of a recorded function leaves for the forward-mode pass.
+    """Values that one call of a recorded function provides for the forward-mode pass.
 
     Attributes
     ----------
     output : Tensor or None
-        Detached output, which shares its memory with the pass; of a batch norm, the output of the
-        ReLU that took it, None if there is no such.
+        Detached output, which shares its memory with the pass. For a batch norm, it is the output
+        of the ReLU that alone uses the batch norm's output, None if there is none.
     version : int
-        That of the output, which any operation in place raises.
+        Version counter of the output, which every in-place operation increases.
     statistics : tuple of Tensor or None
-        Mean of a batch norm's batch and the inverse of its standard deviation, shape (channels,).
+        Batch mean and inverse standard deviation of a batch norm, shape (channels,) each.
     """
 
     output: Tensor | None = None
@@ -46,12 +47,12 @@ class Primal:
     statistics: tuple[Tensor, Tensor] | None = None
 
     def keep(self, output: Tensor) -> None:
-        """Note an output."""
+        """Store an output and its version."""
         self.output, self.version = output.detach(), output._version
 
     @property
     def value(self) -> Tensor | None:
-        """The output, None if it was overwritten since, by an activation in place say."""
+        """The output; None if it was overwritten, for example by an in-place activation."""
         intact = self.output is not None and self.output._version == self.version
         return self.output if intact else None
 
@@ -60,7 +61,7 @@ Primals = list[Primal]
 
 
 class RecordPrimals(TorchFunctionMode):
-    """Inside, keep what :class:`DualPass` uses again, in the order of the calls.
+    """Mode that records the values that :class:`DualPass` reuses, in the order of the calls.
 
     Attributes
     ----------
@@ -71,8 +72,8 @@ class RecordPrimals(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.outputs: Primals = []
-        self._norm: tuple[Primal, Any] | None = None  # of the last call, if that was a batch norm
-        self._activated: tuple[Primal, Any, Tensor] | None = None  # a ReLU took its output
+        self._norm: tuple[Primal, Any] | None = None  # the last call, if it was a batch norm
+        self._activated: tuple[Primal, Any, Tensor] | None = None  # and the ReLU of its output
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         self._settle()
@@ -96,16 +97,16 @@ class RecordPrimals(TorchFunctionMode):
         return super().__exit__(*exception)
 
     def _settle(self) -> None:
-        """Join batch norm and ReLU if nobody else can have taken the former's output."""
+        """Merge batch norm and ReLU if nothing else can use the output of the batch norm."""
         if self._activated is not None:
             primal, normed, activated = self._activated
-            if normed() is None or normed() is activated:  # it is gone, or was overwritten
+            if normed() is None or normed() is activated:  # freed or overwritten
                 primal.keep(activated)
             self._activated = None
 
 
 def _saved_statistics(normed: Tensor) -> tuple[Tensor, Tensor] | None:
-    """What a batch norm keeps for its backward pass."""
+    """Return the mean and inverse standard deviation that a batch norm saved for backward."""
     node: Any = normed.grad_fn
     mean = getattr(node, "_saved_result1", None)
     if mean is None or mean.shape != normed.shape[1:2] or mean.dtype != normed.dtype:
@@ -114,15 +115,16 @@ def _saved_statistics(normed: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 class DualPass(TorchFunctionMode):
-    """Inside a dual level, linear maps, batch norm and ReLU by cheaper rules.
+    """Mode with faster rules for linear maps, batch norm and ReLU inside a dual level.
 
-    Recorded values are used again, unless they were overwritten since. Batch norm has its
-    derivative in closed form, where torch composes it from twice as many passes over the batch.
+    Recorded values are reused unless they were overwritten. The derivative of batch norm is
+    computed in closed form; torch composes it from twice as many passes over the batch.
 
     Parameters
     ----------
     outputs : list of Primal or None
-        Of a :class:`RecordPrimals` around the same pass: same parameters, input and random state.
+        Values of a :class:`RecordPrimals` around the same pass, with the same parameters, input
+        and random state. None: no values are reused.
     """
 
     def __init__(self, outputs: Primals | None):
@@ -159,7 +161,7 @@ class DualPass(TorchFunctionMode):
         momentum=0.1,
         eps=1e-5,
     ) -> Tensor:
-        """Batch norm, and the ReLU that alone takes its output where there is one."""
+        """Return the output of batch norm, or of the ReLU that alone uses that output."""
         activated = primal.value
         norm = (running_mean, running_var, weight, bias, training, momentum, eps)
         if not any(_tangent(t) is not None for t in (input, weight, bias)):
@@ -188,7 +190,7 @@ def _dual_linear_map(
     if w_tangent is not None:
         tangents.append(func(x, w_tangent, b_tangent, *args, **kwargs))
     elif b_tangent is not None:
-        # A linear layer's units are the last axis, channels stand before the kernel's axes.
+        # The units of a linear layer are the last axis; channels precede the axes of the kernel.
         tangents.append(b_tangent.view(-1, *[1] * (w.ndim - 2)).expand_as(value))
     if not tangents:
         return value
@@ -213,7 +215,7 @@ def _dual_batch_norm(
     eps: float,
     activated: Tensor | None,
 ) -> Tensor:
-    """Batch norm; and ReLU, if the output of that is given."""
+    """Return the dual output of batch norm; of the ReLU after it if `activated` is given."""
     x, x_tangent = forward_ad.unpack_dual(input)
     w, w_tangent = forward_ad.unpack_dual(weight)
     b, b_tangent = forward_ad.unpack_dual(bias)
@@ -240,7 +242,7 @@ def _dual_batch_norm(
 
 
 def _statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Mean and inverse standard deviation of each channel."""
+    """Return the mean and inverse standard deviation of each channel."""
     n = x.numel() // x.shape[1]
     mean = _sum(x) / n
     centred = x - mean.view(1, -1, *[1] * (x.ndim - 2))
@@ -248,12 +250,12 @@ def _statistics(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def _scale_centred(x: Tensor, mean: Tensor, factor: Tensor, constant: Tensor) -> Tensor:
-    """Factor * (x - mean) + constant for each channel: one pass of batch norm."""
+    """Return factor * (x - mean) + constant for each channel, by one pass of batch norm."""
     return torch.batch_norm(
         x, factor, constant, mean, torch.ones_like(mean), False, 0.0, 0.0, False
     )
 
 
 def _sum(x: Tensor) -> Tensor:
-    """Sum of each channel; along the contiguous axes first, which is faster."""
+    """Return the sum of each channel; the contiguous axes come first, which is faster."""
     return (x.flatten(2).sum(dim=2) if x.ndim > 2 else x).sum(dim=0)

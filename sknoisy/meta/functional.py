@@ -1,4 +1,4 @@
-"""Calls of a module at other parameters, in reverse or forward mode, without side effects."""
+"""Evaluation of a module at given parameters, in reverse or forward mode, without side effects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RandomState:
     Parameters
     ----------
     device : torch.device
-        The CUDA generator of this device is kept beside the CPU's.
+        If this is a CUDA device, the state of its generator is stored beside that of the CPU.
     """
 
     def __init__(self, device: torch.device):
@@ -37,7 +37,7 @@ class RandomState:
 
     @contextlib.contextmanager
     def replay(self) -> Iterator[None]:
-        """Draw as at that moment inside; the state outside goes on as if nothing was drawn."""
+        """Use this state within the context and restore the present state after it."""
         now = RandomState(self._devices[0] if self._devices else torch.device("cpu"))
         self.restore()
         try:
@@ -58,7 +58,7 @@ class StatelessModule:
     Parameters
     ----------
     module : nn.Module
-        Returns ``(features, logits)``. Its own mode (train or eval) is the mode of every call.
+        Module that returns ``(features, logits)``. Every call uses its mode (train or eval).
 
     Attributes
     ----------
@@ -75,13 +75,13 @@ class StatelessModule:
         self._no_forward_mode = False
 
     def __call__(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits at ``parameters``, with the graph to them."""
-        # The clones keep the running statistics of batch norm as they were.
+        """Return features and logits at `parameters`, with the graph to them."""
+        # Cloned so that the running statistics of batch norm do not change.
         buffers = {name: b.clone() for name, b in self.module.named_buffers()}
         return functional_call(self.module, {**parameters, **buffers}, (x,))
 
     def own_pass(self, x: Tensor) -> tuple[Tensor, Tensor, Primals]:
-        """The module's own pass, buffers included: features, logits and what a tangent reuses."""
+        """Call the module itself, which updates buffers; return features, logits and primals."""
         with RecordPrimals() as primals:
             features, logits = self.module(x)
         return features, logits, primals.outputs
@@ -89,17 +89,20 @@ class StatelessModule:
     def logits_tangent(
         self, direction: Parameters, x: Tensor, primals: Primals | None = None
     ) -> Tensor:
-        """Directional derivative J_w z(x) v of the logits at the own parameters, without graph.
+        """Return the directional derivative J_w z(x) v of the logits at the module's parameters.
+
+        The result has no graph.
 
         Parameters
         ----------
         direction : dict of str to Tensor
-            v: a tangent for each parameter; those left out count as zero. Where they lie below
-            the others in the network, the pass is a plain one, without tangents.
+            v: a tangent for each parameter; those left out count as zero. Below the lowest
+            parameter in `direction`, the pass is a plain forward pass without tangents.
         x : Tensor of shape (n, ...)
             The batch.
         primals : Primals or None, default=None
-            Of :meth:`own_pass` on the same batch, at the same parameters and random state.
+            Values that :meth:`own_pass` returned for the same batch, at the same parameters and
+            random state.
 
         Returns
         -------
@@ -114,12 +117,13 @@ class StatelessModule:
                     raise
                 self._no_forward_mode = True
                 inner = self.module.module if hasattr(self.module, "module") else self.module
-                random_state.restore()  # what ran before the failure may have drawn
+                random_state.restore()  # the failed pass may have drawn numbers
                 warn_user(
-                    f"{type(inner).__name__} holds an operation without a forward-mode "
-                    f"derivative ({str(error).splitlines()[0]}): the meta gradient is taken by "
-                    "central differences from here on, which is not exact. Replace the operation "
-                    "(nn.EmbeddingBag by nn.Embedding and a sum, say) to get the exact one.",
+                    f"{type(inner).__name__} contains an operation without a forward-mode "
+                    f"derivative ({str(error).splitlines()[0]}): the meta gradient is computed "
+                    "by central differences from now on, which are not exact. To get the exact "
+                    "gradient, replace the operation, for example nn.EmbeddingBag by nn.Embedding "
+                    "and a sum.",
                     UserWarning,
                 )
         return self._central_difference(direction, x)
@@ -163,7 +167,7 @@ class StatelessModule:
 
 @functools.cache
 def _load_decompositions() -> None:
-    """Let torch load its forward-mode rules, which warns of torch's own ``torch.jit.script``."""
+    """Load torch's forward-mode rules without the DeprecationWarning of ``torch.jit.script``."""
     with warnings.catch_warnings(), forward_ad.dual_level():
         warnings.simplefilter("ignore", DeprecationWarning)
         forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
@@ -171,7 +175,11 @@ def _load_decompositions() -> None:
 
 @contextlib.contextmanager
 def without_mkldnn() -> Iterator[None]:
-    """``torch.backends.mkldnn.flags(enabled=False)``, which warns where there is no Intel GPU."""
+    """Turn mkldnn off within the context.
+
+    ``torch.backends.mkldnn.flags(enabled=False)`` does the same, but warns on machines without an
+    Intel GPU.
+    """
     enabled = torch.backends.mkldnn.enabled
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:

@@ -24,16 +24,16 @@ __all__ = ["ForwardGradient", "MetaProblem", "MetaStep", "ReverseGradient", "for
 
 
 class MetaProblem(NamedTuple):
-    """One bi-level step: everything that a gradient strategy needs.
+    """One bi-level step, the input of a gradient strategy.
 
     Attributes
     ----------
     network : StatelessModule
-        Its module returns ``(features, logits)``.
+        The network, whose module returns ``(features, logits)``.
     meta_model : MetaModel
-        Gives the guidance.
+        Model that returns the guidance.
     objective : callable
-        Meta objective of ``(features, logits, targets)``.
+        Meta objective, a function of ``(features, logits, targets)``.
     x, targets : Tensor
         The training batch.
     meta_x, meta_targets : Tensor
@@ -58,7 +58,7 @@ class MetaProblem(NamedTuple):
 
 
 class MetaStep(NamedTuple):
-    """What a gradient strategy returns.
+    """Result of a gradient strategy.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class MetaStep(NamedTuple):
     outputs : BatchOutputs
         The training batch at w, detached.
     logits : Tensor or None
-        The same logits with the graph to w, for the actual step to go on from.
+        The same logits with the graph to w, for the actual step; None if they are not shared.
     """
 
     gradients: tuple[Tensor, ...]
@@ -89,14 +89,15 @@ class ForwardGradient:
         \left\langle \frac{\partial L}{\partial z}(z; \phi(\theta)), \dot z \right\rangle,
         \qquad \dot z = J_w z \, v ,
 
-    so the network enters only by its logits and their tangent. No graph of a graph is kept.
+    so the network enters only through its logits and their tangent. No second-order graph is kept.
 
     Parameters
     ----------
     share_forward : bool, default=True
-        Keep the graph of the forward pass at w, so that the actual step goes on from its logits.
-        The pass is then the module's own: it updates the running statistics of batch norm. Without
-        sharing, memory is lower and the actual step needs a forward pass of its own.
+        Whether to keep the graph of the forward pass at w, so that the actual step can use its
+        logits. This pass is then the module's own, which updates the running statistics of batch
+        norm. Without sharing, less memory is needed, but the actual step needs another forward
+        pass.
 
     Examples
     --------
@@ -109,7 +110,7 @@ class ForwardGradient:
         self.share_forward = share_forward
 
     def __call__(self, problem: MetaProblem) -> MetaStep:
-        """Meta gradient of ``problem``."""
+        """Return the meta gradient of `problem`."""
         random_state = RandomState(problem.x.device)
         outputs, logits, primals = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
@@ -127,12 +128,12 @@ class ForwardGradient:
 
 
 class ReverseGradient:
-    """Meta gradient by double backward through the virtual step: the reference.
+    """Exact meta gradient by double backward through the virtual step, for reference.
 
     Parameters
     ----------
     share_forward : bool, default=True
-        Return the logits with their graph for the actual step.
+        Whether to return the logits with their graph for the actual step.
 
     Examples
     --------
@@ -145,7 +146,7 @@ class ReverseGradient:
         self.share_forward = share_forward
 
     def __call__(self, problem: MetaProblem) -> MetaStep:
-        """Meta gradient of ``problem``."""
+        """Return the meta gradient of `problem`."""
         network = problem.network
         outputs, logits, _ = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
@@ -168,9 +169,9 @@ class ReverseGradient:
 def forward_batch(
     problem: MetaProblem, shared: bool
 ) -> tuple[BatchOutputs, Tensor, Primals | None]:
-    """The training batch at w: detached outputs, logits with their graph, values to reuse.
+    """Return detached outputs of the training batch at w, logits with their graph, and primals.
 
-    A shared pass is the module's own, so it updates the running statistics of batch norm.
+    A shared pass is the module's own, which updates the running statistics of batch norm.
     """
     network = problem.network
     if shared:
@@ -195,9 +196,9 @@ def training_slopes(
     retain_graph: bool,
     names: Iterable[str] | None = None,
 ) -> dict[str, Tensor]:
-    """Gradient of the training loss at w by the named parameters, by all if None.
+    """Return the gradient of the training loss at w with respect to the named parameters.
 
-    Parameters that the loss does not depend on are left out.
+    `names` None stands for all parameters. Those on which the loss does not depend are left out.
     """
     parameters = problem.network.parameters
     names = list(parameters) if names is None else list(names)
@@ -207,9 +208,9 @@ def training_slopes(
 def meta_slopes(
     problem: MetaProblem, slopes: dict[str, Tensor], names: Container[str]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Meta loss after the virtual step along ``slopes`` and its gradient by the named parameters.
+    """Return the meta loss after the virtual step and its gradient by the named parameters.
 
-    The pass keeps no graph below the lowest of them.
+    The virtual step is along `slopes`. No graph is kept below the lowest named parameter.
     """
     virtual = {}
     for name, parameter in problem.network.parameters.items():
@@ -236,7 +237,7 @@ def _slopes(
 def loss_tangent(
     problem: MetaProblem, outputs: BatchOutputs, tangent: Tensor, guidance: Tensor
 ) -> Tensor:
-    """<dL/dz, zdot> at the logits, with the graph to the guidance."""
+    """Return <dL/dz, zdot> at the logits, with the graph to the guidance."""
     logits = outputs.logits.detach().requires_grad_()
     loss = problem.meta_model.training_loss(logits, guidance, outputs)
     (slope,) = torch.autograd.grad(loss, logits, create_graph=True)
@@ -246,7 +247,7 @@ def loss_tangent(
 def theta_gradients(
     problem: MetaProblem, outputs: BatchOutputs, meta_loss: Tensor, retain_graph: bool = False
 ) -> tuple[Tensor, ...]:
-    """Gradient of the meta loss and the meta model's penalty by the meta parameters."""
+    """Return the gradient of meta loss plus penalty with respect to the meta parameters."""
     penalty = problem.meta_model.penalty(outputs)
     if penalty is not None:
         meta_loss = meta_loss + penalty

@@ -14,17 +14,14 @@ from .models import BatchOutputs, MetaModel, per_sample_loss
 __all__ = ["LabelCorrector", "SoftLabelCorrector", "TransitionCorrector"]
 
 _ADAM = partial(torch.optim.Adam, lr=1e-3)
-_TRUST = 2.0  # a gate that starts at sigmoid(2) = 0.88
+_TRUST = 2.0  # initial bias of a gate, which then starts at sigmoid(2) = 0.88
 
 
 class _SoftLabels(MetaModel):
-    """Base of the meta models whose guidance is a soft label per row.
-
-    The user's sample weight, if there is one, is an extra column of the guidance.
-    """
+    """Base class of the meta models whose guidance is a soft label per row."""
 
     def forward(self, batch: BatchOutputs) -> Tensor:
-        """Soft labels (n, n_classes), rows on the simplex; the given ones of trusted rows."""
+        """Return soft labels (n, n_classes) on the simplex; trusted rows keep the given label."""
         labels = self.correct(batch)
         if batch.trusted is not None:
             given = _one_hot(batch.targets, labels)
@@ -32,15 +29,15 @@ class _SoftLabels(MetaModel):
         return labels
 
     def correct(self, batch: BatchOutputs) -> Tensor:
-        """Soft labels of the rows, whether trusted or not."""
+        """Return the soft labels of all rows, regardless of trust."""
         raise NotImplementedError
 
     def row_losses(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
-        """Cross-entropy of each row with its soft label."""
+        """Return the cross-entropy of each row with its soft label."""
         return -(guidance * logits.log_softmax(dim=1)).sum(dim=1)
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
-        """What the soft label leaves of the given one."""
+        """Return the probability of the given label under the soft label."""
         return self(batch).gather(1, batch.targets[:, None])[:, 0]
 
 
@@ -60,12 +57,13 @@ class LabelCorrector(_SoftLabels):
     n_hidden : int, default=128
         Width of both hidden layers.
     skip : bool, default=False
-        Mix the given label in, ``(1 - s) * output + s * given`` with a learned s in (0, 1), as the
-        released code does for Clothing1M. It starts near 0.88: correction is learned, not trust.
+        Whether to mix the given label in, ``(1 - s) * output + s * given`` with a learned s in
+        (0, 1), as the released code does for Clothing1M. s starts near 0.88, so that given labels
+        are trusted at first and correction is learned.
     trust_meta_rows : bool, default=False
-        True: rows of the meta set keep their labels in training, too.
+        Whether rows of the meta set keep their labels in training, too.
     optimizer : callable, default=functools.partial(torch.optim.Adam, lr=1e-3)
-        Makes the optimiser, as in :class:`MetaModel`.
+        Called with the meta parameters; returns their optimiser. See :class:`MetaModel`.
 
     References
     ----------
@@ -107,8 +105,8 @@ class LabelCorrector(_SoftLabels):
             nn.init.constant_(self.gate.bias, _TRUST)
 
     def correct(self, batch: BatchOutputs) -> Tensor:
-        """Softmax of the output, mixed with the given label if there is a skip connection."""
-        assert batch.features is not None  # a batch for a meta model has them
+        """Return the softmax of the output, mixed with the given label if `skip` is True."""
+        assert batch.features is not None  # set in every batch for a meta model
         hidden = self.body(torch.cat([batch.features, self.embedding(batch.targets)], dim=1))
         labels = self.output(hidden).softmax(dim=1)
         if self.gate is None:
@@ -117,21 +115,22 @@ class LabelCorrector(_SoftLabels):
 
 
 class SoftLabelCorrector(_SoftLabels):
-    r"""Soft label out of the given label, the row's last soft label and the prediction.
+    r"""Soft label mixed from the given label, the row's last soft label and the prediction.
 
     .. math::
 
         \tilde y_t = a\, y + (1 - a) (b\, \tilde y_{t-1} + (1 - b)\, p_t), \qquad
         a = A(\mathrm{CE}(p_t, y)), \quad b = B(\mathrm{CE}(p_t, \tilde y_{t-1}))
 
-    with A and B two networks 1 - ReLU(n_hidden) - sigmoid; a starts near 0.88, so that
-    correction is learned, not trust. Each row's soft label is kept from epoch to epoch; in the
-    warm-up it is the prediction, and the given label before any.
+    where A and B are two networks 1 - ReLU(n_hidden) - sigmoid. a starts near 0.88, so that given
+    labels are trusted at first and correction is learned. The soft label of each row is kept from
+    epoch to epoch; in the warm-up it is the prediction, and before the first visit the given
+    label.
 
     Parameters
     ----------
     n_samples : int
-        Rows of the training set.
+        Number of rows of the training set.
     n_classes : int
         Number of classes.
     n_hidden : int, default=100
@@ -140,12 +139,12 @@ class SoftLabelCorrector(_SoftLabels):
         "soft": the equation above, as in the paper. "hard": the last soft label and the prediction
         are replaced by their most probable class in the loss, as in the released code.
     optimizer : callable, default=functools.partial(torch.optim.Adam, lr=1e-3)
-        Makes the optimiser, as in :class:`MetaModel`.
+        Called with the meta parameters; returns their optimiser. See :class:`MetaModel`.
 
     Attributes
     ----------
     memory : Tensor of shape (n_samples, n_classes)
-        Soft labels; zeros for rows that were not seen yet.
+        Soft labels; zeros for rows that have not been visited.
 
     References
     ----------
@@ -181,11 +180,11 @@ class SoftLabelCorrector(_SoftLabels):
         self._next: Tensor | None = None
 
     def correct(self, batch: BatchOutputs) -> Tensor:
-        """Soft labels of this visit; they enter the memory after the actual step."""
+        """Return the new soft labels; they are stored after the actual step."""
         if batch.rows is None:
             raise TypeError(
-                "SoftLabelCorrector remembers each row's label, but the batches do not say which "
-                "rows they hold: fit a sknoisy classifier, or batches with an attribute `rows`."
+                "SoftLabelCorrector keeps a soft label for each row, but the batches have no row "
+                "numbers: fit a sknoisy classifier, or use batches with an attribute `rows`."
             )
         proba = batch.logits.softmax(dim=1)
         given = _one_hot(batch.targets, proba)
@@ -202,7 +201,7 @@ class SoftLabelCorrector(_SoftLabels):
         return a * given + (1 - a) * (b * last + (1 - b) * proba)
 
     def observe(self, batch: BatchOutputs, guidance: Tensor | None) -> None:
-        """Keep the soft labels of the batch, its predictions in the warm-up."""
+        """Store the soft labels of the batch, or its predictions in the warm-up."""
         if batch.rows is None:
             return
         kept = batch.logits.softmax(dim=1) if guidance is None else self._next
@@ -210,17 +209,17 @@ class SoftLabelCorrector(_SoftLabels):
         self.memory[batch.rows] = kept.to(self.memory)
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
-        """Share a of the given label."""
+        """Return the share a of the given label."""
         share = self.trust_given(per_sample_loss(batch.logits, batch.targets)[:, None])[:, 0]
         return share if batch.trusted is None else torch.where(batch.trusted, 1.0, share)
 
 
 class TransitionCorrector(MetaModel):
-    r"""A transition matrix on the logits that lives for one batch.
+    r"""A transition matrix on the logits that is computed anew for each batch.
 
-    In every batch :math:`T = I` takes one step along the meta gradient,
-    :math:`T \leftarrow \max(T - \eta \, \partial M / \partial T, 0)`, and its columns are scaled
-    to sum 1, columns of zeros left as they are; the training loss is the cross-entropy of the
+    In each batch, T starts at the identity and takes one step against the meta gradient,
+    :math:`T \leftarrow \max(T - \eta \, \partial M / \partial T, 0)`. Its columns are then scaled
+    to sum 1; columns of zeros are not changed. The training loss is the cross-entropy of the
     logits z T. Trusted rows and predictions use the logits z.
 
     Parameters
@@ -230,7 +229,7 @@ class TransitionCorrector(MetaModel):
     step_size : float, default=0.11
         Step size :math:`\eta`.
     trust_meta_rows : bool, default=False
-        True: rows of the meta set keep their labels in training, too.
+        Whether rows of the meta set keep their labels in training, too.
 
     Attributes
     ----------
@@ -246,7 +245,7 @@ class TransitionCorrector(MetaModel):
     >>> import torch
     >>> from sknoisy.meta import BatchOutputs, TransitionCorrector
     >>> batch = BatchOutputs(torch.zeros(4, 2), torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
-    >>> corrector = TransitionCorrector(n_classes=2, lr=1.0)
+    >>> corrector = TransitionCorrector(n_classes=2, step_size=1.0)
     >>> corrector.begin_batch(4)
     >>> corrector.learn([torch.tensor([[0.0, -1.0], [2.0, 0.0]])])
     >>> corrector(batch)
@@ -264,39 +263,39 @@ class TransitionCorrector(MetaModel):
         self._transition = torch.eye(n_classes)
 
     def meta_parameters(self) -> list[Tensor]:
-        """The matrix of this batch."""
+        """Return the matrix of this batch."""
         return [self._transition]
 
     def begin_batch(self, n_rows: int) -> None:
-        """Start at the identity."""
+        """Set the matrix to the identity."""
         identity = torch.eye(len(self.mean_transition)).to(self.mean_transition)
         self._transition = identity.requires_grad_()
 
     def learn(self, gradients: Sequence[Tensor]) -> None:
-        """One step, the positive part of it, columns of sum 1."""
+        """Make one step, keep its positive part and scale the columns to sum 1."""
         step = (self._transition.detach() - self.step_size * gradients[0]).clamp(min=0)
         total = step.sum(dim=0)
         self._transition = step / torch.where(total > 0, total, 1.0)
 
     def forward(self, batch: BatchOutputs) -> Tensor:
-        """The matrix, which is the same for all rows, shape (n_classes, n_classes)."""
+        """Return the matrix, shape (n_classes, n_classes); it is the same for all rows."""
         return self._transition
 
     def row_losses(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
-        """Cross-entropy of the transformed logits; those of trusted rows stay as they are."""
+        """Return the cross-entropy of the transformed logits; trusted rows use them unchanged."""
         transformed = logits @ guidance
         if batch.trusted is not None:
             transformed = torch.where(batch.trusted[:, None], logits, transformed)
         return per_sample_loss(transformed, batch.targets)
 
     def observe(self, batch: BatchOutputs, guidance: Tensor | None) -> None:
-        """Add the matrix to the mean."""
+        """Update the mean matrix."""
         if guidance is not None:
             self.n_batches += 1
             self.mean_transition += (guidance.detach() - self.mean_transition) / self.n_batches
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
-        """Probability of the given label by the logits z."""
+        """Return the probability of the given label under the logits z."""
         proba = batch.logits.softmax(dim=1).gather(1, batch.targets[:, None])[:, 0]
         return proba if batch.trusted is None else torch.where(batch.trusted, 1.0, proba)
 
@@ -306,7 +305,7 @@ def _one_hot(targets: Tensor, like: Tensor) -> Tensor:
 
 
 def _gate(n_hidden: int, bias: float | None = None) -> nn.Sequential:
-    """A number in (0, 1) as a function of a loss; of the output's bias, as drawn if None."""
+    """Return a network from a loss to (0, 1); `bias` is the initial bias of its output."""
     output = nn.Linear(n_hidden, 1)
     if bias is not None:
         nn.init.constant_(output.bias, bias)

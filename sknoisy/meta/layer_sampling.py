@@ -1,6 +1,7 @@
 r"""FaMUS: the meta gradient through the few layers whose learned gates are open.
 
-Notation of :mod:`sknoisy.meta.gradients`; a layer is a parameter tensor, in module order.
+The notation is that of :mod:`sknoisy.meta.gradients`. A layer is a parameter tensor; layers are in
+module order.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from .models import BatchOutputs
 __all__ = ["GradientSampler", "LayerSampledGradient"]
 
 _N_HIDDEN = 128
-_AUTO_SAMPLED = 13  # as released: the last stage of a ResNet-18 below its classifier
+_AUTO_SAMPLED = 13  # as in the released code: the last stage of a ResNet-18 below its classifier
 _MOMENTUM = 0.9
 
 
 class GradientSampler(nn.Module):
-    """Scores of a layer's gate from its pooled training gradient: FC - PReLU - FC.
+    """Network from a layer's pooled training gradient to the scores of its gate: FC - PReLU - FC.
 
     Parameters
     ----------
@@ -54,17 +55,17 @@ class GradientSampler(nn.Module):
         self.output = nn.Linear(_N_HIDDEN, 2)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Logits (2,) of on and off from the pooled gradient (n_outputs,)."""
+        """Return the logits (2,) of on and off for a pooled gradient (n_outputs,)."""
         return self.output(self.activation(self.hidden(pooled)))
 
 
 class LayerSampledGradient:
-    r"""FaMUS: meta gradient through sampled layers only; both meta passes stop at the lowest.
+    r"""FaMUS: meta gradient through a few sampled layers, which shortens both meta passes.
 
-    The top ``n_sampled`` parameter tensors below those that are always on have a gate
-    :math:`r_l \in \{0, 1\}` each, which a small network draws from the layer's training gradient.
-    The virtual step takes every layer along, whatever the gates; the meta gradient flows through
-    the layers that are on:
+    The last ``n_always_on`` parameter tensors are always on. Each of the ``n_sampled`` tensors
+    below them has a gate :math:`r_l \in \{0, 1\}`, which a small network draws given the training
+    gradient of the layer. The virtual step changes all layers, whatever the gates; the meta
+    gradient flows only through the layers that are on:
 
     .. math::
 
@@ -72,47 +73,50 @@ class LayerSampledGradient:
         \left\langle \frac{\partial L}{\partial z}(z; \phi(\theta)), \dot z' \right\rangle,
         \qquad \dot z' = J_w z \, v', \qquad v'_l = r_l v_l .
 
-    So the meta batch keeps no graph below the lowest active layer, and the forward-mode pass is
-    a plain one there. The gradient on theta and on the gates' networks is that of the total loss
+    Below the lowest active layer, the meta batch therefore keeps no graph, and the forward-mode
+    pass is a plain forward pass. The gradients of theta and of the gates' networks are those of
+    the total loss
 
     .. math::
 
         M(\hat w) + \lambda_1 \left(\sum_l r_l - K\right)^2
         + \lambda_2 \left\| \bar g_L^{\mathrm{train}}(\theta) - \bar g_L^{\mathrm{meta}} \right\|^2
 
-    with the pooled gradients of the last layer's weight in the third term, the meta one held
-    constant. All gates open give :class:`ForwardGradient`, if :math:`\lambda_2 = 0`.
+    The third term contains the pooled gradients of the last layer's weight; the meta gradient in
+    it is held constant. If all gates are open and :math:`\lambda_2 = 0`, the result is that of
+    :class:`ForwardGradient`.
 
     Parameters
     ----------
     n_active : int, default=4
-        K, how many gated layers shall be on. With no layer to gate, it has no effect.
+        K, the target number of open gates. It has no effect if no layer has a gate.
     n_sampled : "auto" or int, default="auto"
-        How many tensors below those always on have a gate, fewer if there are fewer. "auto": all
-        of them, but no more than 13, the released code's number (the last stage of a ResNet-18).
-        Tensors below are never active.
+        Number of tensors with a gate, right below those that are always on; all of these if there
+        are fewer. "auto": all, but at most 13, as in the released code (the last stage of a
+        ResNet-18). Tensors further below are never active.
     n_always_on : int, default=2
-        Last tensors without a gate, the classifier's weight and bias.
+        Number of last tensors without a gate: by default, the classifier's weight and bias.
     reg_weight : float, default=0.1
-        :math:`\lambda_1`, weight of the term that keeps K layers on.
+        :math:`\lambda_1`, weight of the term that keeps K gates open.
     match_weight : float, default=0.1
-        :math:`\lambda_2`, weight of the term that pulls the last layer's training gradient to its
-        meta gradient.
+        :math:`\lambda_2`, weight of the term that pulls the training gradient of the last layer to
+        its meta gradient.
     sampler_lr : float, default=0.1
-        Step size of the gates' networks, stochastic gradient descent with momentum 0.9.
+        Step size of the gates' networks, which are trained by stochastic gradient descent with
+        momentum 0.9.
     temperature : float, default=1.0
-        Of the Gumbel-softmax, which enters the gates' gradient alone. The paper names none; the
-        released code takes 5.
+        Temperature of the Gumbel-softmax, which affects only the gradient of the gates. The paper
+        does not give it; the released code uses 5.
     share_forward : bool, default=True
         See :class:`ForwardGradient`.
 
     Attributes
     ----------
     layer_names : tuple of str
-        The gated tensors and those always on, from the bottom to the top, as in
+        Names of the gated tensors and those that are always on, from the bottom to the top, as in
         ``problem.network.parameters``; empty before the first call.
     samplers : torch.nn.ModuleList of GradientSampler
-        The gates' networks, built at the first call.
+        The gates' networks, which the first call creates.
 
     Raises
     ------
@@ -122,20 +126,22 @@ class LayerSampledGradient:
 
     Notes
     -----
-    Gates have straight-through gradients. In the virtual step, an open gate stands before its
-    layer's gradient as r and a closed one as 1 - r, so that the meta objective's derivative by it
-    is :math:`\mp \alpha \langle v_l, \nabla_l L \rangle`. For a closed gate below the lowest
-    active layer :math:`v_l` is not known, and it learns from the second term alone.
+    Gates have straight-through gradients. In the virtual step, the gradient of a layer is
+    multiplied by r if its gate is open and by 1 - r if it is closed, so that the derivative of the
+    meta objective with respect to the gate is
+    :math:`\mp \alpha \langle v_l, \nabla_l L \rangle`. For a closed gate below the lowest active
+    layer, :math:`v_l` is not computed, and the gate is trained by the second term alone.
 
     A meta model whose virtual step is the identity (``identity_step``: Learning to Reweight) has
-    no training gradient. The gates' networks see that of equal weights 1/n instead, in their input
-    and in their gradient; it costs a backward pass down to the lowest gated layer. The third term
-    keeps the true one, nought.
+    no training gradient. The gates' networks use the gradient under equal weights 1/n instead, as
+    their input and in their own gradient; this costs a backward pass down to the lowest gated
+    layer. The third term uses the true training gradient, which is zero.
 
-    Where the paper and its released code differ, this is the paper's: the second term counts all
-    gates (released: the last one), gradients are averaged over all axes but the first (summed,
-    then standardised), the gates' networks have one hidden layer (two), and the third term
-    compares these averages for the classifier's weight (row means and deviations of 15 tensors).
+    Where the paper and its released code differ, this class follows the paper. The second term
+    counts all gates (released code: only the last one), gradients are averaged over all axes but
+    the first (released: summed, then standardised), the gates' networks have one hidden layer
+    (released: two), and the third term compares these averages for the classifier's weight
+    (released: row means and deviations of 15 tensors).
 
     References
     ----------
@@ -182,7 +188,7 @@ class LayerSampledGradient:
         self._forget_usage()
 
     def __call__(self, problem: MetaProblem) -> MetaStep:
-        """Meta gradient of ``problem``, and one step of the gates' networks."""
+        """Return the meta gradient of `problem`, and make one step of the gates' networks."""
         random_state = RandomState(problem.x.device)
         outputs, logits, primals = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
@@ -204,7 +210,7 @@ class LayerSampledGradient:
         return MetaStep(gradients, meta_loss, outputs, logits if self.share_forward else None)
 
     def epoch_report(self) -> dict[str, list[float]]:
-        """Share of the steps since the last report in which each layer was active.
+        """Return the share of the steps since the last report in which each layer was active.
 
         Returns
         -------
@@ -220,12 +226,14 @@ class LayerSampledGradient:
         self._n_steps, self._n_on = 0, [0] * len(self.layer_names)
 
     def prepare(self, parameters: dict[str, Tensor]) -> None:
-        """Make a sampler for each gated layer, and their optimiser; else done at the first call.
+        """Create a sampler for each gated layer, and their optimiser.
+
+        The first call does this if it has not been done before.
 
         Parameters
         ----------
         parameters : dict of str to Tensor
-            Those of the network that is going to be trained.
+            Parameters of the network to be trained.
         """
         names = list(parameters)
         n_gated = max(len(names) - self.n_always_on, 0)
@@ -252,7 +260,10 @@ class LayerSampledGradient:
     def _training_slopes(
         self, problem: MetaProblem, logits: Tensor, guidance: Tensor, outputs: BatchOutputs
     ) -> dict[str, Tensor]:
-        """Training gradient at w; under an identity step that of equal weights, gated layers'."""
+        """Return the training gradient at w.
+
+        If the virtual step is the identity, it is that of the gated layers under equal weights.
+        """
         gated = None
         if problem.meta_model.identity_step:
             if not self.samplers:
@@ -263,7 +274,7 @@ class LayerSampledGradient:
         return training_slopes(problem, loss, self.share_forward, gated)
 
     def _draw_gates(self, parameters: dict[str, Tensor], slopes: dict[str, Tensor]) -> Tensor:
-        """Gates r of 0 or 1, shape (n_gated,), with the graph to the samplers alone."""
+        """Return gates r of 0 or 1, shape (n_gated,), with the graph to the samplers only."""
         if not self.samplers:
             return torch.zeros(0)
         logits = []
@@ -274,7 +285,7 @@ class LayerSampledGradient:
         return F.gumbel_softmax(torch.stack(logits), self.temperature, hard=True)[:, 0]
 
     def _count(self, gates: Tensor) -> list[bool]:
-        """Which of the layers are on; the one transfer from the device."""
+        """Return which layers are on, and count them; this is the only transfer to the CPU."""
         is_on = [gate > 0.5 for gate in gates.tolist()]
         is_on += [True] * (len(self.layer_names) - len(is_on))
         self._n_steps += 1
@@ -282,16 +293,16 @@ class LayerSampledGradient:
         return is_on
 
     def _leaves(self, is_on: list[bool]) -> set[str]:
-        """Layers whose meta gradient is asked for: those from the lowest active one upward."""
+        """Return the layers whose meta gradient is needed: the lowest active one and above."""
         leaves = set(self.layer_names[is_on.index(True) :]) if any(is_on) else set()
         return leaves | {self._matched} if self.match_weight else leaves
 
     def _learn(self, gates: Tensor, meta_products: dict[str, Tensor], lr: float) -> None:
-        """One step of the samplers along the total loss, given <v, grad L> where it is known."""
+        """Make one step of the samplers on the total loss, given <v, grad L> where computed."""
         if self._optimizer is None:
             return
         zero = gates.new_zeros(())
-        # An open gate stands in the virtual step as r, a closed one as 1 - r.
+        # In the virtual step, an open gate is the factor r, a closed one the factor 1 - r.
         by_r = lr * (1 - 2 * gates.detach())
         products = [meta_products.get(name, zero) for name in self.layer_names[: len(gates)]]
         loss = (gates * by_r * torch.stack(products)).sum()
@@ -307,7 +318,7 @@ class LayerSampledGradient:
         step: dict[str, Tensor],
         meta: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Tangents alpha v' - lambda_2 u, where u is dL_g by the training gradient."""
+        """Return the tangents alpha v' - lambda_2 u; u is dL_g by the training gradient."""
         active = [name for name, on in zip(self.layer_names, is_on, strict=True) if on]
         direction = {name: problem.lr * meta[name] for name in active if name in meta}
         name = self._matched
@@ -321,7 +332,7 @@ class LayerSampledGradient:
 
 
 def _pool(slope: Tensor) -> Tensor:
-    """Mean over all axes but the first; tensors of one axis as they are."""
+    """Return the mean over all axes but the first; tensors of one axis are not changed."""
     return slope.flatten(1).mean(dim=1) if slope.ndim > 1 else slope.reshape(-1)
 
 

@@ -1,4 +1,4 @@
-"""Per-sample training losses of logits, beside the plain cross-entropy."""
+"""Per-sample training losses other than the cross-entropy."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ __all__ = ["LDAMLoss"]
 
 
 class LDAMLoss(nn.Module):
-    r"""Cross-entropy with a margin that is wider for rarer classes, row by row.
+    r"""Per-row cross-entropy with a margin that is wider for rarer classes.
 
     .. math:: \ell_i = \mathrm{CE}(s (z_i - \Delta_{y_i} e_{y_i}), y_i), \quad
         \Delta_c = \Delta_{\max} (n_{\min} / n_c)^{1/4}
 
     (equations 12 and 13). The paper also normalises features and weights of the last layer, so
-    that logits are cosines in [-1, 1], and takes the scale s = 30. Here logits are taken as they
-    come, and the scale for ordinary ones is 1. The paper's deferred re-weighting, which turns on
-    class weights late in training, is no part of this loss.
+    that logits are cosines in [-1, 1], and uses the scale s = 30. Here, logits are not normalised,
+    and the default scale is 1. The paper's deferred re-weighting, which turns on class weights
+    late in training, is not part of this loss.
 
     Parameters
     ----------
     class_counts : sequence of float of length n_classes
-        Training rows of each class, positive.
+        Number of training rows of each class, positive.
     max_margin : float, default=0.5
-        Margin of the rarest class, at least 0; 0 is plain cross-entropy.
+        Margin of the rarest class, at least 0; 0 gives plain cross-entropy.
     scale : float, default=1.0
-        Multiplies the logits after the margin, positive.
+        Positive factor of the logits, applied after the margin.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class LDAMLoss(nn.Module):
         self.scale = scale
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of every row: logits (n, n_classes) and targets (n,) of int64 give (n,)."""
+        """Return the loss of each row, (n,), for logits (n, n_classes) and int64 targets (n,)."""
         given = F.one_hot(targets, logits.shape[1])
         logits = logits - given * self.margins.to(logits)
         return F.cross_entropy(self.scale * logits, targets, reduction="none")

@@ -1,7 +1,7 @@
-"""The base class of meta models, and the batch that they and per-row losses see.
+"""The base class of meta models, and the batch that meta models and per-row losses receive.
 
-A meta model gives every row of a batch its guidance: a weight, a scale of its logits or a soft
-label. The guidance enters the training loss only on the level of the logits
+A meta model returns the guidance of each row of a batch: a weight, a scale of its logits or a soft
+label. The guidance enters the training loss only at the level of the logits
 (:meth:`MetaModel.training_loss`); this is why one forward-mode pass through the network serves
 every meta model.
 """
@@ -23,7 +23,7 @@ _SGD = partial(torch.optim.SGD, lr=0.1)
 
 
 class BatchOutputs(NamedTuple):
-    """A training batch as meta models and per-row losses see it.
+    """A training batch, as passed to meta models and per-row losses.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class BatchOutputs(NamedTuple):
     trusted : Tensor of shape (n,) or None
         True where the user vouches for the label.
     rows : Tensor of shape (n,) or None
-        Where the rows stand in the training set, int64.
+        Positions of the rows in the training set, int64.
     """
 
     logits: Tensor
@@ -68,17 +68,17 @@ def weighted_mean(losses: Tensor, sample_weight: Tensor | None = None) -> Tensor
 
 
 class MetaModel(nn.Module):
-    """Base of the meta models: guidance in, training loss out.
+    """Base class of meta models, which guide the training loss of each row.
 
     Subclasses implement :meth:`forward` (guidance, differentiable in the meta parameters) and
-    :meth:`row_losses` or :meth:`training_loss` (differentiable in logits and guidance). One whose
-    parameters live for a single batch makes them in :meth:`begin_batch` and steps in
-    :meth:`learn`.
+    :meth:`row_losses` or :meth:`training_loss` (differentiable in logits and guidance). A subclass
+    whose parameters live for a single batch creates them in :meth:`begin_batch` and updates them
+    in :meth:`learn`.
 
     Parameters
     ----------
     optimizer : callable, default=functools.partial(torch.optim.SGD, lr=0.1)
-        Makes the optimiser when it is called with the meta parameters; it holds the step size.
+        Called with the meta parameters; returns their optimiser, which holds the step size.
 
     Attributes
     ----------
@@ -98,24 +98,24 @@ class MetaModel(nn.Module):
         self._stepper: torch.optim.Optimizer | None = None
 
     def forward(self, batch: BatchOutputs) -> Tensor:
-        """Guidance of every row, with the graph to the meta parameters."""
+        """Return the guidance of each row, with the graph to the meta parameters."""
         raise NotImplementedError
 
     def row_losses(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
-        """Training loss of each row of a batch under the guidance, shape (n,)."""
+        """Return the training loss of each row under the guidance, shape (n,)."""
         raise NotImplementedError
 
     def training_loss(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
-        """Scalar training loss of a batch: the mean of the row losses by sample weight.
+        """Return the training loss of a batch, the weighted mean of the row losses.
 
         Parameters
         ----------
         logits : Tensor of shape (n, n_classes)
-            With the graph to the network.
+            Logits with the graph to the network.
         guidance : Tensor of shape (n, ...)
-            What :meth:`forward` returned for the batch.
+            Output of :meth:`forward` for the batch.
         batch : BatchOutputs
-            Targets, sample weights, trust flags and row numbers; its own logits are not read.
+            Targets, sample weights, trust flags and row numbers. Its logits are not used.
 
         Returns
         -------
@@ -126,7 +126,7 @@ class MetaModel(nn.Module):
     # --- learning ---------------------------------------------------------------------------
 
     def meta_parameters(self) -> list[Tensor]:
-        """Return what the meta gradient is taken with respect to."""
+        """Return the tensors with respect to which the meta gradient is taken."""
         return [p for p in self.parameters() if p.requires_grad]
 
     @property
@@ -135,12 +135,12 @@ class MetaModel(nn.Module):
         return None if self._stepper is None else self._stepper.param_groups[0]["lr"]
 
     def start_learning(self) -> None:
-        """Start with a fresh optimiser, if there are parameters that outlive a batch."""
+        """Create a new optimiser if there are parameters that outlive a batch."""
         parameters = list(self.parameters())
         self._stepper = self.optimizer(parameters) if parameters else None
 
     def slow_down(self) -> float | None:
-        """Start with a fresh optimiser at a tenth of the step size, and return that, or None."""
+        """Create a new optimiser with a tenth of the step size, which is returned, or None."""
         rate = self.lr
         self.start_learning()
         if rate is None or self._stepper is None:
@@ -150,7 +150,7 @@ class MetaModel(nn.Module):
         return rate / 10
 
     def stop_learning(self) -> None:
-        """Drop the optimiser: a trained model is pickled without it."""
+        """Drop the optimiser, so that a trained model is pickled without it."""
         self._stepper = None
 
     def begin_batch(self, n_rows: int) -> None:
@@ -164,21 +164,21 @@ class MetaModel(nn.Module):
         self._stepper.step()
 
     def observe(self, batch: BatchOutputs, guidance: Tensor | None) -> None:
-        """Note a batch after the actual step, and its guidance, None in the warm-up."""
+        """Process a batch after the actual step; `guidance` is None in the warm-up."""
 
     # --- reports ----------------------------------------------------------------------------
 
     def penalty(self, batch: BatchOutputs) -> Tensor | None:
-        """A term of the meta loss that depends on the meta parameters directly, or None."""
+        """Return a term of the meta loss that depends directly on the meta parameters, or None."""
         return None
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
-        """One number in [0, 1] per row, for reports: how far the row's label is believed."""
+        """Return a number in [0, 1] per row for reports, the trust in its given label."""
         raise NotImplementedError
 
 
 def per_sample_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of every row, shape (n,)."""
+    """Return the cross-entropy of each row, shape (n,)."""
     return F.cross_entropy(logits, targets, reduction="none")
 
 
@@ -188,17 +188,18 @@ def balance_weights(
     exponent: Tensor | None,
     sample_weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Share a batch's weight out among its rows and given classes.
+    r"""Distribute the weight of a batch over its rows and given classes.
 
     .. math:: w_i = v_i \bar v_{c(i)}^{-e_{c(i)}} / \sum_k v_k \bar v_{c(k)}^{-e_{c(k)}}
 
-    with :math:`\bar v_c` the mean weight of the rows of given class c = y_i, as a share of the
-    largest weight in the batch. Exponent 0 normalises over the batch, as published; exponent 1
-    lets each given class keep its share of the batch, whatever the weighting network says of the
-    class as a whole. A class's mean counts as no less than a thousandth of the largest weight.
+    Here c(i) = y_i is the given class of row i, and :math:`\bar v_c` is the mean weight of the
+    rows of given class c as a fraction of the largest weight in the batch. Exponent 0 normalises
+    over the batch, as published. With exponent 1, each given class keeps its share of the batch,
+    whatever its mean weight. The mean of a class is taken as at least a thousandth of the largest
+    weight.
 
-    A row with the user's weight s counts as s such rows, in the means and in the sum; the batch
-    as a whole counts as much as its mean s.
+    A row with the sample weight s counts like s rows, in the means and in the sum; the balanced
+    weights then sum to the mean of s over the batch.
 
     Parameters
     ----------
@@ -207,20 +208,20 @@ def balance_weights(
     targets : Tensor of shape (n,)
         Encoded given labels.
     exponent : Tensor of shape (n_classes,) or None
-        Exponents e in [0, 1]; None stands for zeros.
+        Exponents e in [0, 1]; None: zeros.
     sample_weight : Tensor of shape (n,) or None, default=None
-        The user's weights; None stands for ones.
+        The user's weights; None: ones.
 
     Returns
     -------
     balanced : Tensor of shape (n,)
-        Of sum 1, or the mean of sample_weight, or all 0 where all weights are 0. The sums are
-        part of the gradient.
+        Weights that sum to 1, or to the mean of `sample_weight`; all 0 if all weights are 0.
+        Gradients flow through the sums, too.
     """
     rows = torch.ones_like(weights) if sample_weight is None else sample_weight
     weights = weights * rows
     largest = weights.amax()
-    weights = weights / torch.where(largest > 0, largest, 1.0)  # no underflow in the sums
+    weights = weights / torch.where(largest > 0, largest, 1.0)  # avoids underflow in the sums
     if exponent is not None:
         zeros = weights.new_zeros(len(exponent))
         n_rows = zeros.index_add(0, targets, rows)

@@ -1,8 +1,8 @@
-"""Meta objectives: what a virtual step is judged by.
+"""Meta objectives: losses of the network after a virtual step, on the rows of the meta batch.
 
-A meta objective is a callable ``objective(features, logits, targets)`` that returns a scalar; its
-gradient with respect to the network's parameters is the direction in which the meta gradient asks
-how the training loss of every sample changes.
+A meta objective is a callable ``objective(features, logits, targets)`` that returns a scalar. The
+meta gradient contains the derivative of the training loss of each sample along the gradient of the
+objective with respect to the network's parameters.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 __all__ = ["CLIDObjective", "CrossEntropyObjective", "MAEObjective", "cross_layer_divergence"]
 
-_LOG_FLOOR = 1e-7  # inside the logarithm of the feature graph, as released
+_LOG_FLOOR = 1e-7  # added inside the logarithm of the feature graph, as in the released code
 
 
 def cross_layer_divergence(
@@ -22,7 +22,7 @@ def cross_layer_divergence(
     temperature: float = 0.5,
     rows: slice = slice(None),
 ) -> Tensor:
-    """Cross-entropy of each row of the prediction graph against the feature graph.
+    """Return the cross-entropy of each row of the prediction graph against the feature graph.
 
     Parameters
     ----------
@@ -33,17 +33,17 @@ def cross_layer_divergence(
     temperature : float, default=0.5
         Divides the cosine similarities of the feature graph.
     rows : slice, default=slice(None)
-        The rows of the graphs to compute: memory is ``len(rows) * n``.
+        Rows of the graphs to compute; the memory needed is proportional to ``len(rows) * n``.
 
     Returns
     -------
     divergence : Tensor of shape (len(rows),)
-        Their mean over all rows is CLID. Gradients reach ``proba`` only: the feature graph and the
-        row sums of the prediction graph are held constant.
+        Divergence of each row; the mean over all rows is CLID. Gradients flow to `proba` only: the
+        feature graph and the row sums of the prediction graph are held constant.
     """
     with torch.no_grad():
         f = F.normalize(features, dim=1)
-        # S, the feature graph. A negative similarity counts as the logit 0, of weight exp(0).
+        # S, the feature graph. Negative similarities are set to the logit 0, of weight exp(0).
         similarity = (f[rows] @ f.T / temperature).clamp_(min=0)
         cost = similarity.softmax(dim=1).add_(_LOG_FLOOR).log_().neg_()
     # W, the prediction graph; its row sums are held constant.
@@ -89,7 +89,7 @@ class CLIDObjective:
         return f"CLIDObjective(temperature={self.temperature!r})"
 
     def __call__(self, features: Tensor, logits: Tensor, targets: Tensor | None = None) -> Tensor:
-        """CLID of the batch, scalar."""
+        """Return the CLID of the batch, a scalar."""
         return cross_layer_divergence(features, logits.softmax(dim=1), self.temperature).mean()
 
 
@@ -106,12 +106,12 @@ class CrossEntropyObjective:
     """
 
     def __call__(self, features: Tensor | None, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy, scalar."""
+        """Return the mean cross-entropy, a scalar."""
         return F.cross_entropy(logits, targets)
 
 
 class MAEObjective:
-    """Mean of ``1 - p_y`` on meta rows: bounded, so that a wrong label weighs little.
+    """Mean of ``1 - p_y`` on meta rows, bounded so that a wrong label has little effect.
 
     Examples
     --------
@@ -122,5 +122,5 @@ class MAEObjective:
     """
 
     def __call__(self, features: Tensor | None, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean absolute error of the given class, scalar."""
+        """Return the mean absolute error of the given class, a scalar."""
         return 1 - logits.softmax(dim=1).gather(1, targets[:, None]).mean()

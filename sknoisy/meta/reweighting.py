@@ -1,4 +1,4 @@
-"""Learning to reweight: weights that live for one batch."""
+"""Learning to reweight: sample weights that are computed anew for each batch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["L2RWeights"]
 
 
 class L2RWeights(MetaModel):
-    r"""Weights by the direction of each sample's gradient: learning to reweight.
+    r"""Sample weights from the inner products of sample gradients and meta objective gradient.
 
-    In every batch the weights start at :math:`\epsilon = 0`, where the virtual step is the
-    identity, and take one step, whose size does not matter:
+    In each batch, the weights start at :math:`\epsilon = 0`, where the virtual step is the
+    identity, and take one step, whose size has no effect:
 
     .. math::
 
@@ -24,17 +24,18 @@ class L2RWeights(MetaModel):
             = \alpha \langle \nabla M(w), \nabla \ell_i(w) \rangle, \qquad
         w_i = \frac{\max(u_i, 0)}{\sum_k \max(u_k, 0)} .
 
-    There is nothing to learn from one batch to the next, hence no meta optimiser.
+    No parameters are kept from one batch to the next, so there is no meta optimiser.
 
     Parameters
     ----------
     n_samples : int or None, default=None
-        Rows of the training set, to keep each one's mean weight; None: none is kept.
+        Number of rows of the training set, needed to record the mean weight of each row. None: no
+        weights are recorded.
 
     Attributes
     ----------
     mean_weight : Tensor of shape (n_samples,)
-        Mean weight of each row over its batches, 1 for an even share of the batch.
+        Mean weight of each row over its batches; 1 is an even share of the batch.
 
     References
     ----------
@@ -63,19 +64,19 @@ class L2RWeights(MetaModel):
         self._weights = torch.zeros(0)
 
     def meta_parameters(self) -> list[Tensor]:
-        """The weights of this batch."""
+        """Return the weights of this batch."""
         return [self._weights]
 
     def begin_batch(self, n_rows: int) -> None:
-        """Start at 0."""
+        """Set the weights of the batch to 0."""
         self._weights = self.mean_weight.new_zeros(n_rows, requires_grad=True)
 
     def learn(self, gradients: Sequence[Tensor]) -> None:
-        """Keep the positive part of a step."""
+        """Make one step from 0 and keep its positive part."""
         self._weights = (-gradients[0]).clamp(min=0)
 
     def forward(self, batch: BatchOutputs) -> Tensor:
-        """Weights of the rows: 0 before the step, of sum 1, or all 0, after it."""
+        """Return the weights: 0 before the step; after it, of sum 1 or all 0."""
         if self._weights.requires_grad:
             return self._weights
         weights = self._weights
@@ -86,11 +87,11 @@ class L2RWeights(MetaModel):
         return weights if batch.sample_weight is None else weights * batch.sample_weight.mean()
 
     def training_loss(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
-        """Weighted sum of the row losses; the guidance holds the sample weights."""
+        """Return the weighted sum of the row losses; the guidance includes sample weights."""
         return (guidance * per_sample_loss(logits, batch.targets)).sum()
 
     def observe(self, batch: BatchOutputs, guidance: Tensor | None) -> None:
-        """Add a batch's weights to the means of its rows."""
+        """Update the mean weights of the rows of a batch."""
         rows = batch.rows
         if guidance is None or rows is None or not len(self.mean_weight):
             return
@@ -100,11 +101,11 @@ class L2RWeights(MetaModel):
         self.n_visits[rows] = visits
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
-        """Mean weight of the rows as a share of the training set's largest."""
+        """Return the mean weights of the rows, divided by the largest in the training set."""
         if not len(self.mean_weight) or batch.rows is None:
             raise TypeError(
-                "L2RWeights kept no weights to report: pass n_samples, and batches that say which "
-                "rows they hold, as a sknoisy classifier's do."
+                "L2RWeights has recorded no weights: pass n_samples, and use batches with an "
+                "attribute `rows`, such as those of a sknoisy classifier."
             )
         largest = self.mean_weight.max()
         return self.mean_weight[batch.rows] / torch.where(largest > 0, largest, 1.0)

@@ -1,4 +1,4 @@
-"""Weighting networks: WNet of Meta-Weight-Net and VRI's variational rectification."""
+"""Weighting networks: WNet of Meta-Weight-Net and variational rectification (VRI)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ class WNet(MetaModel):
     n_hidden : int, default=100
         Width of the hidden layer.
     exponent : float or Tensor of shape (n_classes,), default=0.0
-        How far each given class keeps its share of the batch, see
+        Degree in [0, 1] to which each given class keeps its share of the batch, see
         :func:`~sknoisy.meta.balance_weights`; 0 is the published normalisation over the batch.
     loss : callable, default=per_sample_loss
-        Training loss of (logits, targets), one number per row, shape (n,): cross-entropy, or
-        :class:`~sknoisy.meta.LDAMLoss`.
+        ``loss(logits, targets)`` returns the training loss of each row, shape (n,). The default is
+        the cross-entropy; :class:`~sknoisy.meta.LDAMLoss` is another.
+    optimizer : callable, default=functools.partial(torch.optim.SGD, lr=0.1)
+        Called with the meta parameters; returns their optimiser. See :class:`MetaModel`.
 
     References
     ----------
@@ -64,19 +66,19 @@ class WNet(MetaModel):
         self.register_buffer("exponent", exponents if exponents.any() else None)
 
     def weigh(self, losses: Tensor) -> Tensor:
-        """Weights v in (0, 1) of the given per-sample losses, shape (n,)."""
+        """Return the weights v in (0, 1) of per-sample losses, shape (n,)."""
         hidden = F.relu(self.hidden(losses[:, None]))
         return self.output(hidden).sigmoid()[:, 0]
 
     def forward(self, batch: BatchOutputs) -> Tensor:
-        """Normalised weights of the rows of a batch, times the user's sample weights.
+        """Return the normalised weights of a batch, times the user's sample weights.
 
-        A trusted row weighs as much as the row that is believed most.
+        Before normalisation, a trusted row has the largest weight of the batch.
         """
         weights = self.weigh(self.loss(batch.logits, batch.targets))
         if batch.trusted is not None:
-            # A fixed weight would be the meta model's to outbid: pushing all other rows down fits
-            # the trusted ones, which also judge.
+            # With a fixed weight, the meta model would lower all other weights: this fits the
+            # trusted rows, which are also in the meta set.
             counted = weights
             if batch.sample_weight is not None:
                 counted = torch.where(batch.sample_weight > 0, weights, 0.0)
@@ -87,17 +89,17 @@ class WNet(MetaModel):
         return balance_weights(weights, batch.targets, exponent, batch.sample_weight)
 
     def training_loss(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
-        """Weighted sum of the row losses; the guidance holds the sample weights."""
+        """Return the weighted sum of the row losses; the guidance includes sample weights."""
         return (guidance * self.loss(logits, batch.targets)).sum()
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
-        """Weights v before normalisation."""
+        """Return the weights v before normalisation; 1 for trusted rows."""
         weights = self.weigh(self.loss(batch.logits, batch.targets))
         return weights if batch.trusted is None else torch.where(batch.trusted, 1.0, weights)
 
 
 def gaussian_kl(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -> Tensor:
-    """KL divergence of N(mean, std) from N(prior_mean, prior_std), mean over all entries.
+    """Return KL(N(mean, std) || N(prior_mean, prior_std)), the mean over all entries.
 
     Examples
     --------
@@ -115,7 +117,7 @@ class VRI(MetaModel):
 
     The posterior q(v | x, y) reads penultimate features and an embedding of the given label; the
     prior p(v | x) is the same network with the embedding replaced by zeros. A draw is
-    v = sigmoid(mean + std * noise) and the training loss the cross-entropy of softmax(v * z).
+    v = sigmoid(mean + std * noise), and the training loss is the cross-entropy of softmax(v * z).
 
     Parameters
     ----------
@@ -129,10 +131,10 @@ class VRI(MetaModel):
         Widths of the tanh layers.
     kl_weight : float, default=0.0
         Weight of KL(posterior || prior) in the meta loss. The released code adds the term to the
-        training loss of the virtual step instead: the features are detached there, so it has no
-        gradient and no effect, which is the default.
+        training loss of the virtual step instead, where the features are detached, so that it has
+        no gradient and no effect; the default is equivalent to this.
     optimizer : callable, default=functools.partial(torch.optim.Adam, lr=1e-5)
-        Makes the optimiser, as in :class:`MetaModel`.
+        Called with the meta parameters; returns their optimiser. See :class:`MetaModel`.
 
     References
     ----------
@@ -174,8 +176,8 @@ class VRI(MetaModel):
                 nn.init.zeros_(layer.bias)
 
     def gaussian(self, features: Tensor | None, targets: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (n, n_classes): posterior, or prior without targets."""
-        assert features is not None  # a batch for a meta model has them
+        """Return mean and std (n, n_classes) of the posterior, or of the prior without targets."""
+        assert features is not None  # set in every batch for a meta model
         if targets is None:
             embedded = features.new_zeros(len(features), self.embedding.embedding_dim)
         else:
@@ -184,7 +186,7 @@ class VRI(MetaModel):
         return self.mean(hidden), (self.log_variance(hidden) / 2).exp()
 
     def forward(self, batch: BatchOutputs) -> Tensor:
-        """One draw v of the posterior per row, shape (n, n_classes)."""
+        """Return one draw v of the posterior per row, shape (n, n_classes)."""
         mean, std = self.gaussian(batch.features, batch.targets)
         scale = (mean + std * torch.randn_like(mean)).sigmoid()
         if batch.trusted is not None:  # a trusted label needs no rectification
@@ -192,18 +194,18 @@ class VRI(MetaModel):
         return scale
 
     def row_losses(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
-        """Cross-entropy of the scaled logits of each row."""
+        """Return the cross-entropy of the scaled logits of each row."""
         return per_sample_loss(logits * guidance, batch.targets)
 
     def penalty(self, batch: BatchOutputs) -> Tensor | None:
-        """kl_weight * KL(posterior || prior), a term of the meta loss; None if the weight is 0."""
+        """Return kl_weight * KL(posterior || prior), None if the weight is 0."""
         if not self.kl_weight:
             return None
         posterior = self.gaussian(batch.features, batch.targets)
         return self.kl_weight * gaussian_kl(*posterior, *self.gaussian(batch.features, None))
 
     def sample_weight(self, batch: BatchOutputs) -> Tensor:
-        """Probability of the given label after rectification at the posterior's mean."""
+        """Return the probability of the given label, rectified at the posterior's mean."""
         mean, _ = self.gaussian(batch.features, batch.targets)
         proba = (batch.logits * mean.sigmoid()).softmax(dim=1)
         weights = proba.gather(1, batch.targets[:, None])[:, 0]

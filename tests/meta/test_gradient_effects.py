@@ -127,7 +127,7 @@ def test_central_differences_stand_in_for_a_missing_derivative():
             torch.manual_seed(3)
             step = ForwardGradient()(problems[True])
         messages = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-        assert sum("holds an operation without a forward-mode" in m for m in messages) == (
+        assert sum("contains an operation without a forward-mode" in m for m in messages) == (
             expected_warnings
         )
         found = torch.cat([g.flatten() for g in step.gradients])

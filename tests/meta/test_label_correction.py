@@ -292,9 +292,9 @@ def test_the_memory_is_written_once_per_epoch_as_the_equation_says(targets):
 
 
 def test_a_corrector_with_a_memory_needs_rows():
-    with pytest.raises(TypeError, match="do not say which rows"):
+    with pytest.raises(TypeError, match="batches have no row numbers"):
         soft_corrector()(batch()._replace(rows=None))
-    with pytest.raises(TypeError, match="do not say which rows"):
+    with pytest.raises(TypeError, match="batches have no row numbers"):
         fit_stock_net(update(partial(SoftLabelCorrector, N_ROWS), CrossEntropyObjective()))
     with pytest.raises(ValueError, match="targets must be 'soft' or 'hard', got 'mean'"):
         SoftLabelCorrector(4, 2, targets="mean")
