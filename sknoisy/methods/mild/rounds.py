@@ -19,7 +19,7 @@ from ...callbacks import RecordDynamics
 from ...cleaning.chance import beats_chance, predict_rows, stratified_half
 from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
 from ...exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning, warn_user
-from .choice import Criteria
+from .threshold import Criteria
 from .dynamics import LearningDynamics, count_dynamics, segment_dynamics
 from .selection import SelectionState
 

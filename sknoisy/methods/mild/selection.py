@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._engine.batches import TrainingData
 from ...callbacks import RecordDynamics
-from .choice import Choice, Criteria, choose_rows
+from .threshold import Choice, Criteria, choose_rows
 from .dynamics import LearningDynamics, count_dynamics
 
 __all__ = ["SelectionState"]

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sknoisy.cleaning.chance import beats_chance, stratified_half
-from sknoisy.methods.mild.choice import Criteria, choose_rows
+from sknoisy.methods.mild.threshold import Criteria, choose_rows
 
 N, P = 4000, 20
 NEVER_STOP = {"stopping": False, "min_memorized": 0.0}
