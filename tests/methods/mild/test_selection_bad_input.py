@@ -19,7 +19,7 @@ from sknoisy import CleanSampleSelector
 from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning
 from sknoisy.methods.mild.dynamics import LearningDynamics
 
-MODULE = "sknoisy.methods.mild.rounds"
+MODULE = "sknoisy.methods.mild.selector"
 
 
 def words(*parts):
