@@ -290,7 +290,7 @@ def test_y_that_cannot_be_used(y, message):
 )
 def test_bad_clean_masks(mask, message):
     with pytest.raises(ValueError, match=message):
-        quick().fit(X, GIVEN, mask)
+        quick().fit(X, GIVEN, clean_mask=mask)
 
 
 def test_a_fit_that_fails_leaves_nothing_fitted():
