@@ -23,7 +23,7 @@ from ...cleaning.bookkeeping import check_classes_left, rows_that_are_left
 from ...cleaning.run import run_cleaner
 from ...networks import WithFeatures
 from ..semi_supervised import ContrastiveMixUpNet, MixMatchNet
-from ..semi_supervised.net import SemiSupervisedNet
+from ..semi_supervised.unlabeled import SemiSupervisedNet
 from .selector import CleanSampleSelector
 
 __all__ = ["MILDClassifier"]

@@ -12,7 +12,7 @@ from ...networks import WithFeatures
 from ...representation.encoder import Projected
 from ...representation.simclr import nt_xent
 from .mixing import mixup
-from .net import SemiSupervisedNet
+from .unlabeled import SemiSupervisedNet
 
 __all__ = ["ContrastiveMixUpNet"]
 

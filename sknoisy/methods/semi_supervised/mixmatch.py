@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..._engine.batches import Batch
 from .mixing import mixup, prior_penalty, sharpen, squared_error
-from .net import SemiSupervisedNet
+from .unlabeled import SemiSupervisedNet
 
 __all__ = ["MixMatchNet"]
 
