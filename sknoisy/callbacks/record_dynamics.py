@@ -139,8 +139,8 @@ class RecordDynamics(Callback):
             return rows
         if not self._in_order:
             raise TypeError(
-                "RecordDynamics cannot find out which rows a batch holds, because the data loader "
-                "does not read them in their order. Pass "
+                "RecordDynamics needs the row numbers of each batch: the batches have none, and "
+                "the data loader does not read the rows in their order. Pass "
                 "iterator_train=sknoisy.callbacks.RowLoader to the net, or "
                 "iterator_train__shuffle=False."
             )

@@ -62,8 +62,8 @@ class MixMatchNet(SemiSupervisedNet):
     MILD publishes no constants. Temperature and ramp are those of DivideMix. Its alpha of 4 and
     its weight of 25 suit images and long training; the defaults here were chosen on the digits,
     where an alpha of 4 costs the default MLP about a point. The prior of DivideMix is uniform; the
-    prior here is the class shares of the labels. Guesses are made in eval mode: dropout adds no noise to
-    them, and the running statistics of batch norm do not change.
+    prior here is the class shares of the labels. Guesses are made in eval mode: dropout adds no
+    noise to them, and the running statistics of batch norm do not change.
 
     References
     ----------
