@@ -1,4 +1,4 @@
-"""CleanSampleSelector: what it selects, what it says of the rows, and what it gives back."""
+"""CleanSampleSelector: selected rows, fitted attributes and returned types."""
 
 import copy
 import pickle
@@ -55,7 +55,7 @@ def test_trusted_rows_stay_even_if_their_labels_are_wrong():
     assert selector.clean_mask_[mask].all()
     assert_array_equal(selector.clean_proba_[mask], 1)
     assert (selector.clean_proba_[~mask] < 1).any()
-    assert selector.memorization_[mask].max() > 4  # it is not hidden that they are hard to learn
+    assert selector.memorization_[mask].max() > 4  # their difficulty is still recorded
 
 
 def test_all_rows_trusted_are_all_selected():
@@ -122,7 +122,7 @@ def test_dynamics_take_a_bit_per_row_and_epoch():
     assert record(selector).bits_.nbytes == 11 * 23
 
 
-def test_what_was_said_is_kept_in_a_pickle():
+def test_a_pickle_keeps_the_fitted_attributes():
     selector = quick().fit(X, GIVEN, clean_mask=MASK)
     again = pickle.loads(pickle.dumps(selector))
     for name in ("sample_indices_", "clean_mask_", "clean_proba_", "memorization_", "forgetting_"):
