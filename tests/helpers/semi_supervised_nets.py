@@ -86,5 +86,5 @@ class Steps(Callback):
 
     @property
     def aside(self):
-        """Inputs of the passes in eval mode; the last one of an epoch checks for infinite logits."""
+        """Inputs of the passes in eval mode; the last of an epoch checks for infinite logits."""
         return self.seen[False]
