@@ -1,4 +1,4 @@
-"""Selected rows: how many are right, and what networks make of them.
+"""Quality of the selected rows, and accuracy of the networks that learn them.
 
     python benchmarks/selection.py rows --seeds 5
     python benchmarks/selection.py accuracy --seeds 5
@@ -6,11 +6,12 @@
     python benchmarks/selection.py mixture
 
 "rows": digits, 60 % of the rows as training data; precision and recall of the rows that
-CleanSampleSelector keeps with default parameters, and the selector as the paper and the released
-code have it: weights kept between rounds, no stopping rule, 7 rounds. "accuracy": test accuracy of
-MILDClassifier beside the plain network, last epoch, and cleanlab's CleanLearning around the same
-network; needs the extra "benchmarks". "cifar": CIFAR-10 with human labels (CIFAR-10N "worse"), in
-the format that examples/cifar10n.py describes. "mixture": seconds of a fit to ten million scores.
+CleanSampleSelector keeps, with default parameters and with those of the paper and of the released
+code: weights kept between rounds, no stopping rule, 7 rounds. "accuracy": test accuracy of
+MILDClassifier, of the plain network in its last epoch, and of cleanlab's CleanLearning around the
+same network; needs the extra "benchmarks". "cifar": CIFAR-10 with human labels (CIFAR-10N
+"worse"), in the format that examples/cifar10n.py describes. "mixture": seconds of a fit to ten
+million scores.
 
 Each seed draws split, noise and random state; symmetric noise is that to another class.
 """
@@ -66,7 +67,7 @@ NETWORK = partial(sknoisy.CLIDMUClassifier, **CROSS_ENTROPY)
 
 
 def clean_learning(random_state: int, **params: Any) -> Any:
-    """Cleanlab around the plain network."""
+    """Return cleanlab's classifier around the plain network."""
     from cleanlab.classification import CleanLearning
 
     return CleanLearning(NETWORK(random_state=random_state, **params), seed=random_state)
@@ -82,7 +83,7 @@ CLASSIFIERS = {
 
 
 def quality(selected: np.ndarray, right: np.ndarray, y: np.ndarray) -> Row:
-    """Precision, recall and lost classes of a selection."""
+    """Return precision, recall and the number of lost classes of a selection."""
     return {
         "precision": float(right[selected].mean()),
         "recall": float(right[selected].sum() / right.sum()),
@@ -91,7 +92,7 @@ def quality(selected: np.ndarray, right: np.ndarray, y: np.ndarray) -> Row:
 
 
 def select_digits(setting: str, method: str, seed: int) -> Row:
-    """Scores of one selection."""
+    """Return the scores of one selection."""
     problem = read_digits(setting, seed)
     right = problem.y == problem.y_clean
     start = time.perf_counter()
@@ -107,7 +108,7 @@ def select_digits(setting: str, method: str, seed: int) -> Row:
 
 
 def fit_digits(setting: str, method: str, seed: int) -> Row:
-    """Scores of one fit."""
+    """Return the scores of one fit."""
     problem = read_digits(setting, seed)
     clf = CLASSIFIERS[method](random_state=seed)
     start = time.perf_counter()
@@ -119,7 +120,7 @@ def fit_digits(setting: str, method: str, seed: int) -> Row:
 
 
 def fit_cifar(method: str, epochs: int, rounds: int, data: str, n_train: int, seed: int) -> Row:
-    """Scores of one fit on human labels."""
+    """Return the scores of one fit on human labels."""
     problem = cifar10n.read(Path(data), "worse", n_train, 2000, seed)
     right = problem.y == problem.y_clean
     clf: Any = CLASSIFIERS[method](max_epochs=2 * epochs, random_state=seed)
@@ -136,7 +137,7 @@ def fit_cifar(method: str, epochs: int, rounds: int, data: str, n_train: int, se
 
 
 def time_mixture(n: int = 10_000_000) -> float:
-    """Seconds of the fit of a mixture to scores of 30 epochs."""
+    """Return the seconds that a mixture takes to fit scores of 30 epochs."""
     rng = np.random.default_rng(0)
     share = np.where(rng.random(n) < 0.6, 0.9, 0.2)
     scores = 60 - 2 * rng.binomial(30, share).astype(float)[:, None]
@@ -146,7 +147,7 @@ def time_mixture(n: int = 10_000_000) -> float:
 
 
 def table(rows: list[Row], settings: list[str], score: str) -> str:
-    """A line per method, a column per setting."""
+    """Return a table with a line per method and a column per setting."""
     methods = dict.fromkeys(str(row["method"]) for row in rows)
     lines = [
         [m, *(spread(column(rows, score, setting=s, method=m)) for s in settings)] for m in methods

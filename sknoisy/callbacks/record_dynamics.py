@@ -1,4 +1,4 @@
-"""Whether each row's given label is predicted, epoch by epoch, one bit each."""
+"""Records for each row and epoch whether the given label is predicted, in one bit each."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ Floats = NDArray[np.float64]
 class RecordDynamics(Callback):
     """Record the learning dynamics of every training row: memorised or not, epoch by epoch.
 
-    A row's bit is 1 where the training forward pass of the epoch predicts its given label: on the
-    augmented row, in train mode, before the step. Each epoch is packed to one bit per row; beyond
-    that the record takes memory for a few numbers per row. On a GPU, nothing waits for a batch:
-    the epoch is copied at its end.
+    A row's bit is 1 if the training forward pass of the epoch predicts its given label: on the
+    augmented row, in train mode, before the step. The bits of an epoch are packed; in addition,
+    the record holds a few numbers per row. On a GPU, no batch is waited for: results are copied at
+    the end of the epoch.
 
-    Rows are those of the training set, in its order; on a stock skorch net, the rows that
-    ``train_split`` leaves. Where the label to learn is another one than the given label (``given``
-    of a ``TrainingData``), the given one is compared. A row that an epoch
-    leaves out keeps its bit of the epoch before, at first 0; of a row that comes twice in an
-    epoch, one forward pass counts. Every training begins a new record.
+    The rows are those of the training set, in its order; on a stock skorch net, the rows that
+    ``train_split`` leaves for training. If the label to learn differs from the given label
+    (``given`` of a ``TrainingData``), the prediction is compared with the given one. A row that an
+    epoch leaves out keeps its bit of the epoch before, or 0 before the first; if a row occurs
+    twice in an epoch, one of its forward passes counts. Every training begins a new record.
 
-    A stock skorch net does not say which rows a batch holds. It need not where its data loader
-    takes the rows in their order, as it does unless told otherwise; with ``shuffle`` or a sampler,
-    pass ``iterator_train=RowLoader``.
+    Batches of a stock skorch net have no row numbers. They are not needed as long as the data
+    loader reads the rows in their order, which is the default. With ``shuffle`` or a sampler, pass
+    ``iterator_train=RowLoader``.
 
     Attributes
     ----------
     bits_ : ndarray of shape (n_epochs, ceil(n_rows / 8)), uint8
-        ``np.unpackbits(bits_, axis=1, count=n_rows_)`` has one line per epoch;
+        The record; ``np.unpackbits(bits_, axis=1, count=n_rows_)`` has one line per epoch.
         :func:`~sknoisy.methods.mild.count_dynamics` and
         :func:`~sknoisy.methods.mild.segment_dynamics` compute scores from it.
     n_rows_ : int
-        Rows of the training set.
+        Number of rows of the training set.
     n_seen_ : ndarray of shape (n_rows,), int64
-        Epochs in which the row was seen, with a loss that is a number.
+        Number of epochs in which the row was seen with a loss other than NaN.
     mean_loss_ : ndarray of shape (n_rows,), float64
-        Cross-entropy with the given label, mean over those epochs; NaN where there is none.
+        Cross-entropy with the given label, mean over those epochs; NaN if there are none.
     mean_margin_ : ndarray of shape (n_rows,), float64
-        Logit of the given label minus the largest other one, mean over those epochs (the area
-        under the margin); NaN where there is none.
+        Logit of the given label minus the largest other logit, mean over those epochs (the area
+        under the margin); NaN if there are none.
 
     References
     ----------
@@ -91,7 +91,7 @@ class RecordDynamics(Callback):
 
     @property
     def bits_(self) -> NDArray[np.uint8]:
-        """The record so far."""
+        """The bits of the epochs so far."""
         return self._bits[: self._n_epochs]
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
@@ -139,9 +139,10 @@ class RecordDynamics(Callback):
             return rows
         if not self._in_order:
             raise TypeError(
-                "RecordDynamics cannot tell which rows a batch holds, because the net does not "
-                "take them in their order. Pass iterator_train=sknoisy.callbacks.RowLoader to the "
-                "net, or iterator_train__shuffle=False."
+                "RecordDynamics needs the row numbers of each batch: the batches have none, and "
+                "the data loader does not read the rows in their order. Pass "
+                "iterator_train=sknoisy.callbacks.RowLoader to the net, or "
+                "iterator_train__shuffle=False."
             )
         first, self._n_in_order = self._n_in_order, self._n_in_order + n
         return torch.arange(first, first + n)
@@ -150,14 +151,14 @@ class RecordDynamics(Callback):
         labels = to_tensor(batch[1], y_pred.device)
         if labels.ndim != 1 or labels.is_floating_point():
             raise TypeError(
-                "RecordDynamics compares predictions with class labels: whole numbers of shape "
-                f"(n,); the net's batches have y as {_describe(labels)}. Encode y with "
+                "RecordDynamics compares predictions with class labels, integers of shape (n,); "
+                f"y in the net's batches is {_describe(labels)}. Encode y with "
                 "sklearn.preprocessing.LabelEncoder."
             )
         return labels.long()
 
     def on_epoch_end(self, net, **kwargs):
-        """Pack the epoch."""
+        """Pack the bits of the epoch and update the means."""
         if self._loss is None:
             return
         loss = self._loss.cpu().double().numpy()
@@ -175,13 +176,13 @@ class RecordDynamics(Callback):
             np.copyto(mean, before + (value - before) / np.maximum(self.n_seen_, 1), where=seen)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Keep the record alone."""
+        """Drop everything except the record."""
         self._bits = self.bits_.copy() if self._n_epochs < len(self._bits) else self._bits
         self._given = self._last = self._loss = self._margin = self._is_right = None
 
 
 class RowLoader(DataLoader):
-    """A torch ``DataLoader`` whose batches say which rows of the data set they hold.
+    """A torch ``DataLoader`` whose batches carry the row numbers of the data set.
 
     Pass it to a stock skorch net as ``iterator_train``. Its batches are pairs (X, y) with an
     attribute ``rows``, an int64 tensor of shape (batch_size,).
@@ -189,11 +190,12 @@ class RowLoader(DataLoader):
     Parameters
     ----------
     dataset : Dataset
-        Its items are pairs (X, y).
+        Data set whose items are pairs (X, y).
     collate_fn : callable, default=None
-        Makes a pair of batches of a list of such pairs; None: torch's own.
+        Joins a list of such pairs to a pair of batches; None: torch's default.
     **kwargs
-        As for ``torch.utils.data.DataLoader``: ``batch_size``, ``shuffle``, ``sampler``, ...
+        Arguments of ``torch.utils.data.DataLoader``, such as ``batch_size``, ``shuffle`` and
+        ``sampler``.
 
     Examples
     --------
@@ -244,8 +246,8 @@ def _is_in_order(net, dataset) -> bool:
 
 
 def _logits(net, y_pred: Tensor) -> Tensor:
-    """Logits, or log probabilities, which serve as such."""
-    # By skorch's convention a classifier's module returns probabilities for this criterion.
+    """Return logits; of a module that returns probabilities, their logarithms."""
+    # By skorch's convention, a classifier's module returns probabilities for this criterion.
     is_proba = isinstance(net, NeuralNetClassifier) and isinstance(net.criterion_, nn.NLLLoss)
     return y_pred.float().log() if is_proba else y_pred.float()
 

@@ -1,7 +1,7 @@
-"""Displays of what a fitted classifier has learned, after scikit-learn's convention.
+"""Displays of fitted estimators, by scikit-learn's convention.
 
-A display is made by ``from_estimator``, or from the numbers themselves, and draws with matplotlib,
-which is imported when something is drawn: ``pip install "sknoisy[plots]"``.
+Make a display from an estimator, by ``from_estimator``, or from arrays. It draws with matplotlib,
+which is imported on the first drawing: ``pip install "sknoisy[plots]"``.
 """
 
 from ._layer_usage import LayerUsageDisplay

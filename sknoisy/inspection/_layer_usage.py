@@ -1,4 +1,4 @@
-"""Which layers carried the meta gradient, over the epochs."""
+"""Display of the layers that carried the meta gradient in each epoch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ __all__ = ["LayerUsageDisplay"]
 
 
 class LayerUsageDisplay:
-    """Heat map of the layers through which the meta gradient went, over the epochs.
+    """Heat map of the layers that carried the meta gradient in each epoch.
 
-    Make it by :meth:`from_estimator` or :meth:`from_usage`, which draw at once; :meth:`plot` draws
-    again. A column is an epoch of the meta update, a row a layer, the bottom one at the bottom;
-    the colour is the share of steps in which it was active.
+    Use :meth:`from_estimator` or :meth:`from_usage` to create and draw the display, and
+    :meth:`plot` to draw it again. Each column is an epoch of the meta update and each row a layer,
+    with the first layer at the bottom. The colour is the share of steps in which the layer was
+    active.
 
     Parameters
     ----------
     layer_names : sequence of str of length n_layers
-        Layers, from the bottom to the top.
+        Names of the layers, from the first to the last.
     layer_usage : array-like of shape (n_epochs, n_layers)
         Share of the epoch's steps in which each layer was active, in [0, 1].
     first_epoch : int, default=1
@@ -38,21 +39,22 @@ class LayerUsageDisplay:
     first_epoch : int
         As above.
     ax_ : matplotlib Axes
-        What was drawn into.
+        Axes of the drawing.
     figure_ : matplotlib Figure
-        The figure that holds it.
+        Figure of the axes.
     im_ : matplotlib AxesImage
         The heat map.
 
     Raises
     ------
     ValueError
-        If there is no epoch, a share outside [0, 1], or another number of names than of columns.
+        If there is no epoch, a share lies outside [0, 1], or the number of names differs from that
+        of the columns.
 
     See Also
     --------
-    sknoisy.FaMUSClassifier : Samples the layers.
-    sknoisy.meta.LayerSampledGradient : The gradient strategy that does so.
+    sknoisy.FaMUSClassifier : Classifier that samples the layers.
+    sknoisy.meta.LayerSampledGradient : Gradient strategy that samples the layers.
 
     Examples
     --------
@@ -72,7 +74,7 @@ class LayerUsageDisplay:
         if len(layer_names) != usage.shape[1]:
             raise ValueError(
                 f"layer_usage has {usage.shape[1]} columns, but there are {len(layer_names)} "
-                "layer_names: one column per layer."
+                "layer_names. Pass one name per column."
             )
         if usage.min() < 0 or usage.max() > 1:
             raise ValueError(
@@ -85,7 +87,7 @@ class LayerUsageDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None, **im_kw: Any) -> LayerUsageDisplay:
-        """Draw the layers that a fitted classifier sampled.
+        """Create and draw the display of a fitted classifier.
 
         Parameters
         ----------
@@ -93,14 +95,14 @@ class LayerUsageDisplay:
             Fitted, with ``layer_names_`` and ``layer_usage_``: a
             :class:`~sknoisy.FaMUSClassifier`, or another method with ``gradient="famus"``.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None: a new figure.
+            Axes to draw into; None: those of a new figure.
         **im_kw
             Arguments of :meth:`matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
         display : LayerUsageDisplay
-            Epochs are counted as in ``history_``: the first one follows the warm-up.
+            The display. Epochs are counted as in ``history_``: the first one follows the warm-up.
 
         Raises
         ------
@@ -113,7 +115,7 @@ class LayerUsageDisplay:
         if not hasattr(estimator, "layer_usage_"):
             raise ValueError(
                 f"This {type(estimator).__name__} has no layer_usage_: it samples no layers, or "
-                "its training ended in the warm-up. Take FaMUSClassifier, or a meta-learning "
+                "its training ended in the warm-up. Pass a FaMUSClassifier, or a meta-learning "
                 'classifier with gradient="famus".'
             )
         return cls.from_usage(
@@ -134,48 +136,49 @@ class LayerUsageDisplay:
         ax: Any = None,
         **im_kw: Any,
     ) -> LayerUsageDisplay:
-        """Draw shares that come from elsewhere, such as the history of a stock skorch net.
+        """Create and draw the display of given shares, such as those of a stock skorch net.
 
         Parameters
         ----------
         layer_names, layer_usage, first_epoch
-            As in the class.
+            Parameters of the class.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None: a new figure.
+            Axes to draw into; None: those of a new figure.
         **im_kw
             Arguments of :meth:`matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
         display : LayerUsageDisplay
+            The display.
 
         Raises
         ------
         ValueError
-            As the class.
+            If the arrays do not fit each other; see the class.
         """
         display = cls(layer_names=layer_names, layer_usage=layer_usage, first_epoch=first_epoch)
         return display.plot(ax, **im_kw)
 
     def plot(self, ax: Any = None, **im_kw: Any) -> LayerUsageDisplay:
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None: a new figure.
+            Axes to draw into; None: those of a new figure.
         **im_kw
             Arguments of :meth:`matplotlib.axes.Axes.imshow`.
 
         Returns
         -------
         display : LayerUsageDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         """
         try:
             import matplotlib.pyplot as plt

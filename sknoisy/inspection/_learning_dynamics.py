@@ -1,4 +1,4 @@
-"""How rows of right and of wrong labels were learned, and where a selection draws the line."""
+"""Display of the scores of a selection round, the mixture fitted to them and the threshold."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from ..mixture import WeibullMixture
 
 __all__ = ["LearningDynamicsDisplay"]
 
-_N_POINTS = 1000  # of the curves
-_HEADROOM = 1.2  # of the curves above the tallest bar: a density may be infinite at 0
+_N_POINTS = 1000  # per curve
+_HEADROOM = 1.2  # highest point of the curves over the tallest bar; densities may be infinite at 0
 
 Floats = NDArray[np.float64]
 
 
 class LearningDynamicsDisplay:
-    """Histogram of the scores of a round of selection, with the mixture fitted to them.
+    """Histogram of the scores of a selection round, with the mixture fitted to them.
 
-    Make it by :meth:`from_estimator` or :meth:`from_scores`, which draw at once; :meth:`plot`
-    draws again. Low scores are those of rows whose given label is memorised early and not
-    forgotten. The height of a bar is its number of rows; the curves are on the same scale, the
-    density times the number of rows and the width of a bar.
+    Use :meth:`from_estimator` or :meth:`from_scores` to create and draw the display, and
+    :meth:`plot` to draw it again. Rows whose given label is memorised early and not forgotten have
+    low scores. The height of a bar is its number of rows. The curves are densities, multiplied by
+    the number of rows and the width of a bar, so that both share one scale.
 
-    Scores that are whole numbers have bars of the same number of possible scores each: where the
-    metric counts epochs, every second number is impossible.
+    If the scores are integers, all bars cover the same number of possible scores: a metric that
+    counts epochs yields only every second integer.
 
     Parameters
     ----------
     scores : array-like of shape (n_distinct,)
         Scores M - G, in epochs.
     counts : array-like of shape (n_distinct,) or None, default=None
-        How many rows have each score. None: one.
+        Number of rows with each score. None: one.
     mixture : WeibullMixture or None, default=None
-        Fitted to the scores after :func:`~sknoisy.mixture.shift_scores`. None: no curves.
+        Mixture fitted to the scores after :func:`~sknoisy.mixture.shift_scores`. None: no curves.
     threshold : float or None, default=None
-        Rows above it are dropped, on the scale of the scores. None: where
-        :class:`~sknoisy.CleanSampleSelector` would draw it, at the scale of the mixture's last
-        component; no line without a mixture. NaN: no line.
+        Score above which rows are dropped. None: the threshold of
+        :class:`~sknoisy.CleanSampleSelector`, which is the scale parameter of the mixture's last
+        component, shifted back; no line without a mixture. NaN: no line.
     bins : int, default=50
-        Bars at most.
+        Maximum number of bars.
 
     Attributes
     ----------
@@ -60,9 +60,9 @@ class LearningDynamicsDisplay:
     bins : int
         As above.
     ax_ : matplotlib Axes
-        What was drawn into.
+        Axes of the drawing.
     figure_ : matplotlib Figure
-        The figure that holds it.
+        Figure of the axes.
     bars_ : matplotlib BarContainer
         The histogram.
     lines_ : list of matplotlib Line2D
@@ -73,18 +73,18 @@ class LearningDynamicsDisplay:
     Raises
     ------
     ValueError
-        If there is no score, a score is not finite, a count is negative or all are 0, there is
-        another number of counts than of scores, the mixture has several columns, or bins is less
-        than 1.
+        If there is no score, a score is not finite, a count is negative, all counts are 0, the
+        numbers of counts and scores differ, the mixture was fitted to several columns, or bins is
+        less than 1.
     TypeError
-        If the mixture is none of Weibull distributions.
+        If the mixture is not a WeibullMixture.
     NotFittedError
         If the mixture is not fitted.
 
     See Also
     --------
     sknoisy.CleanSampleSelector : Selects rows by such scores.
-    sknoisy.callbacks.RecordDynamics : Records what the scores are made of.
+    sknoisy.callbacks.RecordDynamics : Records the bits from which scores are computed.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class LearningDynamicsDisplay:
 
     @property
     def _shift(self) -> float:
-        """What is added to the shifted scores to have the scores again."""
+        """Difference between the scores and the shifted scores."""
         return min(self.scores.min(), 0.0)
 
     @classmethod
@@ -135,35 +135,35 @@ class LearningDynamicsDisplay:
         ax: Any = None,
         **bar_kw: Any,
     ) -> LearningDynamicsDisplay:
-        """Draw a round of a fitted selection.
+        """Create and draw the display of one round of a fitted selection.
 
         Parameters
         ----------
         estimator : object
-            Fitted: a :class:`~sknoisy.CleanSampleSelector`, or a
-            :class:`~sknoisy.MILDClassifier` or :class:`~sknoisy.PurifiedClassifier` that has one.
+            Fitted :class:`~sknoisy.CleanSampleSelector`, or a fitted
+            :class:`~sknoisy.MILDClassifier` or :class:`~sknoisy.PurifiedClassifier` that uses one.
         round_index : int, default=-1
-            Which entry of ``rounds_``: 0 the first round, -1 the last.
+            Index into ``rounds_``: 0 is the first round, -1 the last.
         bins : int, default=50
-            Bars at most.
+            Maximum number of bars.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None: a new figure.
+            Axes to draw into; None: those of a new figure.
         **bar_kw
             Arguments of :meth:`matplotlib.axes.Axes.bar`.
 
         Returns
         -------
         display : LearningDynamicsDisplay
-            Without curves and line where the round had no mixture. In the round in which the
-            selector's ``stopping`` takes effect, the line is negative and says why the rounds end;
-            ``min_memorized`` drops rows then.
+            The display; without curves and line if the round had no mixture. In a round that the
+            selector's ``stopping`` made the last one, the threshold is negative, and rows were
+            dropped by ``min_memorized`` instead.
 
         Raises
         ------
         NotFittedError
             Before ``fit``.
         ValueError
-            If the estimator selected nothing by learning dynamics, or has no such round.
+            If the estimator does not select by learning dynamics, or has no such round.
         """
         check_is_fitted(estimator)
         rounds = _rounds_of(estimator)
@@ -195,25 +195,26 @@ class LearningDynamicsDisplay:
         ax: Any = None,
         **bar_kw: Any,
     ) -> LearningDynamicsDisplay:
-        """Draw scores that come from elsewhere, such as the record of a stock skorch net.
+        """Create and draw the display of given scores, such as those of a stock skorch net.
 
         Parameters
         ----------
         scores, counts, mixture, threshold, bins
-            As in the class.
+            Parameters of the class.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None: a new figure.
+            Axes to draw into; None: those of a new figure.
         **bar_kw
             Arguments of :meth:`matplotlib.axes.Axes.bar`.
 
         Returns
         -------
         display : LearningDynamicsDisplay
+            The display.
 
         Raises
         ------
         ValueError, TypeError, NotFittedError
-            As the class.
+            If the arguments cannot be used; see the class.
         """
         display = cls(
             scores=scores, counts=counts, mixture=mixture, threshold=threshold, bins=bins
@@ -221,24 +222,24 @@ class LearningDynamicsDisplay:
         return display.plot(ax, **bar_kw)
 
     def plot(self, ax: Any = None, **bar_kw: Any) -> LearningDynamicsDisplay:
-        """Draw.
+        """Draw the display.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to draw; None: a new figure.
+            Axes to draw into; None: those of a new figure.
         **bar_kw
             Arguments of :meth:`matplotlib.axes.Axes.bar`.
 
         Returns
         -------
         display : LearningDynamicsDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
         ImportError
-            Without matplotlib.
+            If matplotlib is not installed.
         """
         try:
             import matplotlib.pyplot as plt
@@ -270,7 +271,7 @@ class LearningDynamicsDisplay:
 
     def _plot_curves(self, ax: Any, edges: Floats) -> list:
         mixture: Any = self.mixture
-        # Zeros were fitted as zero_value_; below it the density may be infinite.
+        # Zeros were fitted as zero_value_; below that, the density may be infinite.
         shifted = np.linspace(mixture.zero_value_[0], edges[-1] - self._shift, _N_POINTS)
         scale = self.counts.sum() * (edges[1] - edges[0])
         density = scale * np.exp(mixture.score_samples(shifted[:, None]))
@@ -283,7 +284,7 @@ class LearningDynamicsDisplay:
         return lines
 
     def _limit_height(self, ax: Any, tallest: float) -> None:
-        """Let no curve press the bars down."""
+        """Cut curves that are much higher than the bars."""
         if any(line.get_ydata().max() > _HEADROOM * tallest for line in self.lines_):
             ax.set_ylim(0, _HEADROOM * tallest)
 
@@ -300,7 +301,7 @@ def _check_counts(counts: ArrayLike | None, scores: Floats) -> Floats:
     n_counts = len(column_or_1d(counts, input_name="counts"))
     if n_counts != len(scores):
         raise ValueError(
-            f"There are {n_counts} counts, but {len(scores)} scores: one count per score."
+            f"There are {n_counts} counts, but {len(scores)} scores. Pass one count per score."
         )
     checked = check_weights(counts, scores, dtype=np.float64)
     if checked.min() < 0:
@@ -328,14 +329,14 @@ def _check_mixture(mixture: Any) -> None:
 
 
 def _rounds_of(estimator: Any) -> list[dict[str, Any]]:
-    """The record of the selection that an estimator is, or has."""
+    """Return the ``rounds_`` of an estimator, or of its selector or cleaner."""
     holders = (getattr(estimator, name, estimator) for name in ("selector_", "cleaner_"))
     for holder in holders:
         if hasattr(holder, "rounds_"):
             return _check_rounds(holder.rounds_)
     raise ValueError(
-        f"This {type(estimator).__name__} has no rounds_: it selects no rows by their learning "
-        "dynamics. Pass a CleanSampleSelector, or a MILDClassifier whose selector is one."
+        f"This {type(estimator).__name__} has no rounds_: it does not select rows by their "
+        "learning dynamics. Pass a CleanSampleSelector, or a MILDClassifier whose selector is one."
     )
 
 
@@ -346,7 +347,7 @@ def _check_rounds(rounds: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _edges(scores: Floats, bins: int) -> Floats:
-    """Edges of bars of equal width, as many as ``bins`` at most."""
+    """Return the edges of at most ``bins`` bars of equal width."""
     low, high = scores.min(), scores.max()
     if np.any(scores % 1):
         return np.linspace(low, high, bins + 1) if high > low else np.r_[low - 0.5, low + 0.5]

@@ -1,4 +1,4 @@
-"""Learning dynamics: the record of a training, and the scores that are made of it."""
+"""Learning dynamics: the record of a training, and the scores computed from it."""
 
 import copy
 import pickle
@@ -140,7 +140,7 @@ def test_bits_are_checked(metric, bits, n, message):
 
 
 class Reference(Callback):
-    """What the network, as it is before each step, says in train mode of the batch as it comes."""
+    """Logits of each batch in train mode, before the step."""
 
     def __init__(self, log=False):
         self.log = log
@@ -344,7 +344,7 @@ def test_no_batch_makes_the_host_wait():
     ],
 )
 def test_a_stock_net_of_unknown_order_is_refused_with_the_cure(params):
-    message = "cannot tell which rows .* iterator_train=sknoisy.callbacks.RowLoader"
+    message = "needs the row numbers of each batch: .* iterator_train=sknoisy.callbacks.RowLoader"
     with pytest.raises(TypeError, match=message):
         fit_stock_net(RecordDynamics(), **params)
     fit_stock_net(RecordDynamics(), **params, iterator_train=RowLoader)
@@ -368,7 +368,7 @@ def test_networks_and_labels_that_do_not_fit_are_refused():
                 criterion=nn.MSELoss,
                 data=(X, y.astype(float).reshape(shape)),
             )
-    with pytest.raises(TypeError, match=r"y as torch\.float64 of shape \(8, 3\).*LabelEncoder"):
+    with pytest.raises(TypeError, match=r"y .* is torch\.float64 of shape \(8, 3\).*LabelEncoder"):
         fit_stock_net(
             RecordDynamics(), criterion=nn.CrossEntropyLoss, data=(X, np.eye(N_CLASSES)[y])
         )
@@ -377,7 +377,7 @@ def test_networks_and_labels_that_do_not_fit_are_refused():
 # The loader
 
 
-def test_row_loader_says_which_rows_a_batch_holds():
+def test_batches_of_the_row_loader_carry_their_row_numbers():
     dataset = TensorDataset(torch.arange(10.0), torch.arange(10) % 3)
     for params in ({"shuffle": True}, {"num_workers": 1}):
         batches = list(RowLoader(dataset, batch_size=4, **params))

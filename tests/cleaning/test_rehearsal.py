@@ -16,7 +16,7 @@ from sknoisy.cleaning.held_out import Verdict, learn_and_predict, rehearse
 from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError
 from sknoisy.methods.dmlp import classifier as dmlp
 from sknoisy.methods.dmlp.judge import Judge
-from sknoisy.methods.mild import rounds as _rounds
+from sknoisy.methods.mild import selector as _selector
 
 CODES = np.repeat([0, 1, 2], [30, 20, 10])
 SMALL = {"max_epochs": 15, "batch_size": 32, "module_params": {"hidden": (16,)}, "random_state": 0}
@@ -138,7 +138,7 @@ def test_a_selection_that_pays_is_the_same_with_a_judgement(n_folds):
 
 
 def test_many_rows_are_not_judged(monkeypatch):
-    monkeypatch.setattr(_rounds, "MAX_ROWS", len(X) - 1)
+    monkeypatch.setattr(_selector, "MAX_ROWS", len(X) - 1)
     selector = quick(n_folds=3, **HARMFUL).fit(X, GIVEN)
     assert selector.held_out_gain_ is None
     assert not selector.clean_mask_.all()
@@ -149,7 +149,7 @@ def test_a_judgement_that_fails_leaves_the_selection(monkeypatch, error):
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(_rounds, "rehearse", fail)
+    monkeypatch.setattr(_selector, "rehearse", fail)
     left, judged = (quick(n_folds=n, **HARMFUL) for n in (0, 3))
     left.fit(X, GIVEN)
     if isinstance(error, KeyboardInterrupt):
@@ -228,7 +228,7 @@ def test_networks_that_are_compared_begin_alike_and_leave_the_data_as_they_are()
 
 
 def test_mild_learns_all_rows_if_the_selection_is_taken_back(monkeypatch):
-    monkeypatch.setattr(_rounds, "rehearse", lambda *arguments: Verdict(-0.1, 0.05))
+    monkeypatch.setattr(_selector, "rehearse", lambda *arguments: Verdict(-0.1, 0.05))
     clf = MILDClassifier(**SMALL).fit(X, GIVEN)
     assert clf.clean_mask_.all()
     assert clf.semi_ == "none"

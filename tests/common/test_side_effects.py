@@ -1,9 +1,7 @@
 """A fit leaves the world as it was: global state, the caller's arrays and parameters."""
 
 import copy
-import os
 import pickle
-import random
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from side_effects import global_state
 from sklearn.base import clone
 from small_family import FAMILY, noisy_blobs, small
 from torch import nn
@@ -18,27 +17,6 @@ from torch import nn
 METHODS = pytest.mark.parametrize(
     "method", [{}, {"weighting": "vri"}, {"weighting": None}], ids=["wnet", "vri", "no meta"]
 )
-
-
-def global_state():
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": pickle.dumps(np.random.get_state()),  # noqa: NPY002
-        "python": random.getstate(),
-        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
-        "dtype": torch.get_default_dtype(),
-        "device": torch.get_default_device(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
-        "mkldnn": torch.backends.mkldnn.enabled,
-        "attention": (
-            torch.backends.cuda.flash_sdp_enabled(),
-            torch.backends.cuda.mem_efficient_sdp_enabled(),
-        ),
-        "grad": torch.is_grad_enabled(),
-        "numpy errors": np.geterr(),
-        "environment": dict(os.environ),
-    }
 
 
 class Sequence(nn.Module):

@@ -20,7 +20,7 @@ DEFAULTS = {"batch_size": 12, "lr": 0.1, "max_epochs": 1, "verbose": 0}
 
 
 def make_module(*middle):
-    """A network of one hidden layer, always at the same start."""
+    """Return a network of one hidden layer, always with the same initial weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = [nn.Linear(N, N_FEATURES), *middle, nn.ReLU(), nn.Linear(N_FEATURES, N_CLASSES)]
@@ -28,14 +28,14 @@ def make_module(*middle):
 
 
 def unit_data(X=None, y=None, **extra):
-    """Rows of the unit matrix: what the module sees of a mixture are the shares of its rows."""
+    """Return the rows of the unit matrix: a mixture of them holds the shares of its rows."""
     X = torch.eye(N, dtype=torch.float64) if X is None else X
     y = torch.arange(N) % N_CLASSES if y is None else y
     return TrainingData(TensorRows(X), y, generator=torch.Generator().manual_seed(0), **extra)
 
 
 def build(cls, module=None, *, unlabeled=UNLABELED, seed=0, **params):
-    """A net that is not fitted; cls may be DeviceNet."""
+    """Return a net that is not fitted; cls may be DeviceNet."""
     extra = {} if cls is DeviceNet else {"unlabeled": unlabeled}
     if cls is not DeviceNet:
         extra["generator"] = torch.Generator().manual_seed(seed)
@@ -50,7 +50,7 @@ def build(cls, module=None, *, unlabeled=UNLABELED, seed=0, **params):
 
 
 def fitted(cls, module=None, data=None, **params):
-    """A net that is fitted with torch's global random state at 0 inside and as it was outside."""
+    """Return a fitted net; torch's global random state is 0 inside and unchanged outside."""
     net = build(cls, module, **params)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -58,17 +58,17 @@ def fitted(cls, module=None, data=None, **params):
 
 
 def weights_of(module):
-    """All parameters in one array."""
+    """Return all parameters in one array."""
     return np.concatenate([p.detach().numpy().ravel() for p in module.parameters()])
 
 
 def same_weights(net, other):
-    """Whether two nets ended alike, bit for bit."""
+    """Return whether two nets have the same weights, bit for bit."""
     return np.array_equal(weights_of(net.module_), weights_of(other.module_))
 
 
 class Steps(Callback):
-    """Keep what the module saw in training, in train mode and in eval mode."""
+    """Keep the inputs of the module, by train mode and eval mode."""
 
     def on_train_begin(self, net, **kwargs):
         self.seen = {True: [], False: []}
@@ -81,10 +81,10 @@ class Steps(Callback):
 
     @property
     def in_training(self):
-        """Inputs of the passes whose gradients were taken."""
+        """Inputs of the passes in train mode."""
         return self.seen[True]
 
     @property
     def aside(self):
-        """Inputs of the others; the last of an epoch looks for infinite logits."""
+        """Inputs of the passes in eval mode; the last of an epoch checks for infinite logits."""
         return self.seen[False]

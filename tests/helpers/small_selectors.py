@@ -1,4 +1,4 @@
-"""A selector that is done in a moment, and three blobs with wrong labels."""
+"""A selector that fits quickly, and three blobs with wrong labels."""
 
 import numpy as np
 from purified_problems import noisy_blobs
@@ -11,7 +11,7 @@ RIGHT = GIVEN == CLEAN
 
 
 def quick(**parameters):
-    """A selector with any parameters; with these it runs two rounds on the blobs."""
+    """Return a selector with any parameters; by default it runs two rounds on the blobs."""
     settings = {
         "max_epochs": 8,
         "n_rounds": 4,
@@ -26,10 +26,10 @@ def quick(**parameters):
 
 
 def kept(selector):
-    """Rows that are left after each round."""
+    """Return the numbers of rows that are left after each round."""
     return [entry["n_kept"] for entry in selector.rounds_]
 
 
 def record(selector):
-    """The dynamics of the last round."""
+    """Return the callback that recorded the last round."""
     return dict(selector.net_.callbacks_)["dynamics"]

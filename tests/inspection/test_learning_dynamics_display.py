@@ -1,4 +1,4 @@
-"""The display of learning dynamics, on fits and on numbers typed in; no screen."""
+"""The display of learning dynamics, on fits and on given scores; no screen."""
 
 import sys
 
@@ -273,7 +273,7 @@ def test_a_round_that_was_not_done_is_refused(selector):
     [
         ({"scores": []}, "0 sample"),
         ({"scores": [0, np.nan]}, "NaN"),
-        ({"scores": [1, 2], "counts": [1]}, "1 counts, but 2 scores: one count per score"),
+        ({"scores": [1, 2], "counts": [1]}, "1 counts, but 2 scores. Pass one count per score"),
         ({"scores": [1, 2], "counts": [1, -1]}, "values from -1 to 1. Leave them out"),
         ({"scores": [1, 2], "counts": [0, 0]}, "at least one non-zero"),
         ({"scores": [1, 2], "bins": 0}, "bins=0 must be at least 1"),

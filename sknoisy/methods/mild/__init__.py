@@ -1,11 +1,12 @@
-"""MILD: rows selected by their learning dynamics, the selector, the classifier and their parts.
+"""MILD: selection of rows by their learning dynamics.
 
 ===============================  ==========================================================
 :class:`MILDClassifier`          the classifier
 :class:`CleanSampleSelector`     the selection as a step of a pipeline
-:func:`count_dynamics`           epochs in which a row is misclassified and memorised, as
-                                 :class:`LearningDynamics`
+:func:`count_dynamics`           numbers of epochs in which each row is misclassified and
+                                 memorised
 :func:`segment_dynamics`         mean lengths of the runs of such epochs
+:class:`LearningDynamics`        the result of both
 ===============================  ==========================================================
 """
 

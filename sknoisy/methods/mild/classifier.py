@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -24,18 +23,18 @@ from ...cleaning.bookkeeping import check_classes_left, rows_that_are_left
 from ...cleaning.run import run_cleaner
 from ...networks import WithFeatures
 from ..semi_supervised import ContrastiveMixUpNet, MixMatchNet
+from ..semi_supervised.unlabeled import SemiSupervisedNet
 from .selector import CleanSampleSelector
 
 __all__ = ["MILDClassifier"]
 
-_NETS: dict[str, Any] = {
+_NETS: dict[str, type[SemiSupervisedNet]] = {
     "mixmatch": MixMatchNet,
     "mixup+contrastive": ContrastiveMixUpNet,
 }
 
-
-# What the default selector has of the classifier.
-_OF_NETWORK = (
+# Parameters that the default selector takes over from the classifier.
+_SHARED_WITH_SELECTOR = (
     "module",
     "module_params",
     "optimizer",
@@ -50,7 +49,7 @@ _OF_NETWORK = (
 )
 
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
-_OF_SEMI: dict[str, list] = {
+_SEMI_CONSTRAINTS: dict[str, list] = {
     "alpha": [_NOT_NEGATIVE],
     "temperature": [Interval(Real, 0, None, closed="neither")],
     "unlabeled_weight": [_NOT_NEGATIVE],
@@ -70,49 +69,48 @@ _MANY_REJECTED = 0.3
 class MILDClassifier(NetworkClassifier):
     """Classifier for noisy labels by modelling the learning dynamics of rows (MILD).
 
-    Rows of right labels are selected first, by :class:`~sknoisy.CleanSampleSelector`; then a fresh
-    network learns them. With `semi`, it learns from the other rows, too, without their labels. Of
-    up to 2,000 rows all are selected if rows that were left out say that a selection costs more
-    than it brings.
+    :class:`~sknoisy.CleanSampleSelector` selects rows whose labels are right; then a fresh network
+    learns them. With `semi`, the network also learns from the other rows, without their labels. If
+    there are at most 2,000 rows, the selector tests on held-out rows whether the selection costs
+    more than it gains; all rows are selected then.
 
     Trusted rows are passed as ``clean_mask``; they are always selected. Rows whose
-    ``sample_weight`` is 0 have no part in either step.
+    ``sample_weight`` is 0 are used in neither step.
 
     Parameters
     ----------
     selector : None, CleanSampleSelector or other estimator with ``fit_resample``, default=None
-        It is cloned, sees validated arrays and says by ``sample_indices_`` which rows it kept.
-        None: ``CleanSampleSelector()`` with the network, the optimiser, the augmentation and the
-        device of this classifier. Where its ``random_state`` is None, this classifier's decides.
-        Ctrl-C while it runs ends the selection alone.
+        It is cloned and fitted with validated arrays; its ``sample_indices_`` are the selected
+        rows. None: ``CleanSampleSelector()`` with the network, the optimiser, the augmentation and
+        the device of this classifier. If its ``random_state`` is None, it is seeded by that of
+        this classifier. Ctrl-C during the selection ends only the selection.
     semi : {"auto", "none", "mixmatch", "mixup+contrastive"}, default="auto"
-        What to do with the rows that were not selected: "none", leave them out; "mixmatch", guess
-        their labels and mix them with the others (``MixMatchNet``);
-        "mixup+contrastive", mix the selected rows and bring views of the same row together
-        (``ContrastiveMixUpNet``). "auto": "mixmatch" where at least
-        30 % of the rows were not selected, else "none".
+        Use of the rows that were not selected. "none": they are left out. "mixmatch": their labels
+        are guessed and they are mixed with the selected rows (``MixMatchNet``).
+        "mixup+contrastive": the selected rows are mixed, and two views of each row are brought
+        together (``ContrastiveMixUpNet``). "auto": "mixmatch" if at least 30 % of the rows were
+        not selected, else "none".
     semi_params : dict or None, default=None
-        Parameters of that net, such as ``{"unlabeled_weight": 25}``; with "auto", of MixMatchNet
-        where it is taken.
+        Parameters of that net, such as ``{"unlabeled_weight": 25}``. With "auto", parameters of
+        MixMatchNet; they have no effect if "auto" chooses "none".
     {module, module_params, optimizer, optimizer_params}
     lr : float, default=0.05
         Learning rate of the network.
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
     verbose : int, default=0
-        1 shows progress of the selection and of the training.
+        1 shows the progress of the selection and of the training.
     {random_state}
 
     Attributes
     ----------
     {classes_}
     selector_ : estimator
-        The fitted selector; of a CleanSampleSelector, ``selector_.rounds_`` tells of its rounds.
+        The fitted selector; a CleanSampleSelector has a record of its rounds, ``rounds_``.
     {sample_indices_, clean_mask_}
     semi_ : {"none", "mixmatch", "mixup+contrastive"}
-        What was done with the others.
+        How the other rows were used.
     clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right: the network's probability of it, 1 for trusted
-        rows.
+        Probability that the given label is right, as the network predicts it; 1 for trusted rows.
     {net_}
     history_ : skorch.history.History
         Per epoch: ``train_loss``, ``event_lr``, ``dur``.
@@ -129,13 +127,15 @@ class MILDClassifier(NetworkClassifier):
 
     Examples
     --------
-    >>> from sknoisy import MILDClassifier
+    >>> from sknoisy import CleanSampleSelector, MILDClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.4, random_state=0)
-    >>> clf = MILDClassifier(random_state=0).fit(digits.data[:900], digits.target[:900])
-    >>> bool(digits.noise_mask[:900][clf.sample_indices_].mean() < 0.1)
+    >>> selector = CleanSampleSelector(max_epochs=10, n_folds=0)
+    >>> clf = MILDClassifier(selector=selector, max_epochs=20, random_state=0)
+    >>> clf = clf.fit(digits.data[:1200], digits.target[:1200])
+    >>> bool(digits.noise_mask[:1200][clf.sample_indices_].mean() < 0.1)
     True
-    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
+    >>> bool(clf.score(digits.data[1200:], digits.target_clean[1200:]) > 0.88)
     True
     """
 
@@ -187,34 +187,56 @@ class MILDClassifier(NetworkClassifier):
         self.semi = semi
         self.semi_params = semi_params
 
+    # --- the selection ----------------------------------------------------------------------
+
     def _prepare(self, problem: Problem) -> Problem:
+        """Select rows; the others are trained on without their labels, if at all."""
         self._check_semi_params()
-        counted, given = problem.weighted_rows, problem.given
-        vouched = None if problem.trusted is None else problem.trusted[counted]
-        if vouched is not None and len(np.setdiff1d(given[counted], given[counted][vouched])):
-            raise ValueError(
-                "All trusted rows of some class have a sample_weight of 0: give one of each class "
-                "a positive weight, or pass clean_mask=None."
-            )
-        labels = problem.classes[given[counted]]
-        kept = self._select(take_rows(problem.X, counted), labels, vouched, problem.seed)
-        self.sample_indices_ = counted[kept]
+        candidates = problem.weighted_rows
+        selected = candidates[self._select(problem, candidates)]
+        self.sample_indices_ = selected
+        self.clean_mask_ = np.isin(np.arange(len(problem)), selected)
         self.semi_ = self.semi
         if self.semi == "auto":
-            many_rejected = len(counted) - len(kept) >= _MANY_REJECTED * len(counted)
+            many_rejected = len(candidates) - len(selected) >= _MANY_REJECTED * len(candidates)
             self.semi_ = "mixmatch" if many_rejected else "none"
-        self.clean_mask_ = np.isin(np.arange(len(problem)), self.sample_indices_)
-        return replace(problem, active=self.sample_indices_)
+        return replace(problem, active=selected)
 
-    def _select(self, X, y: np.ndarray, trusted: np.ndarray | None, seed: int) -> np.ndarray:
+    def _select(self, problem: Problem, candidates: np.ndarray) -> np.ndarray:
+        """Run the selector on some rows, and return the positions of those that are selected."""
+        given, trusted = problem.given[candidates], np.zeros(len(candidates), bool)
+        if problem.trusted is not None:
+            trusted = problem.trusted[candidates]
+            if len(np.setdiff1d(given, given[trusted])):
+                raise ValueError(
+                    "All trusted rows of some class have a sample_weight of 0: give one of each "
+                    "class a positive weight, or pass clean_mask=None."
+                )
+        y = problem.classes[given]
         selector = self._default_selector() if self.selector is None else self.selector
-        self.selector_, labels = run_cleaner(selector, X, y, trusted, seed)
+        self.selector_, labels = run_cleaner(
+            selector,
+            take_rows(problem.X, candidates),
+            y,
+            None if problem.trusted is None else trusted,
+            problem.seed,
+        )
+        kept = self._check_selection(y, labels)
+        kept = np.union1d(kept, trusted.nonzero()[0])
+        classes = np.unique(y)
+        if len(np.unique(y[kept])) < len(classes):
+            check_classes_left(y[kept], self.classes_, classes, type(self.selector_).__name__)
+        return kept
+
+    def _check_selection(self, y: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the rows that the selector kept; refuse one that changes labels."""
         kept = rows_that_are_left(self.selector_, len(y), len(labels))
         name = type(self.selector_).__name__
         if kept is None:
             raise ValueError(
-                f"{name} returned {len(labels)} rows for {len(y)} and has no sample_indices_ that "
-                "say which it kept. Pass a selector that sets them, such as CleanSampleSelector."
+                f"{name} returned {len(labels)} rows for {len(y)} and has no sample_indices_, the "
+                "indices of the rows that it kept. Pass a selector that sets them, such as "
+                "CleanSampleSelector."
             )
         if not np.array_equal(labels, y[kept]):
             raise ValueError(
@@ -222,57 +244,61 @@ class MILDClassifier(NetworkClassifier):
                 "selector, which drops rows. Pass one that changes labels to DMLPClassifier or "
                 "PurifiedClassifier."
             )
-        vouched = np.arange(0) if trusted is None else trusted.nonzero()[0]
-        kept, classes = np.union1d(kept, vouched), np.unique(y)
-        if len(np.unique(y[kept])) < len(classes):
-            check_classes_left(y[kept], self.classes_, classes, name)
         return kept
 
     def _default_selector(self) -> CleanSampleSelector:
-        own = {name: getattr(self, name) for name in _OF_NETWORK}
-        return CleanSampleSelector(**own)
+        return CleanSampleSelector(**{name: getattr(self, name) for name in _SHARED_WITH_SELECTOR})
 
     def _check_semi_params(self) -> None:
         """Refuse parameters that the net does not have, before the selection."""
+        values = self.semi_params or {}
         net = _NETS.get("mixmatch" if self.semi == "auto" else self.semi)
-        known = set() if net is None else _parameters_of(net)
-        unknown = sorted((self.semi_params or {}).keys() - known)
+        known = set() if net is None else _settings_of(net)
+        unknown = sorted(values.keys() - known)
         if unknown:
             raise ValueError(
-                f"semi_params has {unknown}, which semi={self.semi!r} does not know; it knows "
+                f"semi_params has {unknown}, which semi={self.semi!r} does not take; it takes "
                 f"{sorted(known)}."
             )
-        values = self.semi_params or {}
-        validate_parameter_constraints(_OF_SEMI, values, "the semi_params of MILDClassifier")
+        validate_parameter_constraints(
+            _SEMI_CONSTRAINTS, values, "the semi_params of MILDClassifier"
+        )
+
+    # --- the network ------------------------------------------------------------------------
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         if self.semi_ == "none":
             return super()._networks(data, rng)
-        return [self._build_net(data, rng, net_class=partial(self._semi_supervised_net, data))]
+        net_class = partial(self._semi_supervised_net, data)
+        return [self._build_net(data, rng, net_class=net_class)]
 
     def _semi_supervised_net(
-        self, data: TrainingData, module: nn.Module, criterion: Any, **kwargs: Any
+        self, data: TrainingData, module: nn.Module, criterion: Any, **settings: Any
     ) -> DeviceNet:
-        counted = ~self.clean_mask_
+        """Return a net that also learns from the rejected rows, without their labels."""
+        rejected = ~self.clean_mask_
         if data.sample_weight is not None:
-            counted &= data.sample_weight.cpu().numpy() > 0
-        settings = {
-            "unlabeled": torch.as_tensor(counted.nonzero()[0], device=data.device),
+            rejected &= data.sample_weight.cpu().numpy() > 0
+        settings |= {
+            "unlabeled": torch.as_tensor(rejected.nonzero()[0], device=data.device),
             "generator": torch.Generator().manual_seed(int(torch.randint(2**31, ()))),
             **(self.semi_params or {}),
         }
-        if self.semi_ == "mixmatch":
-            return MixMatchNet(module, criterion, **settings, **kwargs)
-
-        with torch.no_grad():
-            first = torch.arange(2, device=data.device)
-            features, _ = WithFeatures(module).eval()(data.take(first)[0])
-        width = features.shape[1]
-        return ContrastiveMixUpNet(module, criterion, n_features=width, **settings, **kwargs)
+        if self.semi_ == "mixup+contrastive":
+            settings["n_features"] = _count_features(module, data)
+        return _NETS[self.semi_](module, criterion, **settings)
 
 
-def _parameters_of(net: Callable[..., DeviceNet]) -> set[str]:
-    """Those that users may set."""
+def _settings_of(net: type[SemiSupervisedNet]) -> set[str]:
+    """Return the names of the parameters of a net that users may set."""
     parameters = inspect.signature(net).parameters.values()
     own = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
     return own - {"unlabeled", "generator", "n_features"}
+
+
+@torch.no_grad()
+def _count_features(module: nn.Module, data: TrainingData) -> int:
+    """Return the number of penultimate features of a module."""
+    X, _ = data.take(torch.arange(2, device=data.device))
+    features, _ = WithFeatures(module).eval()(X)
+    return features.shape[1]

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 class LearningDynamics(NamedTuple):
-    """How hard a row is to memorise and to forget.
+    """Memorisation and forgetting difficulty of rows.
 
     Attributes
     ----------
@@ -44,10 +44,10 @@ class LearningDynamics(NamedTuple):
 
 
 def count_dynamics(bits: ArrayLike, n_rows: int) -> LearningDynamics:
-    """Epochs in which a row is misclassified, and epochs in which it is memorised.
+    """Count the epochs in which each row is misclassified, and those in which it is memorised.
 
-    M is the number of zeros of the row's sequence and G the number of ones, so that the score is
-    the number of epochs minus twice the number of ones. This is what MILD's released code takes.
+    M is the number of zeros in the row's sequence and G the number of ones, so that the score is
+    the number of epochs minus twice the number of ones. MILD's released code uses this metric.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def count_dynamics(bits: ArrayLike, n_rows: int) -> LearningDynamics:
         :class:`~sknoisy.callbacks.RecordDynamics` records it:
         ``np.packbits(is_right, axis=1)`` of a boolean (n_epochs, n_rows).
     n_rows : int
-        Number of rows; what is left of the last byte is passed over.
+        Number of rows; further bits of the last byte are ignored.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def count_dynamics(bits: ArrayLike, n_rows: int) -> LearningDynamics:
     Raises
     ------
     ValueError
-        If bits is not such an array, or has no epoch.
+        If bits is not such an array, has no epoch, or does not fit n_rows.
 
     References
     ----------
@@ -86,11 +86,11 @@ def count_dynamics(bits: ArrayLike, n_rows: int) -> LearningDynamics:
 
 
 def segment_dynamics(bits: ArrayLike, n_rows: int) -> LearningDynamics:
-    """Mean length of the runs in which a row is misclassified, and memorised.
+    """Return the mean lengths of the runs in which each row is misclassified and memorised.
 
     M is the mean length of the maximal blocks of zeros in the row's sequence, G that of the blocks
-    of ones; without a block it is 0. The first and the last block count as they stand, although
-    they may go on outside the record.
+    of ones; it is 0 if there is no such block. The first and the last block count with the length
+    that was recorded.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def segment_dynamics(bits: ArrayLike, n_rows: int) -> LearningDynamics:
     Raises
     ------
     ValueError
-        If bits is not such an array, or has no epoch.
+        If bits is not such an array, has no epoch, or does not fit n_rows.
 
     References
     ----------
@@ -151,7 +151,7 @@ def _check_bits(bits: ArrayLike, n_rows: int) -> Bits:
 
 
 def _blocks(bits: Bits, n_rows: int) -> Iterator[Bits]:
-    """Zeros and ones of shape (n_epochs, rows of the block), block by block."""
+    """Yield unpacked bits of shape (n_epochs, n_rows_of_block), block by block."""
     n_bytes = max(_BLOCK_ENTRIES // (8 * len(bits)), 1)
     for start in range(0, bits.shape[1], n_bytes):
         count = min(8 * n_bytes, n_rows - 8 * start)
@@ -166,7 +166,7 @@ def _count(block: Bits) -> tuple[Floats, Floats]:
 def _segments(block: Bits) -> tuple[Floats, Floats]:
     zeros, ones = _count(block)
     n_changes = (block[1:] != block[:-1]).sum(axis=0)
-    # Runs alternate: of all n_changes + 1, the first run's kind has the half that is rounded up.
+    # Runs alternate. Of all n_changes + 1 runs, half are of the first run's kind, rounded up.
     n_ones = (n_changes + 1 + block[0]) // 2
     n_zeros = n_changes + 1 - n_ones
     return zeros / np.maximum(n_zeros, 1), ones / np.maximum(n_ones, 1)

@@ -1,4 +1,4 @@
-"""What a selection knows of each row, and the record of its rounds."""
+"""The state of a selection: the rows that are left, and the dynamics of each row."""
 
 from __future__ import annotations
 
@@ -8,37 +8,39 @@ from typing import Any
 import numpy as np
 
 from ..._engine.batches import TrainingData
-from ...callbacks import RecordDynamics
-from .choice import Choice, Criteria, choose_rows
+from ..._engine.net import DeviceNet
 from .dynamics import LearningDynamics, count_dynamics
+from .threshold import Criteria, KeptRows, keep_rows
 
 __all__ = ["SelectionState"]
 
 
 class SelectionState:
-    """Rows that are left, and the dynamics of every row in its last round.
+    """Rows that are left after some rounds, and the dynamics of every row in its last round.
 
     Parameters
     ----------
     data : TrainingData
-        Its rows.
-    rows : ndarray of shape (n,), int64, optional
-        Those to select from, ascending; by default all.
+        All rows.
+    rows : ndarray of shape (n,), int64, or None, default=None
+        Rows to select from, ascending; None: all.
 
     Attributes
     ----------
     given : ndarray of shape (n_rows,), int64
         Encoded given labels.
     trusted : ndarray of shape (n_rows,), bool
-        True where the user vouches for the label.
+        True where the label is trusted.
     rows : ndarray of shape (n_left,), int64
         Rows that are left, ascending.
     memorization, forgetting : ndarray of shape (n_rows,), float64
         M and G, in epochs.
     memorized : ndarray of shape (n_rows,), float64
-        Share of the epochs in which the given label was predicted; 0.5 before any was seen.
+        Share of the epochs in which the given label was predicted; 0.5 before the first epoch.
     rounds : list of dict
-        The record.
+        One entry for each finished round.
+    net : DeviceNet or None
+        The net of the last round; None before the first.
     """
 
     def __init__(self, data: TrainingData, rows: np.ndarray | None = None):
@@ -50,14 +52,22 @@ class SelectionState:
         self.memorization, self.forgetting = np.zeros(n_rows), np.zeros(n_rows)
         self.memorized = np.full(n_rows, 0.5)
         self.rounds: list[dict[str, Any]] = []
+        self.net: Any = None
+
+    @property
+    def is_first_round(self) -> bool:
+        """Whether no round is finished."""
+        return not self.rounds
 
     @property
     def scores(self) -> np.ndarray:
         """``M - G`` of the rows that are left."""
         return (self.memorization - self.forgetting)[self.rows]
 
-    def observe(self, record: RecordDynamics, metric: Callable[..., LearningDynamics]) -> None:
-        """Take the dynamics of the rows that are left from a round's record."""
+    def observe(self, net: DeviceNet, metric: Callable[..., LearningDynamics]) -> None:
+        """Take a round's net and, from its callback "dynamics", the dynamics of the rows left."""
+        self.net = net
+        record = dict(net.callbacks_)["dynamics"]
         if not len(record.bits_):
             return
         dynamics = metric(record.bits_, record.n_rows_)
@@ -66,28 +76,29 @@ class SelectionState:
         self.forgetting[self.rows] = dynamics.forgetting[self.rows]
         self.memorized[self.rows] = counts.forgetting[self.rows] / len(record.bits_)
 
-    def choose(self, criteria: Criteria, seed: int) -> Choice:
-        """Which of the rows that are left to keep."""
-        rows = self.rows
-        if not self.rounds:  # if the first round is the last, there is no noise to speak of
+    def drop_rows(self, criteria: Criteria, seed: int) -> str | None:
+        """Drop rows, record the round, and return why it is the last one; None if it is not."""
+        rows, scores = self.rows, self.scores
+        if self.is_first_round:  # a first round that is the last one found no noise
             criteria = criteria._replace(min_memorized=0.0)
-        return choose_rows(
-            self.scores, self.memorized[rows], self.given[rows], self.trusted[rows], criteria, seed
+        kept = keep_rows(
+            scores, self.memorized[rows], self.given[rows], self.trusted[rows], criteria, seed
         )
+        self._record(kept, scores)
+        self.rows = rows[kept.mask]
+        return kept.reason
 
-    def apply(self, choice: Choice, **more: Any) -> None:
-        """Drop rows, and add to the record."""
-        distinct, counts = np.unique(self.scores, return_counts=True)
+    def _record(self, kept: KeptRows, scores: np.ndarray) -> None:
+        distinct, counts = np.unique(scores, return_counts=True)
         self.rounds.append(
             {
-                "n_rows": len(self.rows),
-                "n_kept": int(choice.keep.sum()),
-                "threshold": choice.threshold,
-                "mixture": choice.mixture,
-                "n_spared": choice.n_spared,
+                "n_rows": len(scores),
+                "n_kept": int(kept.mask.sum()),
+                "threshold": kept.threshold,
+                "mixture": kept.mixture,
+                "n_spared": kept.n_spared,
                 "scores": distinct,
                 "counts": counts,
-                **more,
+                "history": self.net.history,
             }
         )
-        self.rows = self.rows[choice.keep]

@@ -2,79 +2,114 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import torch
+from tqdm.auto import tqdm
 
 from ..._compat import Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
+from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
-from .dynamics import LearningDynamics
-from .rounds import SelectionRounds
+from ...base import NetworkEstimator
+from ...callbacks import RecordDynamics
+from ...cleaning.held_out import (
+    MAX_ROWS,
+    Verdict,
+    beats_chance,
+    learn_and_predict,
+    predict_rows,
+    rehearse,
+    stratified_half,
+)
+from ...exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning, warn_user
+from .dynamics import LearningDynamics, count_dynamics, segment_dynamics
+from .selection import SelectionState
+from .threshold import Criteria
 
 __all__ = ["CleanSampleSelector"]
 
+_METRICS: dict[str, Callable[[Any, int], LearningDynamics]] = {
+    "count": count_dynamics,
+    "segments": segment_dynamics,
+}
+# Values of stop_reason_.
+_INTERRUPTED = "fit was interrupted"
+_UNJUDGED = "fit was interrupted while the selection was judged"
+_WORSE = "held-out labels are predicted worse by the selected rows, so that all rows stay"
+_NOT_FINITE = "the training loss became NaN or infinite"
+
 
 @share_docs
-class CleanSampleSelector(SelectionRounds):
+class CleanSampleSelector(NetworkEstimator):
     r"""Select the rows whose labels are right, by their learning dynamics (MILD).
 
-    Wrong labels are hard to memorise and easy to forget. Round by round a network is trained on
-    the rows that are left, and each epoch's training forward pass says of each row whether its
-    given label is predicted. From these bits come the row's memorisation difficulty M and
-    forgetting difficulty G; a mixture of two Weibull distributions is fitted to the scores
+    Wrong labels are hard to memorise and easy to forget. Each round trains a network on the rows
+    that are left, and records for each row and epoch whether the training forward pass predicts
+    the given label. The record gives the row's memorisation difficulty M and forgetting
+    difficulty G. A mixture of two Weibull distributions is fitted to the scores
     :math:`m_i = M_i - G_i`, shifted to begin at 0:
 
     .. math:: f(x) = \pi\, w(x; \alpha_1, \beta_1) + (1 - \pi)\, w(x; \alpha_2, \beta_2),
         \quad \alpha_1 < \alpha_2,
 
-    and rows with :math:`x_i \le \alpha_2` are left for the next round. That drops only the hardest
-    third of the noisy component, so that right labels survive many rounds.
+    and the rows with :math:`x_i \le \alpha_2` are kept for the next round. This drops only the
+    hardest third of the noisy component, so that right labels survive many rounds.
 
-    The paper has no rule for when to stop, and goes on dropping right labels when no wrong one is
-    left. Here the rounds end when the rows at the threshold are memorised in more than half of the
-    epochs, and what the last round has hardly memorised is dropped, too. No class is emptied, and
-    trusted rows (``clean_mask``) always stay.
+    The paper has no stopping rule, and drops right labels once no wrong one is left. Here the
+    rounds end when the rows at the threshold are memorised in more than half of the epochs; the
+    rows that the last round has hardly memorised are dropped, too. No class is emptied, and
+    trusted rows (``clean_mask``) are always kept.
 
-    Right labels that are hard to learn are dropped like wrong ones, and where rows are few the
-    others do not make up for them. So up to 2,000 rows are judged: the rounds are run on parts of
-    them, which leave out a fold each, and a network learns each part as it is and as it was
-    selected. If the latter predicts fewer of the given labels left out, by more than a standard
-    error, all rows stay.
+    Right labels that are hard to learn are dropped like wrong ones, which costs most where there
+    are few rows. Therefore a selection from up to 2,000 rows is judged: the rounds are repeated on
+    parts of the rows that leave out one fold each; one network learns the whole part, another one
+    the rows selected from it. If the second network predicts fewer of the given labels of the
+    fold, by more than a standard error, all rows are kept.
 
-    It is a step of :mod:`sknoisy.pipeline`; in scikit-learn's own pipelines
-    :class:`PurifiedClassifier` runs it. X keeps its type in ``fit_resample``.
+    The selector is a step of the pipelines of :mod:`sknoisy.pipeline`. In scikit-learn's own
+    pipelines, use it inside :class:`PurifiedClassifier`. ``fit_resample`` preserves the type of X.
 
     Parameters
     ----------
     metric : {"count", "segments"} or callable, default="count"
-        Difficulties M and G: "count", epochs without and with the right prediction (the released
-        code); "segments", mean lengths of such runs of epochs (the paper). A callable is called as
-        :func:`~sknoisy.methods.mild.count_dynamics` is, ``metric(bits, n_rows)``, and returns a
-        :class:`~sknoisy.methods.mild.LearningDynamics`, in epochs.
+        Difficulties M and G. "count": numbers of epochs without and with the right prediction (the
+        released code). "segments": mean lengths of the runs of such epochs (the paper). A callable
+        has the signature of :func:`~sknoisy.methods.mild.count_dynamics`,
+        ``metric(bits, n_rows)``, and returns a :class:`~sknoisy.methods.mild.LearningDynamics`, in
+        epochs.
     threshold : {"consistent", "released"}, default="consistent"
-        "released": as the released code does, scores are compared with :math:`\alpha_2` without
-        the shift. Hardly a row is dropped then.
+        "consistent": the shifted scores are compared with :math:`\alpha_2`. "released": the
+        scores are compared without the shift, as in the released code; hardly a row is dropped
+        then.
     stopping : bool, default=True
-        End the rounds when the threshold is negative: with "count", when rows at it are memorised
-        in more than half of the epochs. False: only `n_rounds` and a round that drops nothing do.
+        End the rounds when the threshold is negative; with "count", this means that rows at the
+        threshold are memorised in more than half of the epochs. False: the rounds end after
+        `n_rounds`, or when a round drops no row.
     min_memorized : float, default=0.4
-        In the round in which `stopping` takes effect, unless it is the first, rows whose given
-        label was predicted in less than this share of the epochs are dropped; 0: none.
+        In the round that `stopping` makes the last one, rows whose given label was predicted in a
+        smaller share of the epochs are dropped; 0 drops none. It does not apply to the first
+        round.
     n_rounds : int, default=20
-        Rounds at most.
+        Maximum number of rounds.
     min_per_class : int, default=10
-        Rows of lowest score of each given class that every round keeps.
+        Number of rows of each given class, those of lowest score, that every round keeps.
     n_folds : int, default=3
-        Folds of the rows that judge the selection, if there are no more than 2,000 rows; networks
-        of the judgement have none of `callbacks`. 0: no judgement, which takes most of the time.
+        Number of folds that judge the selection, if there are at most 2,000 rows. The networks of
+        the judgement have none of `callbacks`. The judgement takes most of the time of ``fit``; 0
+        turns it off.
     reset : bool, default=True
-        Begin each round with a new network, which has not memorised what is dropped. False: go on
-        with its weights, as the paper does; the optimiser and its schedule begin anew.
+        Begin each round with a new network, which has not memorised any label. False: continue
+        with the weights of the round before, as in the paper; the optimiser and its schedule begin
+        anew.
     n_warmup_epochs : int, default=0
-        Epochs by which the first round is longer (50 in the paper).
+        Additional epochs of the first round (50 in the paper).
     {module, module_params, optimizer, optimizer_params}
     lr : float, default=0.05
         Learning rate of the network.
@@ -85,9 +120,9 @@ class CleanSampleSelector(SelectionRounds):
         Epochs of each round (20 in the paper, for 50,000 images).
     {batch_size, augment, standardize, device}
     callbacks : list or None, default=None
-        Further skorch callbacks; each round has copies of its own.
+        Further skorch callbacks; they are copied for each round.
     verbose : int, default=0
-        1 shows a progress bar over the rounds and says why they ended.
+        1 shows a progress bar over the rounds and prints why they ended.
     random_state : int, RandomState or None, default=None
         Decides all draws; on a CPU, two fits with the same int select the same rows.
 
@@ -95,24 +130,24 @@ class CleanSampleSelector(SelectionRounds):
     ----------
     {sample_indices_, clean_mask_}
     clean_proba_ : ndarray of shape (n_samples,), float64
-        How far the label is believed: the share of the epochs of the row's last round in which its
-        given label was predicted; 1 for trusted rows.
+        Share of the epochs of the row's last round in which its given label was predicted; 1 for
+        trusted rows.
     memorization_, forgetting_ : ndarray of shape (n_samples,), float64
         M and G of each row in its last round, in epochs.
     rounds_ : list of dict
         For each round: ``n_rows`` and ``n_kept``; ``threshold``, on the scale of the scores;
         ``mixture``, the :class:`~sknoisy.mixture.WeibullMixture` of the shifted scores, or None;
-        ``scores`` and ``counts``, the distinct scores and how often each occurs; ``n_spared``,
-        rows that are kept for the sake of their class alone; ``history``, that of skorch. They
-        tell of the rounds, also where all rows stay in the end.
+        ``scores`` and ``counts``, the distinct scores and how often each occurs; ``n_spared``, the
+        number of rows that are kept only for `min_per_class`; ``history``, that of skorch. The
+        judgement does not change these entries.
     n_iter_ : int
-        Rounds.
+        Number of rounds.
     held_out_gain_ : Verdict or None
-        Named tuple of the judgement: ``gain``, by how much the share of left-out labels that are
-        predicted is larger after the selection, and ``error``, its standard error; None if nothing
-        was judged.
+        Named tuple of the judgement: ``gain``, the share of held-out labels that are predicted
+        after the selection, minus the share without it, and ``error``, its standard error. None if
+        there was no judgement.
     stop_reason_ : str
-        Why there were no more rounds, or that all rows stay.
+        Why the rounds ended, or why all rows are kept.
     net_ : DeviceNet
         The net of the last round.
     {classes_, n_features_in_, feature_names_in_}
@@ -135,11 +170,12 @@ class CleanSampleSelector(SelectionRounds):
     >>> from sknoisy import CleanSampleSelector
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.4, random_state=0)
-    >>> is_right = digits.target == digits.target_clean
+    >>> X, y = digits.data[:900], digits.target[:900]
+    >>> is_right = y == digits.target_clean[:900]
     >>> float(is_right.mean().round(2))
-    0.58
-    >>> selector = CleanSampleSelector(random_state=0)
-    >>> X, y = selector.fit_resample(digits.data, digits.target)
+    0.59
+    >>> selector = CleanSampleSelector(max_epochs=15, n_folds=0, random_state=0)
+    >>> X_selected, y_selected = selector.fit_resample(X, y)
     >>> bool(is_right[selector.sample_indices_].mean() > 0.9)
     True
     >>> bool(is_right[~selector.clean_mask_].mean() < 0.1)
@@ -147,7 +183,7 @@ class CleanSampleSelector(SelectionRounds):
     """
 
     _parameter_constraints: dict = {
-        **SelectionRounds._parameter_constraints,
+        **NetworkEstimator._parameter_constraints,
         "metric": [StrOptions({"count", "segments"}), callable],
         "threshold": [StrOptions({"consistent", "released"})],
         "stopping": ["boolean"],
@@ -213,7 +249,7 @@ class CleanSampleSelector(SelectionRounds):
         self.n_warmup_epochs = n_warmup_epochs
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, clean_mask=None):
+    def fit(self, X, y, *, clean_mask=None):
         """Select rows.
 
         Parameters
@@ -224,7 +260,8 @@ class CleanSampleSelector(SelectionRounds):
         y : array-like of shape (n_samples,)
             Noisy labels of any type.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
-            True where the label is trusted: these rows are selected. Each class needs one.
+            True where the label is trusted: these rows are selected. Each class needs at least one
+            such row.
 
         Returns
         -------
@@ -234,15 +271,15 @@ class CleanSampleSelector(SelectionRounds):
         Raises
         ------
         ValueError
-            On input that cannot be used; the message names the value and the cure.
+            If the input cannot be used; the message names the value and the cure.
         NonFiniteLossError
-            If the training loss of the first round becomes NaN or infinite. In a later round, a
-            warning is given and the selection of the round before it stands.
+            If the training loss of the first round becomes NaN or infinite. If that of a later
+            round does, ``fit`` warns and returns the selection of the round before.
         """
         return self._fit(X, y, clean_mask, None)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_resample(self, X, y, clean_mask=None):
+    def fit_resample(self, X, y, *, clean_mask=None):
         """Select rows and return them.
 
         Parameters
@@ -258,15 +295,16 @@ class CleanSampleSelector(SelectionRounds):
         Returns
         -------
         X : object
-            The selected rows, of the type of X (of a CSC matrix, CSR); the very X if all are.
+            The selected rows, in the type of X (CSR for a CSC matrix); X itself if all rows are
+            selected.
         y : object
-            Their given labels, of the type of y.
+            Their given labels, in the type of y.
         """
-        self.fit(X, y, clean_mask)
+        self.fit(X, y, clean_mask=clean_mask)
         return take_rows(X, self.sample_indices_), take_rows(y, self.sample_indices_)
 
-    def select(self, X, y, clean_mask=None) -> np.ndarray:
-        """Select rows and return their indices; rows of X are not copied.
+    def select(self, X, y, *, clean_mask=None) -> np.ndarray:
+        """Select rows and return their indices, without a copy of X.
 
         Parameters
         ----------
@@ -278,7 +316,157 @@ class CleanSampleSelector(SelectionRounds):
         sample_indices : ndarray of int of shape (n_selected,)
             ``sample_indices_``, ascending.
         """
-        return self.fit(X, y, clean_mask).sample_indices_
+        return self.fit(X, y, clean_mask=clean_mask).sample_indices_
+
+    # --- the rounds -------------------------------------------------------------------------
+
+    def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
+        return [("dynamics", RecordDynamics())]
+
+    def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
+        """Run the rounds, judge the selection, and set the fitted attributes."""
+        state = SelectionState(data)
+        self.stop_reason_ = self._run_rounds(data, state, rng)
+        self.held_out_gain_: Verdict | None = None
+        sample_indices = state.rows
+        is_done = self.stop_reason_ not in (_INTERRUPTED, _NOT_FINITE)
+        if self.n_folds and is_done and len(sample_indices) < len(data) <= MAX_ROWS:
+            self._judge(data, state.given, rng)
+            if self.held_out_gain_ is not None and self.held_out_gain_.is_worse:
+                sample_indices, self.stop_reason_ = np.arange(len(data)), _WORSE
+        self.net_ = state.net
+        self.rounds_, self.n_iter_ = state.rounds, len(state.rounds)
+        self.sample_indices_ = sample_indices
+        self.clean_mask_ = np.isin(np.arange(len(data)), sample_indices)
+        self.memorization_, self.forgetting_ = state.memorization, state.forgetting
+        self.clean_proba_ = np.where(state.trusted, 1.0, state.memorized)
+
+    def _run_rounds(
+        self,
+        data: TrainingData,
+        state: SelectionState,
+        rng: np.random.RandomState,
+        *,
+        is_trial: bool = False,
+    ) -> str:
+        """Drop rows of the state round by round, and return why the rounds ended.
+
+        The rounds of a trial belong to the judgement: they have no progress bar and none of the
+        user's callbacks, and do not test whether the labels can be learned.
+        """
+        seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_rounds)
+        is_silent = is_trial or not self.verbose
+        with tqdm(seeds, type(self).__name__, unit="round", disable=is_silent) as bar:
+            for seed in bar:
+                reason = self._run_round(data, state, int(seed), is_trial)
+                bar.set_postfix(kept=len(state.rows), refresh=False)
+                if reason is not None:
+                    return reason
+        return f"n_rounds={self.n_rounds} were done"
+
+    def _run_round(
+        self, data: TrainingData, state: SelectionState, seed: int, is_trial: bool
+    ) -> str | None:
+        """Train on the rows that are left and drop some; return why to stop, None to go on."""
+        rng, is_first = np.random.RandomState(seed), state.is_first_round
+        callbacks = [] if is_trial else copy.deepcopy(self.callbacks or [])
+        trouble = self._train(data, state, rng, callbacks)
+        if trouble is not None:
+            return trouble
+        reason = state.drop_rows(
+            Criteria(*(getattr(self, name) for name in Criteria._fields)), seed
+        )
+        if reason is None and is_first and not is_trial:
+            return self._check_that_labels_can_be_learned(data, state.given, rng)
+        return reason
+
+    def _train(
+        self,
+        data: TrainingData,
+        state: SelectionState,
+        rng: np.random.RandomState,
+        callbacks: list,
+    ) -> str | None:
+        """Train the net of a round and take its dynamics; return why to stop, None to go on."""
+        is_first = state.is_first_round
+        max_epochs = self.max_epochs + (self.n_warmup_epochs if is_first else 0)
+        net = self._build_net(data, rng, callbacks, max_epochs=max_epochs)
+        if not is_first and not self.reset:
+            net.module.load_state_dict(state.net.module_.state_dict())
+        try:
+            net.fit(data.only(torch.as_tensor(state.rows, device=data.device)))
+        except NonFiniteLossError as error:
+            if is_first:
+                raise
+            n_done = len(state.rounds)
+            warn_user(
+                f"Round {n_done + 1} failed: {error} The selection of round {n_done} stands.",
+                SelectionWarning,
+            )
+            return _NOT_FINITE
+        if is_first or not net.interrupted_:  # else the results of the round before stand
+            metric = _METRICS[self.metric] if isinstance(self.metric, str) else self.metric
+            state.observe(net, metric)
+        return _INTERRUPTED if net.interrupted_ else None
+
+    def _check_that_labels_can_be_learned(
+        self, data: TrainingData, given: np.ndarray, rng: np.random.RandomState
+    ) -> str | None:
+        """Warn if held-out labels are predicted no better than chance; return why to stop."""
+        half = stratified_half(given, rng)
+        learned, rest = (
+            torch.as_tensor(m, device=data.device).nonzero()[:, 0] for m in (half, ~half)
+        )
+        try:
+            net = self._build_net(data, rng, []).fit(data.only(learned))
+        except NonFiniteLossError:  # the rounds stand without this check
+            return None
+        if not (net.interrupted_ or beats_chance(given[~half], predict_rows(net, data, rest))):
+            warn_user(
+                f"A network that learned half of the {len(given)} rows predicts the labels of the "
+                "others no better than chance: the labels may be pure noise, which makes the "
+                "selection meaningless. Pass another module, more rows, or check y.",
+                SelectionWarning,
+            )
+        return _INTERRUPTED if net.interrupted_ else None
+
+    # --- the judgement ----------------------------------------------------------------------
+
+    def _judge(self, data: TrainingData, given: np.ndarray, rng: np.random.RandomState) -> None:
+        """Compare networks that learned parts of the rows with and without a selection."""
+        self._say(f"the selection is judged by {self.n_folds} parts of the rows")
+
+        def select(rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+            state = SelectionState(data, rows)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SelectionWarning)  # the user's rows are others
+                reason = self._run_rounds(data, state, np.random.RandomState(seed), is_trial=True)
+            if reason == _INTERRUPTED:
+                raise KeyboardInterrupt
+            return state.rows, given[state.rows]
+
+        def predict(rows: np.ndarray, _, held: np.ndarray, seed: int) -> np.ndarray:
+            return learn_and_predict(partial(self._build_net, data), data, rows, held, seed)
+
+        try:
+            self.held_out_gain_ = rehearse(given, self.n_folds, rng, select, predict)
+        except KeyboardInterrupt:
+            self.stop_reason_ = _UNJUDGED
+        except NonFiniteLossError:  # the selection stands without a judgement
+            pass
+
+    def _after_fit(self, data: TrainingData) -> None:
+        """Report the selection."""
+        self.net_.module_.eval()
+        result = f"{len(self.sample_indices_)} of {len(data)} rows"
+        self._say(f"{result} selected in {self.n_iter_} rounds: {self.stop_reason_}.")
+        if self.stop_reason_ in (_INTERRUPTED, _UNJUDGED):
+            of_round = f" in round {self.n_iter_ + 1} of {self.n_rounds}"
+            warn_user(
+                f"{self.stop_reason_}{of_round if self.stop_reason_ == _INTERRUPTED else ''}; the "
+                f"selection is that of round {self.n_iter_}, {result}.",
+                InterruptedFitWarning,
+            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "clean_mask_")

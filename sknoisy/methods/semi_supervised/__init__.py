@@ -1,10 +1,10 @@
-"""Networks that learn from rows with labels and from rows without.
+"""Nets that learn from rows with labels and from rows without labels.
 
-After a selection the selected rows keep their labels and the rejected rows lose theirs:
+After a selection, the selected rows keep their labels and the rejected rows lose theirs.
 
 ============================  =================================================================
 :class:`MixMatchNet`          guesses the missing labels and mixes all rows
-:class:`ContrastiveMixUpNet`  mixes the rows with labels; all rows are told from each other
+:class:`ContrastiveMixUpNet`  mixes the rows with labels and contrasts all rows
 ============================  =================================================================
 """
 

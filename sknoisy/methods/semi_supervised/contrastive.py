@@ -1,4 +1,4 @@
-"""MixUp of rows with labels, and a contrast of all rows."""
+"""MixUp of the rows with labels and a contrastive loss on all rows."""
 
 from __future__ import annotations
 
@@ -12,55 +12,55 @@ from ...networks import WithFeatures
 from ...representation.encoder import Projected
 from ...representation.simclr import nt_xent
 from .mixing import mixup
-from .net import SemiSupervisedNet
+from .unlabeled import SemiSupervisedNet
 
 __all__ = ["ContrastiveMixUpNet"]
 
 
 class ContrastiveMixUpNet(SemiSupervisedNet):
-    """Cross-entropy on mixtures of rows with labels, and a contrast of two views of all rows.
+    """Net with cross-entropy on mixtures of rows with labels and a contrastive loss on all rows.
 
-    Each step takes a batch of rows with labels and one without, and two views of each row. The
-    first views of the rows with labels are mixed with each other. One pass of the network on the
-    mixtures and all views gives the loss
+    Each step takes a batch of rows with labels and a batch of rows without, and makes two views of
+    each row. The first views of the rows with labels are mixed with each other. One forward pass
+    on the mixtures and all views gives the loss
 
         cross-entropy of the mixtures
-        + ``contrastive_weight`` * NT-Xent of the views,
+        + ``contrastive_weight`` * NT-Xent of the views.
 
-    the latter on the penultimate features, seen through a projection head of one hidden layer.
-    The head, ``head_``, is trained with the network and has no part in its predictions. Weights of
-    the rows multiply their labels in the cross-entropy; the contrast, which reads no label,
+    NT-Xent is computed on the penultimate features, mapped by a projection head of one hidden
+    layer. The head, ``head_``, is trained with the network and is not used in predictions. Sample
+    weights multiply the labels in the cross-entropy; the contrastive loss reads no label and
     counts all rows alike.
 
-    MILD names MixUp and a contrastive loss for noise from the web, and gives no constants: these
-    are ours.
+    MILD combines MixUp and a contrastive loss for web noise and publishes no constants; the
+    defaults are ours.
 
     Parameters
     ----------
     module, criterion, **kwargs
         As in ``DeviceNet``. The criterion takes distributions as targets.
     n_features : int
-        Columns of the module's penultimate features, as
-        :class:`~sknoisy.networks.WithFeatures` finds them.
+        Number of the module's penultimate features, as returned by
+        :class:`~sknoisy.networks.WithFeatures`.
     unlabeled : Tensor of shape (m,) or None, default=None
-        Rows of the training data whose labels are not read, int64. None: the rows with labels
-        alone are contrasted.
+        Rows of the training data whose labels are not read, int64. None: only the rows with labels
+        are contrasted.
     alpha : float, default=0.2
-        The share of a row in its mixture is the larger part of a draw from Beta(alpha, alpha), one
-        for all rows of a step. 0: rows are not mixed.
+        Parameter of the beta distribution: the share of a row in its mixture is the larger part of
+        a draw from Beta(alpha, alpha), the same for all rows of a step. 0: rows are not mixed.
     contrastive_weight : float, default=0.5
-        Weight of the contrast.
+        Weight of the contrastive loss.
     temperature : float, default=0.5
-        Divides the similarities in the contrast, positive.
+        Divides the similarities in the contrastive loss, positive.
     projection_dim : int, default=128
-        Columns of the projection head's output.
+        Dimension of the projection head's output.
     corruption_rate : float or None, default=None
-        Views of tables that have no augmentation: the share of the columns, rounded down, whose
-        values are those of other rows. None: 0.1 for a network without dropout; else 0, the
-        dropout alone makes the views.
+        Share of the columns of a table, rounded down, that a view takes from other rows; data with
+        an augmentation of their own ignore it. None: 0.1 for a network without dropout, else 0,
+        so that the views differ by the dropout alone.
     generator : torch.Generator
-        Source of all draws but the order of the rows with labels and those of the training data's
-        own augmentation. On the CPU.
+        Generator on the CPU of all draws except the order of the rows with labels and the training
+        data's own augmentation.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class ContrastiveMixUpNet(SemiSupervisedNet):
     --------
     >>> import torch
     >>> from sknoisy.callbacks import PerSampleCrossEntropy
-    >>> from sknoisy.data import TensorRows
+    >>> from sknoisy._engine.rows import TensorRows
     >>> from sknoisy._engine.batches import TrainingData
     >>> from sknoisy.methods.semi_supervised import ContrastiveMixUpNet
     >>> data = TrainingData(TensorRows(torch.randn(30, 4)), torch.arange(30) % 2)
@@ -117,20 +117,20 @@ class ContrastiveMixUpNet(SemiSupervisedNet):
         self.contrastive_weight, self.temperature = contrastive_weight, temperature
 
     def initialize_module(self):
-        """Build the network, and the head beside it: the optimiser trains both."""
+        """Build the network and the projection head; the optimiser trains both."""
         super().initialize_module()
         dtype = next(self.module_.parameters()).dtype
         self.head_ = Projected(nn.Identity(), self.n_features, self.projection_dim).to(dtype)
         return self
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the logits of mixtures that are mostly its rows."""
+        """Return the loss of a batch and the logits of the mixtures that are mostly its rows."""
         n, source = len(batch[1]), self.source
         X, weights = source.with_unlabeled(batch)
         views = source.views(X)
         mixed = partial(mixup, share=source.share(), permutation=source.permutation(n))
         features, logits = WithFeatures(self.module_)(torch.cat([mixed(views[:n]), views]))
-        # Cross-entropy is linear in the target: so each label in a mixture has its row's weight.
+        # Cross-entropy is linear in the target, so that each label in a mixture can be weighted.
         targets = mixed(weights[:n, None] * source.one_hot(batch[1]))
         loss = self.criterion_(logits[:n], targets)
         if self.contrastive_weight:

@@ -1,4 +1,4 @@
-"""Sharpening, MixUp and the losses on rows without labels: functions of tensors alone."""
+"""Sharpening, MixUp and the losses on rows without labels, as functions of tensors."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["mixing_share", "mixup", "prior_penalty", "sharpen", "squared_error"]
 
 
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
-    """Make distributions more certain: powers ``1 / temperature``, normalised.
+    """Sharpen distributions: raise them to the power ``1 / temperature`` and normalise.
 
     Parameters
     ----------
     probabilities : Tensor of shape (n, n_classes)
-        Rows sum to one.
+        Distributions; rows sum to one.
     temperature : float
-        Positive; 1 changes nothing, towards 0 a row becomes one-hot at its largest entry.
+        Positive; 1 changes nothing. Towards 0, a row becomes one-hot at its largest entry.
 
     Returns
     -------
-    Tensor of shape (n, n_classes)
+    sharpened : Tensor of shape (n, n_classes)
         Rows sum to one.
 
     Examples
@@ -34,18 +34,19 @@ def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
     >>> sharpen(torch.tensor([[0.75, 0.25]]), 0.5)
     tensor([[0.9000, 0.1000]])
     """
-    # MixMatch, eq. (7), as a softmax of logarithms: powers would underflow at low temperatures.
+    # MixMatch, eq. (7), as a softmax of logarithms; powers underflow at low temperatures.
     return torch.softmax(probabilities.log() / temperature, dim=1)
 
 
 def mixing_share(alpha: float, random: np.random.Generator) -> float:
-    """Share of a row in its mixture: the larger part of a draw from Beta(alpha, alpha).
+    """Draw the share of a row in its mixture: the larger part of a draw from Beta(alpha, alpha).
 
     Parameters
     ----------
     alpha : float
-        Not negative; 0 mixes nothing, and draws nothing.
+        Not negative. 0: the share is 1, and nothing is drawn.
     random : numpy.random.Generator
+        Generator of the draw.
 
     Returns
     -------
@@ -59,19 +60,21 @@ def mixing_share(alpha: float, random: np.random.Generator) -> float:
 
 
 def mixup(values: Tensor, share: float, permutation: Tensor) -> Tensor:
-    """Mixtures of rows with other rows.
+    """Mix rows with other rows.
 
     Parameters
     ----------
     values : Tensor of shape (n, ...)
-        Inputs, targets or what else belongs to a row.
+        One entry per row, such as inputs or targets.
     share : float
-        Of the row itself; the row ``permutation`` names has the rest.
+        Share of the row itself.
     permutation : Tensor of shape (n,), int64
+        The other row of each mixture.
 
     Returns
     -------
-    Tensor of shape (n, ...)
+    mixtures : Tensor of shape (n, ...)
+        ``share * values + (1 - share) * values[permutation]``.
 
     Examples
     --------
@@ -84,37 +87,40 @@ def mixup(values: Tensor, share: float, permutation: Tensor) -> Tensor:
 
 
 def squared_error(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean square of predicted probability minus target, over rows and classes.
+    """Return the mean squared error of the predicted probabilities, over rows and classes.
 
     Parameters
     ----------
     logits : Tensor of shape (n, n_classes)
+        Outputs of the network.
     targets : Tensor of shape (n, n_classes)
-        Rows sum to one.
+        Distributions; rows sum to one.
     weights : Tensor of shape (n,) or None, default=None
-        Factors of the rows.
+        Factors of the rows; None: 1.
 
     Returns
     -------
     loss : Tensor of shape ()
+        Mean over all n rows, whatever the weights.
     """
     errors = (logits.softmax(dim=1) - targets).square().mean(dim=1)
     return (errors if weights is None else errors * weights).mean()
 
 
 def prior_penalty(logits: Tensor, prior: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the mean prediction from a prior, KL(prior || mean).
+    """Return the Kullback-Leibler divergence KL(prior || mean prediction).
 
     Parameters
     ----------
     logits : Tensor of shape (n, n_classes)
+        Outputs of the network.
     prior : Tensor of shape (n_classes,)
-        Sums to one; entries may be zero.
+        Class shares; they sum to one, and entries may be zero.
 
     Returns
     -------
     loss : Tensor of shape ()
-        Not negative; 0 where the mean prediction is the prior.
+        Not negative; 0 if the mean prediction is the prior.
     """
     log_mean = F.log_softmax(logits, dim=1).logsumexp(dim=0) - math.log(len(logits))
     return (torch.xlogy(prior, prior) - prior * log_mean).sum()

@@ -1,4 +1,4 @@
-"""MixMatch: guessed labels for rows without, and mixtures of all rows."""
+"""MixMatch: guessed labels for the rows without labels, and mixtures of all rows."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from torch import Tensor
 
 from ..._engine.batches import Batch
 from .mixing import mixup, prior_penalty, sharpen, squared_error
-from .net import SemiSupervisedNet
+from .unlabeled import SemiSupervisedNet
 
 __all__ = ["MixMatchNet"]
 
 
 class MixMatchNet(SemiSupervisedNet):
-    """Cross-entropy on rows with labels, consistency on rows without, both on mixtures of rows.
+    """Net with cross-entropy on rows with labels and consistency on rows without (MixMatch).
 
-    Each step takes a batch of rows with labels and one without, and two views of each row. The
-    label of a row without is guessed: the network's probabilities, averaged over both views and
-    sharpened. All views are mixed with each other in a random order, and one pass of the network
-    on the mixtures gives the loss
+    Each step takes a batch of rows with labels and a batch of rows without, and makes two views of
+    each row. The guessed label of a row without label is the network's probabilities, averaged
+    over both views and sharpened. All views are mixed with each other in a random order. One
+    forward pass on the mixtures gives the loss
 
-        cross-entropy of those that are mostly rows with labels
-        + ``unlabeled_weight`` * squared error of the others
+        cross-entropy of the mixtures that are mostly rows with labels
+        + ``unlabeled_weight`` * squared error of the other mixtures
         + ``prior_weight`` * KL(class shares of the rows with labels || mean prediction).
 
-    Weights of the rows count: that of a row with a label multiplies its label in the
-    cross-entropy, and a squared error has the mixture of the weights of its rows.
+    The sample weight of a row with a label multiplies its label in the cross-entropy. The squared
+    error of a mixture is multiplied by the mixture of the weights of its rows.
 
-    Where there are no rows without labels, rows with labels are mixed with each other.
+    If there are no rows without labels, the rows with labels are mixed with each other.
 
     Parameters
     ----------
@@ -38,32 +38,32 @@ class MixMatchNet(SemiSupervisedNet):
     unlabeled : Tensor of shape (m,) or None, default=None
         Rows of the training data whose labels are not read, int64.
     alpha : float, default=0.2
-        The share of a row in its mixture is the larger part of a draw from Beta(alpha, alpha), one
-        for all rows of a step. 0: rows are not mixed.
+        Parameter of the beta distribution: the share of a row in its mixture is the larger part of
+        a draw from Beta(alpha, alpha), the same for all rows of a step. 0: rows are not mixed.
     temperature : float, default=0.5
-        Of the sharpening, positive. 1: guesses stay as they are.
+        Temperature of the sharpening, positive. 1: guesses are not sharpened.
     unlabeled_weight : float, default=15.0
-        Weight of the squared error. Where fewer rows are without labels than a batch has, it is
-        less by as much.
+        Weight of the squared error. It is scaled down in proportion if fewer rows than a batch are
+        without labels.
     n_ramp_epochs : float, default=16
-        Epochs in which ``unlabeled_weight`` grows linearly from 0. 0: it is there at once.
+        Epochs in which ``unlabeled_weight`` grows linearly from 0. 0: it is constant.
     prior_weight : float, default=1.0
         Weight of the divergence of the mean prediction.
     corruption_rate : float or None, default=None
-        Views of tables that have no augmentation: the share of the columns, rounded down, whose
-        values are those of other rows. None: 0.1 for a network without dropout; else 0, the
-        dropout alone makes the views.
+        Share of the columns of a table, rounded down, that a view takes from other rows; data with
+        an augmentation of their own ignore it. None: 0.1 for a network without dropout, else 0,
+        so that the views differ by the dropout alone.
     generator : torch.Generator
-        Source of all draws but the order of the rows with labels and those of the training data's
-        own augmentation. On the CPU.
+        Generator on the CPU of all draws except the order of the rows with labels and the training
+        data's own augmentation.
 
     Notes
     -----
-    MILD gives no constants. Temperature and ramp are DivideMix's. Its alpha of 4 and weight of 25
-    are made for images and long training; these were chosen on the digits, where an alpha of 4
-    costs the default MLP about a point. Its prior has equal shares; here they are those of the
-    labels. Guesses are made in eval mode: dropout adds no noise to them, and the running
-    statistics of batch norm stay.
+    MILD publishes no constants. Temperature and ramp are those of DivideMix. Its alpha of 4 and
+    its weight of 25 suit images and long training; the defaults here were chosen on the digits,
+    where an alpha of 4 costs the default MLP about a point. The prior of DivideMix is uniform; the
+    prior here is the class shares of the labels. Guesses are made in eval mode: dropout adds no
+    noise to them, and the running statistics of batch norm do not change.
 
     References
     ----------
@@ -75,7 +75,7 @@ class MixMatchNet(SemiSupervisedNet):
     --------
     >>> import torch
     >>> from sknoisy.callbacks import PerSampleCrossEntropy
-    >>> from sknoisy.data import TensorRows
+    >>> from sknoisy._engine.rows import TensorRows
     >>> from sknoisy._engine.batches import TrainingData
     >>> from sknoisy.methods.semi_supervised import MixMatchNet
     >>> data = TrainingData(TensorRows(torch.randn(30, 4)), torch.arange(30) % 2)
@@ -114,13 +114,13 @@ class MixMatchNet(SemiSupervisedNet):
         self.n_ramp_epochs, self.prior_weight = n_ramp_epochs, prior_weight
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Prepare what is drawn from, and begin the ramp."""
+        """Prepare the draws and begin the ramp."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self._n_steps = 0
         self._n_ramp_steps = self.n_ramp_epochs * len(self.get_iterator(X, training=True))
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the logits of mixtures that are mostly its rows."""
+        """Return the loss of a batch and the logits of the mixtures that are mostly its rows."""
         n, source = len(batch[1]), self.source
         labeled, unlabeled = partial(_of_rows, slice(n)), partial(_of_rows, slice(n, None))
         X, weights = source.with_unlabeled(batch)
@@ -132,7 +132,7 @@ class MixMatchNet(SemiSupervisedNet):
         mixed = partial(mixup, share=source.share(), permutation=source.permutation(len(views)))
 
         logits = self.module_(mixed(views))
-        # Cross-entropy is linear in the target: so each label in a mixture has its row's weight.
+        # Cross-entropy is linear in the target, so that each label in a mixture can be weighted.
         loss = self.criterion_(labeled(logits), labeled(mixed(weights[:, None] * targets)))
         if n_unlabeled:
             guessed = squared_error(*map(unlabeled, (logits, mixed(targets), mixed(weights))))
@@ -144,7 +144,7 @@ class MixMatchNet(SemiSupervisedNet):
 
     @torch.no_grad()
     def _guess(self, views: Tensor) -> Tensor:
-        """Labels of m rows, (m, n_classes), from their two views (2m, ...)."""
+        """Return guessed labels of m rows, (m, n_classes), from their two views (2m, ...)."""
         self._set_training(False)
         logits = self.module_(views)
         self._set_training(True)
@@ -152,10 +152,10 @@ class MixMatchNet(SemiSupervisedNet):
         return sharpen(mean, self.temperature)  # MixMatch, eqs. (6) and (7)
 
     def _ramp(self) -> float:
-        """Share of ``unlabeled_weight`` in this step."""
+        """Return the share of ``unlabeled_weight`` that counts in this step."""
         return min(self._n_steps / self._n_ramp_steps, 1) if self._n_ramp_steps else 1.0
 
 
 def _of_rows(rows: slice, views: Tensor) -> Tensor:
-    """What belongs to some of m rows, of tensors (2m, ...) that belong to two views of them."""
+    """Select some of m rows in a tensor (2m, ...) that holds two views of them."""
     return views.unflatten(0, (2, -1))[:, rows].flatten(0, 1)

@@ -1,4 +1,4 @@
-"""CleanSampleSelector: what it selects, what it says of the rows, and what it gives back."""
+"""CleanSampleSelector: selected rows, fitted attributes and returned types."""
 
 import copy
 import pickle
@@ -11,12 +11,12 @@ import scipy.sparse
 import sklearn
 import sklearn.pipeline
 from numpy.testing import assert_array_equal
+from side_effects import global_state
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
 from small_cleaners import Recorder
 from small_selectors import CLEAN, GIVEN, NAMES, RIGHT, X, kept, quick, record
-from test_side_effects import global_state
 from torch import nn
 
 from sknoisy import CleanSampleSelector, PurifiedClassifier
@@ -50,16 +50,16 @@ def test_names_of_labels_have_no_effect():
 def test_trusted_rows_stay_even_if_their_labels_are_wrong():
     mask = MASK.copy()
     mask[np.flatnonzero(~RIGHT)[:20]] = True
-    alone, selector = quick().fit(X, GIVEN), quick().fit(X, GIVEN, mask)
+    alone, selector = quick().fit(X, GIVEN), quick().fit(X, GIVEN, clean_mask=mask)
     assert not alone.clean_mask_[mask].all()
     assert selector.clean_mask_[mask].all()
     assert_array_equal(selector.clean_proba_[mask], 1)
     assert (selector.clean_proba_[~mask] < 1).any()
-    assert selector.memorization_[mask].max() > 4  # it is not hidden that they are hard to learn
+    assert selector.memorization_[mask].max() > 4  # their difficulty is still recorded
 
 
 def test_all_rows_trusted_are_all_selected():
-    selector = quick().fit(X, GIVEN, np.ones(len(X), bool))
+    selector = quick().fit(X, GIVEN, clean_mask=np.ones(len(X), bool))
     assert selector.clean_mask_.all()
     assert selector.n_iter_ == 1
     assert selector.stop_reason_ == "no row lies above the threshold"
@@ -122,8 +122,8 @@ def test_dynamics_take_a_bit_per_row_and_epoch():
     assert record(selector).bits_.nbytes == 11 * 23
 
 
-def test_what_was_said_is_kept_in_a_pickle():
-    selector = quick().fit(X, GIVEN, MASK)
+def test_a_pickle_keeps_the_fitted_attributes():
+    selector = quick().fit(X, GIVEN, clean_mask=MASK)
     again = pickle.loads(pickle.dumps(selector))
     for name in ("sample_indices_", "clean_mask_", "clean_proba_", "memorization_", "forgetting_"):
         assert_array_equal(getattr(again, name), getattr(selector, name))
@@ -164,7 +164,7 @@ def test_arrays_and_global_state_are_as_they_were(random_state):
 
 
 def test_a_second_fit_forgets_the_first():
-    selector = quick(stopping=False).fit(X, GIVEN, MASK)
+    selector = quick(stopping=False).fit(X, GIVEN, clean_mask=MASK)
     again = selector.set_params(stopping=True).fit(X[:150, :4], GIVEN[:150])
     fresh = quick().fit(X[:150, :4], GIVEN[:150])
     assert_array_equal(again.clean_proba_, fresh.clean_proba_)
@@ -295,7 +295,7 @@ def test_a_search_hands_each_fold_its_part_of_the_mask():
         for train, test in FOLDS.split(X):
             selector = quick(n_rounds=n_rounds)
             alone = LogisticRegression().fit(
-                *selector.fit_resample(X[train], GIVEN[train], mask[train])
+                *selector.fit_resample(X[train], GIVEN[train], clean_mask=mask[train])
             )
             assert selector.clean_mask_[mask[train]].all()
             scores.append(alone.score(X[test], GIVEN[test]))
@@ -308,7 +308,7 @@ def test_weights_follow_the_selected_rows_in_a_purified_classifier():
     clf = PurifiedClassifier(quick(), Recorder())
     clf.fit(X, GIVEN, clean_mask=MASK, sample_weight=weights)
     counted = np.flatnonzero(weights)
-    alone = quick().fit(X[counted], GIVEN[counted], MASK[counted])
+    alone = quick().fit(X[counted], GIVEN[counted], clean_mask=MASK[counted])
     rows = counted[alone.sample_indices_]
     assert_array_equal(clf.sample_indices_, rows)
     assert_array_equal(clf.estimator_.given_["sample_weight"], weights[rows])

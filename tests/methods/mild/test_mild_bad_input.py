@@ -1,4 +1,4 @@
-"""MILDClassifier: parameters of the net and trusted rows that are of no use."""
+"""MILDClassifier: invalid parameters of the net, and trusted rows without weight."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Input that says nothing, labels that mean nothing, rounds that fail, and Ctrl-C."""
+"""CleanSampleSelector: degenerate input, pure noise, rounds that fail, and Ctrl-C."""
 
 import pickle
 import re
@@ -19,7 +19,7 @@ from sknoisy import CleanSampleSelector
 from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning
 from sknoisy.methods.mild.dynamics import LearningDynamics
 
-MODULE = "sknoisy.methods.mild.rounds"
+MODULE = "sknoisy.methods.mild.selector"
 
 
 def words(*parts):
@@ -54,7 +54,7 @@ def press(net):
     raise KeyboardInterrupt
 
 
-# --- rows and labels that say little ------------------------------------------------------------
+# --- degenerate input ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 7])
@@ -99,7 +99,7 @@ def test_scores_that_are_all_the_same():
     assert np.isnan(selector.rounds_[0]["threshold"])
 
 
-# --- labels that mean nothing -------------------------------------------------------------------
+# --- pure noise ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +126,8 @@ def test_labels_that_can_be_learned_are_not_called_noise(seed):
         assert quick(random_state=seed).fit(X, GIVEN).n_iter_ == 2
 
 
-def test_the_question_has_no_part_in_the_selection(monkeypatch):
-    """Neither its draws nor its answer."""
+def test_the_check_of_the_labels_does_not_change_the_selection(monkeypatch):
+    """Neither its draws nor its result do."""
     expected = quick(stopping=False).fit(X, GIVEN)
     monkeypatch.setattr(f"{MODULE}.beats_chance", lambda given, predicted: False)
     with pytest.warns(SelectionWarning):
@@ -136,8 +136,8 @@ def test_the_question_has_no_part_in_the_selection(monkeypatch):
     assert_array_equal(found.sample_indices_, expected.sample_indices_)
 
 
-def test_rows_of_the_answer_were_not_learned(monkeypatch, shuffled):
-    """A network that learns any labels by heart knows nothing of those that it has not seen."""
+def test_the_check_predicts_rows_that_were_not_learned(monkeypatch, shuffled):
+    """A network that memorises any labels cannot predict those that it has not seen."""
     seen = []
     monkeypatch.setattr(f"{MODULE}.beats_chance", lambda *labels: seen.append(labels) or True)
     parameters = {
@@ -236,8 +236,8 @@ class Interrupts(nn.Linear):
         return super().forward(x)
 
 
-def test_ctrl_c_while_it_is_asked_whether_labels_are_noise():
-    """The first network is that of round 1, the second that of the question."""
+def test_ctrl_c_in_the_check_of_the_labels():
+    """The first network is that of round 1, the second that of the check."""
     Interrupts.made = 0
     selector = quick(module=Interrupts, standardize=True, stopping=False)
     with pytest.warns(
@@ -290,7 +290,7 @@ def test_y_that_cannot_be_used(y, message):
 )
 def test_bad_clean_masks(mask, message):
     with pytest.raises(ValueError, match=message):
-        quick().fit(X, GIVEN, mask)
+        quick().fit(X, GIVEN, clean_mask=mask)
 
 
 def test_a_fit_that_fails_leaves_nothing_fitted():

@@ -1,4 +1,4 @@
-"""Every parameter of CleanSampleSelector does what it says."""
+"""Every parameter of CleanSampleSelector has its documented effect."""
 
 import numpy as np
 import pytest
@@ -39,12 +39,12 @@ def test_metric_makes_difficulties_of_the_bits(metric, expected):
     assert_array_equal(selector.memorization_, dynamics.memorization)
     assert_array_equal(selector.forgetting_, dynamics.forgetting)
     assert_array_equal(selector.rounds_[0]["scores"], np.unique(dynamics.score))
-    # Whatever the metric, a label is believed as far as it is predicted.
+    # Whatever the metric, clean_proba_ is the share of right predictions.
     counts = count_dynamics(record(selector).bits_, len(X))
     assert_array_equal(selector.clean_proba_, counts.forgetting / 8)
 
 
-def test_a_metric_that_says_the_opposite_keeps_the_wrong_labels():
+def test_an_inverted_metric_keeps_the_wrong_labels():
     def opposite(bits, n_rows):
         return LearningDynamics(*count_dynamics(bits, n_rows)[::-1])
 
@@ -68,7 +68,7 @@ def test_stopping_ends_the_rounds_at_the_first_negative_threshold():
     assert free.n_iter_ == 4
     assert free.stop_reason_ == "n_rounds=4 were done"
     assert kept(free)[0] == kept(guarded)[0]
-    # What the guard is for.
+    # Without it, right labels are lost.
     assert free.clean_mask_[RIGHT].mean() < guarded.clean_mask_[RIGHT].mean() - 0.15
 
 
@@ -84,7 +84,7 @@ def test_min_memorized_drops_rows_of_the_last_round():
 
 
 def test_a_first_round_that_is_the_last_one_drops_nothing():
-    """If its threshold is negative, there is no noise to speak of."""
+    """If its threshold is negative, there is hardly any noise."""
     selector = quick(min_memorized=1.0, max_epochs=16).fit(X, CLEAN)
     assert selector.stop_reason_ == "rows at the threshold are memorised in most epochs"
     assert selector.n_iter_ == 1

@@ -1,6 +1,6 @@
 """The nets for rows with and without labels: their losses against references, and limit cases.
 
-The rows are unit vectors: what the module sees of a mixture are the shares of its rows.
+The rows are unit vectors: a mixture of them holds the shares of its rows.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Displays, on fits and on numbers typed in; matplotlib without a screen."""
+"""The display of layer usage, on fits and on given shares; no screen."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What nets for rows with and without labels share: their draws, and a step on a loss."""
+"""The base of the nets that also read rows without labels, and the source of their batches."""
 
 from __future__ import annotations
 
@@ -18,33 +18,35 @@ from .mixing import mixing_share
 
 __all__ = ["SemiSupervisedNet", "Source"]
 
-# Measured on the digits: a network without dropout gains up to four points by corruption of a
-# tenth of the columns; one with dropout, which makes views of its own, loses up to one.
-_RATE = 0.1
+# Measured on the digits: corruption of a tenth of the columns gains up to four points for a
+# network without dropout. It costs up to one with dropout, by which the views differ anyway.
+_CORRUPTION_RATE = 0.1
 _DROPOUT = (Dropout, nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 class SemiSupervisedNet(DeviceNet):
-    """A net that is fitted with rows that have labels, and also reads rows that have none.
+    """Base of the nets that learn from rows with labels and from rows without.
 
-    Its training data go through the rows with labels alone, ``data.only(labelled)``. To each batch
-    of them come as many rows without labels, or all where there are fewer, and two views are made
-    of each row.
+    The net is fitted with the rows with labels, ``data.only(labelled)``. Each batch of them is
+    joined by as many rows without labels, or by all of those if they are fewer. Two views are made
+    of each row. A subclass defines the loss, :meth:`loss_of`.
 
     Parameters
     ----------
     module, criterion, **kwargs
         As in ``DeviceNet``. The criterion takes distributions as targets.
     unlabeled : Tensor of shape (m,) or None
-        Rows of the training data whose labels are not read, int64; none of them may be left.
+        Rows of the training data whose labels are not read, int64; it may be empty.
     alpha : float
-        Of the Beta distribution of the shares in MixUp, not negative. 0: rows are not mixed.
+        Parameter of the beta distribution of the shares in MixUp, not negative. 0: rows are not
+        mixed.
     corruption_rate : float or None
-        Views of tables that have no augmentation: the share of the columns, rounded down, whose
-        values are those of other rows, in [0, 1]. None: 0.1 for a network without dropout, else 0.
+        Share of the columns of a table, rounded down, that a view takes from other rows, in
+        [0, 1]; data with an augmentation of their own ignore it. None: 0.1 for a network without
+        dropout, else 0.
     generator : torch.Generator
-        Source of all draws but the order of the rows with labels and those of the training data's
-        own augmentation. On the CPU.
+        Generator on the CPU of all draws except the order of the rows with labels and the training
+        data's own augmentation.
     """
 
     _source: Source | None = None
@@ -61,12 +63,12 @@ class SemiSupervisedNet(DeviceNet):
         **kwargs,
     ):
         super().__init__(module, criterion, **kwargs)
-        # Kept on the CPU: skorch would not bring it there where a pickle is read without CUDA.
+        # On the CPU: skorch does not map it there when a pickle is read without CUDA.
         self.unlabeled = None if unlabeled is None else unlabeled.cpu()
         self.alpha, self.corruption_rate, self.generator = alpha, corruption_rate, generator
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Prepare what is drawn from."""
+        """Prepare the draws of the training."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self._source = Source(self, self.get_dataset(X))
 
@@ -79,41 +81,42 @@ class SemiSupervisedNet(DeviceNet):
         return {**super().__getstate__(), "_source": None}
 
     def get_iterator(self, dataset: TrainingData, training: bool = False):
-        """Batches of rows as they are: a step makes its own views."""
+        """Return batches without augmentation; each step makes its own views."""
         plain = copy.copy(dataset)
         plain.augment = None
         return Batches(plain, self.batch_size, self.order if training else None)
 
     @torch.no_grad()
     def count_classes(self, X: Tensor) -> int:
-        """Columns of the logits of some rows."""
+        """Return the number of logits per row."""
         self._set_training(False)
         return self.module_(X).shape[1]
 
     @property
     def source(self) -> Source:
-        """What is drawn from, in training."""
+        """The source of rows and draws; only during training."""
         assert self._source is not None
         return self._source
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and logits (n, n_classes) that stand for its rows."""
+        """Return the loss of a batch, and logits (n, n_classes) recorded for its rows."""
         raise NotImplementedError
 
 
 class Source:
-    """What one training reads and draws: rows without labels, views, permutations and shares.
+    """Source of the rows without labels, the views, the permutations and the shares of a training.
 
     Parameters
     ----------
     net : SemiSupervisedNet
+        The net that is trained.
     data : TrainingData
-        Its active rows are those with labels.
+        Training data; the active rows are those with labels.
 
     Attributes
     ----------
     class_shares : Tensor of shape (n_classes,)
-        Of the rows with labels, by their weights; there is one for each logit.
+        Weighted class shares of the rows with labels; all zero if no such row has any weight.
     """
 
     def __init__(self, net: SemiSupervisedNet, data: TrainingData):
@@ -136,14 +139,14 @@ class Source:
         weights = self.data.sample_weight
         one_hot = self.one_hot(self.data.targets[labeled])
         sums = (one_hot if weights is None else one_hot * weights[labeled, None]).sum(dim=0)
-        return F.normalize(sums, p=1, dim=0)  # zeros, if no row has any weight
+        return F.normalize(sums, p=1, dim=0)
 
     def one_hot(self, targets: Tensor) -> Tensor:
-        """Targets (n,) as distributions (n, n_classes)."""
+        """Return targets (n,) as distributions (n, n_classes)."""
         return self._one_hot[targets]
 
     def with_unlabeled(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Rows of a batch and, after them, rows without labels; the weights of all."""
+        """Return the rows of a batch followed by rows without labels, and the weights of all."""
         X, weights = batch[0], batch.sample_weight
         if self._unlabeled is not None:
             others = self.data.take(next(self._unlabeled))
@@ -153,25 +156,25 @@ class Source:
         return X, X.new_ones(len(X)) if weights is None else weights
 
     def views(self, X: Tensor) -> Tensor:
-        """Two views of m rows, of shape (2m, ...): first ones, then second ones."""
+        """Return two views of m rows, (2m, ...): all first views, then all second views."""
         own = None if self.data.augment is None else self.data.generator
         return self._views(X, self._views_generator if own is None else own)
 
     def permutation(self, n: int) -> Tensor:
-        """A random order of n rows."""
+        """Draw a random order of n rows."""
         return torch.randperm(n, generator=self.generator).to(self.data.device)
 
     def share(self) -> float:
-        """A share of MixUp."""
+        """Draw a share for MixUp."""
         return mixing_share(self.alpha, self._random)
 
 
 def _augmentation(
     data: TrainingData, rate: float | None, module: nn.Module, *, is_table: bool
 ) -> Augmentation | None:
-    """How a view is made: as the data say; of tables of which they say nothing, by corruption."""
+    """Return the augmentation of the data or, for tables without one, feature corruption."""
     if rate is None:
-        rate = 0.0 if _has_dropout(module) else _RATE
+        rate = 0.0 if _has_dropout(module) else _CORRUPTION_RATE
     if data.augment is None and is_table and rate > 0:
         weights = data.sample_weight
         counted = None if weights is None else weights.nonzero()[:, 0]

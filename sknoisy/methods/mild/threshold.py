@@ -1,4 +1,4 @@
-"""Which rows a round of selection keeps, by their scores."""
+"""The threshold of a round: the larger scale of a Weibull mixture of the scores."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 from ..._engine.indexing import rows_of_classes
 from ...mixture import WeibullMixture, shift_scores
 
-__all__ = ["Choice", "Criteria", "choose_rows"]
+__all__ = ["Criteria", "KeptRows", "keep_rows"]
 
-_LEAST_ROWS = 5  # as many as the mixture has parameters
+_MIN_ROWS = 5  # as many as the mixture has parameters
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 class Criteria(NamedTuple):
-    """Parameters of :class:`~sknoisy.CleanSampleSelector` that decide about rows."""
+    """The parameters of :class:`~sknoisy.CleanSampleSelector` that decide which rows are kept."""
 
     threshold: str
     stopping: bool
@@ -29,38 +29,38 @@ class Criteria(NamedTuple):
     min_per_class: int
 
 
-class Choice(NamedTuple):
-    """What the scores of a round say.
+class KeptRows(NamedTuple):
+    """The rows that a round keeps, and the mixture that decided it.
 
     Attributes
     ----------
-    keep : ndarray of shape (n,), bool
-        False where the row is to be dropped.
+    mask : ndarray of shape (n,), bool
+        False where the row is dropped.
     reason : str or None
-        Why this is the last round, if it is.
+        Why this is the last round; None if it is not.
     threshold : float
-        Where the mixture draws the line, on the scale of the scores; NaN without a mixture.
+        Threshold of the mixture, on the scale of the scores; NaN without a mixture.
     mixture : WeibullMixture or None
         Fitted to the shifted scores.
     n_spared : int
-        Rows that are kept for the sake of their class alone.
+        Number of rows that are kept only because their class has few others.
     """
 
-    keep: Mask
+    mask: Mask
     reason: str | None
     threshold: float = np.nan
     mixture: WeibullMixture | None = None
     n_spared: int = 0
 
 
-def choose_rows(
+def keep_rows(
     scores: Floats,
     memorized: Floats,
     codes: NDArray[np.intp],
     trusted: Mask,
     criteria: Criteria,
     random_state: Any,
-) -> Choice:
+) -> KeptRows:
     """Keep the rows up to the scale of the mixture's noisy component.
 
     Parameters
@@ -74,39 +74,40 @@ def choose_rows(
     trusted : ndarray of shape (n,), bool
         Rows that are kept in any case.
     criteria : Criteria
-        What decides.
+        Parameters of the selector.
     random_state : int
-        Of the mixture.
+        Seed of the mixture.
 
     Returns
     -------
-    choice : Choice
+    kept : KeptRows
+        All rows, and the reason, if no mixture can be fitted.
     """
-    mixture, trouble = _mixture_of(scores, random_state)
+    mixture, trouble = _fit_mixture(scores, random_state)
     if mixture is None:
-        return Choice(np.ones(len(scores), bool), trouble)
-    limit = float(mixture.scales_[-1, 0])
-    if criteria.threshold == "consistent":  # the released code forgets that scores were shifted
+        return KeptRows(np.ones(len(scores), bool), trouble)
+    limit = float(mixture.scales_[-1, 0])  # alpha_2
+    if criteria.threshold == "consistent":  # the released code leaves the shift out
         limit += min(float(scores.min()), 0.0)
     is_last = criteria.stopping and limit < 0
     wanted = trusted | (memorized >= criteria.min_memorized if is_last else scores <= limit)
-    keep = _with_every_class(wanted, scores, codes, criteria.min_per_class)
+    mask = _with_every_class(wanted, scores, codes, criteria.min_per_class)
     if is_last:
         reason: str | None = "rows at the threshold are memorised in most epochs"
     else:
-        reason = "no row lies above the threshold" if keep.all() else None
-    return Choice(keep, reason, limit, mixture, int(keep.sum() - wanted.sum()))
+        reason = "no row lies above the threshold" if mask.all() else None
+    return KeptRows(mask, reason, limit, mixture, int(mask.sum() - wanted.sum()))
 
 
-def _mixture_of(scores: Floats, random_state: Any) -> tuple[WeibullMixture | None, str | None]:
-    """The mixture, or None and the reason why there is none."""
-    if len(scores) < _LEAST_ROWS:
-        return None, f"{len(scores)} rows are fewer than the mixture's {_LEAST_ROWS} parameters"
+def _fit_mixture(scores: Floats, random_state: Any) -> tuple[WeibullMixture | None, str | None]:
+    """Return the mixture of the shifted scores, or None and the reason why there is none."""
+    if len(scores) < _MIN_ROWS:
+        return None, f"{len(scores)} rows are fewer than the mixture's {_MIN_ROWS} parameters"
     if np.ptp(scores) == 0:
         return None, f"all scores are {scores[0]:g}"
     mixture = WeibullMixture(2, random_state=random_state)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the reason says so
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the reason is returned instead
         mixture.fit(shift_scores(scores)[:, None])
     if not mixture.converged_:
         return None, f"the mixture did not converge in {mixture.max_iter} iterations"
@@ -114,10 +115,10 @@ def _mixture_of(scores: Floats, random_state: Any) -> tuple[WeibullMixture | Non
 
 
 def _with_every_class(
-    keep: Mask, scores: Floats, codes: NDArray[np.intp], min_per_class: int
+    wanted: Mask, scores: Floats, codes: NDArray[np.intp], min_per_class: int
 ) -> Mask:
-    """The same with the rows of lowest score of each class."""
-    keep = keep.copy()
+    """Add the rows of lowest score of each class."""
+    mask = wanted.copy()
     for rows in rows_of_classes(codes, scores):
-        keep[rows[:min_per_class]] = True
-    return keep
+        mask[rows[:min_per_class]] = True
+    return mask

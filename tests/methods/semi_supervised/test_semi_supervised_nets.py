@@ -1,4 +1,4 @@
-"""The nets for rows with and without labels: effects of their parameters, and their life cycle."""
+"""The nets for rows with and without labels: effects of their parameters and life cycle."""
 
 import pickle
 
@@ -24,7 +24,7 @@ from small_nets import AtBatch
 from torch import nn
 
 from sknoisy._engine.batches import TrainingData
-from sknoisy._engine.net import fit_in_turn
+from sknoisy._engine.net import train_side_by_side
 from sknoisy._engine.rows import make_rows
 from sknoisy._engine.scaling import InputScaling
 from sknoisy.callbacks import RecordDynamics
@@ -251,9 +251,9 @@ def test_gradients_pass_by_the_callbacks(cls):
     assert 0 < step <= 1.01e-4  # the learning rate times the bound
 
 
-def test_nets_that_are_fitted_in_turn_end_as_if_alone():
+def test_nets_that_are_trained_side_by_side_end_as_if_alone():
     """Two of them draw from generators of their own; the start of a head is torch's."""
     nets = [build(MixMatchNet, seed=seed, alpha=1.0) for seed in (0, 1)]
-    fit_in_turn(nets, unit_data().only(LABELED), max_epochs=4)
+    train_side_by_side(nets, unit_data().only(LABELED), max_epochs=4)
     for seed, net in enumerate(nets):
         assert same_weights(net, fitted(MixMatchNet, max_epochs=4, seed=seed, alpha=1.0))
