@@ -1,4 +1,4 @@
-"""TrainingData.only: an epoch goes through some rows, which keep their numbers."""
+"""TrainingData.only restricts an epoch to some rows, which keep their row numbers."""
 
 import numpy as np
 import pytest
@@ -20,12 +20,12 @@ def generator(seed=0):
 
 
 def noise(X, generator):
-    """An augmentation."""
+    """Add uniform noise, as an augmentation."""
     return X + torch.rand(X.shape, generator=generator)
 
 
 def numbered(n, X=None, in_memory=True, **extra):
-    """Rows whose only column is their number, and labels, weights and trust that follow it."""
+    """Return rows whose column, label, weight and trust are functions of the row number."""
     X = np.arange(n, dtype=float)[:, None] if X is None else X
     rows = make_rows(X, InputScaling(standardize=False).fit(X), CPU, in_memory=in_memory)
     more = {"sample_weight": torch.arange(n) / 7, "trusted": torch.arange(n) % 2 == 0}
@@ -43,7 +43,7 @@ def numbered(n, X=None, in_memory=True, **extra):
 def test_an_epoch_is_cut_into_batches_as_if_there_were_no_other_rows(
     n_active, batch_size, sizes, shuffle
 ):
-    """Of 11 rows the last one joins the batch before it: batch norm has no statistics of one."""
+    """The last of 11 rows joins the batch before it: batch norm cannot use a single row."""
     active = torch.randperm(30, generator=generator())[:n_active]
     batches = Batches(numbered(30).only(active), batch_size, generator() if shuffle else None)
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_an_epoch_is_cut_into_batches_as_if_there_were_no_other_rows(
         assert shuffle or torch.equal(seen, active)
 
 
-def test_numbers_of_rows_are_those_of_all_data_and_all_else_follows_them():
+def test_row_numbers_are_those_of_all_data_and_labels_weights_and_trust_match_them():
     data = numbered(20).only(ACTIVE)
     for batch in Batches(data, 4, generator()):
         X, y = batch
@@ -65,8 +65,8 @@ def test_numbers_of_rows_are_those_of_all_data_and_all_else_follows_them():
         assert_array_equal(batch.trusted, batch.rows % 2 == 0)
 
 
-def test_the_order_is_that_of_as_many_rows_alone():
-    """Its draws depend on the number of active rows, not on that of all."""
+def test_shuffling_depends_on_the_number_of_active_rows_only():
+    """The order is the one in which as many rows alone are shuffled."""
     of_part = torch.cat([b.rows for b in Batches(numbered(20).only(ACTIVE), 4, generator())])
     alone = torch.cat([b.rows for b in Batches(numbered(len(ACTIVE)), 4, generator())])
     assert torch.equal(of_part, ACTIVE[alone])
@@ -82,7 +82,7 @@ def test_the_length_is_that_of_all_rows_and_nothing_is_copied():
     assert_array_equal(part.take(torch.tensor([5]))[0], [[5]])  # rows that are not active, too
 
 
-def test_the_data_that_were_asked_stay_whole():
+def test_only_does_not_change_the_data_it_is_called_on():
     data = numbered(6)
     part = data.only(torch.tensor([4, 1]))
     assert data.active is None
@@ -95,7 +95,7 @@ def test_the_data_that_were_asked_stay_whole():
 
 
 @pytest.mark.parametrize("n_active", [6, 11])
-def test_rows_of_a_memory_map_come_as_those_in_memory(tmp_path, n_active):
+def test_memory_mapped_rows_equal_rows_in_memory(tmp_path, n_active):
     X = np.random.default_rng(0).normal(size=(20, 3))
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -117,7 +117,7 @@ def test_rows_of_a_memory_map_come_as_those_in_memory(tmp_path, n_active):
 # Nets
 
 
-def test_a_net_learns_as_from_the_active_rows_alone():
+def test_a_net_trains_as_on_the_active_rows_alone():
     data = training_data()
     part = fit_device_net(data=data.only(ACTIVE))
     rows = TrainingData(type(data.rows)(data.rows.tensor[ACTIVE]), data.targets[ACTIVE])
@@ -131,7 +131,7 @@ def test_a_net_learns_as_from_the_active_rows_alone():
 
 
 def test_dynamics_are_recorded_under_the_numbers_of_all_rows():
-    """The record of the part is that of the active rows alone, spread over all."""
+    """The active rows have the record of a fit on them alone, the others an empty one."""
     data, record, alone = training_data(), RecordDynamics(), RecordDynamics()
     fit_device_net(record, data=data.only(ACTIVE), max_epochs=5)
     rows = TrainingData(type(data.rows)(data.rows.tensor[ACTIVE]), data.targets[ACTIVE])
@@ -148,7 +148,7 @@ def test_dynamics_are_recorded_under_the_numbers_of_all_rows():
     assert_array_equal(record.mean_loss_[ACTIVE], alone.mean_loss_)
 
 
-def test_rows_may_be_others_in_the_next_training():
+def test_active_rows_can_change_between_trainings():
     data = training_data()
     net = fit_device_net(data=data.only(ACTIVE))
     counts = []

@@ -1,4 +1,4 @@
-"""Whole-batch augmentation: against a loop over images, and its statistics."""
+"""Whole-batch augmentation equals a loop over images and has the right statistics."""
 
 import pickle
 
@@ -49,7 +49,7 @@ def test_equals_padding_cropping_and_flipping_image_by_image(shape, padding, dty
     assert len(images) == 0 or result.data_ptr() != images.data_ptr()
 
 
-def test_images_in_channels_last_memory_give_the_same():
+def test_memory_format_of_the_images_has_no_effect():
     images = torch.rand(6, 3, 8, 8, generator=seeded())
     strided = images.contiguous(memory_format=torch.channels_last)
     assert torch.equal(
@@ -82,12 +82,12 @@ def test_all_shifts_are_equally_frequent():
     assert (counts - n / 9).abs().max() < 4 * sigma
 
 
-def test_constant_images_stay_as_they_are():
+def test_constant_images_do_not_change():
     images = torch.arange(12.0).reshape(4, 3, 1, 1).expand(4, 3, 16, 16)
     assert torch.equal(random_flip_crop(images, generator=seeded()), images)
 
 
-def test_the_generator_alone_decides():
+def test_result_depends_on_the_generator_only():
     images = torch.rand(8, 3, 8, 8, generator=seeded())
     state = torch.get_rng_state()
     first = random_flip_crop(images, generator=seeded(5))

@@ -1,4 +1,4 @@
-"""Rows, their scaling and their batches: every store gives the same rows."""
+"""Rows, scaling and batches; every store returns the same rows."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def memory_mapped(tmp_path, X):
 
 
 def noise(X, generator):
-    """An augmentation."""
+    """Add uniform noise, as an augmentation."""
     return X + torch.rand(X.shape, generator=generator)
 
 
@@ -67,7 +67,7 @@ def test_every_row_comes_once_per_epoch(n, batch_size, sizes, shuffle):
     assert (index.tolist() == list(range(n))) == (not shuffle or n == 1)
 
 
-def test_a_batch_unpacks_as_a_pair_and_carries_what_belongs_to_its_rows():
+def test_a_batch_unpacks_as_a_pair_and_carries_row_numbers_weights_and_trust():
     weight, trusted = torch.linspace(0, 2, 8), torch.arange(8) % 2 == 0
     data = training_data(8, sample_weight=weight, trusted=trusted)
     for batch in Batches(data, 4, generator()):
@@ -107,7 +107,7 @@ def test_training_batches_are_augmented_and_others_are_not():
 
 
 @pytest.mark.parametrize("n", [10, 11])
-def test_memory_mapped_batches_are_those_in_memory(tmp_path, n):
+def test_memory_mapped_batches_equal_batches_in_memory(tmp_path, n):
     X = rng().normal(size=(n, 3))
     mapped = memory_mapped(tmp_path, X)
     state = torch.get_rng_state()
@@ -138,7 +138,7 @@ def test_endless_batches_use_up_all_rows_before_they_repeat():
     assert len({tuple(order) for order in orders}) > 1
 
 
-def test_endless_batches_are_full_and_leave_a_changing_tail_out():
+def test_endless_batches_are_full_and_skip_changing_left_over_rows():
     batches = EndlessBatches(torch.arange(7), 3, generator())
     seen = set()
     for _ in range(20):
@@ -187,7 +187,7 @@ def test_constant_columns_become_zero(value, container):
     assert rows[:, 1].std() == pytest.approx(1, rel=1e-6)
 
 
-def test_fitting_by_blocks_is_fitting_the_whole(monkeypatch):
+def test_fitting_by_blocks_equals_fitting_at_once(monkeypatch):
     X = rng().normal(5, size=(10, 3))
     whole = InputScaling().fit(X)
     monkeypatch.setattr("sknoisy._engine.scaling._FIT_ROWS", 4)
@@ -199,7 +199,7 @@ def test_fitting_by_blocks_is_fitting_the_whole(monkeypatch):
     assert_array_equal(every_row(make_rows(X, blocks, CPU, in_memory=True)), expected)
 
 
-def test_without_standardisation_rows_pass_as_they_are():
+def test_without_standardisation_rows_do_not_change():
     X = rng().normal(5, size=(4, 3))
     rows = every_row(make_rows(X, InputScaling(standardize=False).fit(X), CPU, in_memory=True))
     assert_array_equal(rows, X.astype(np.float32))
@@ -230,7 +230,7 @@ def test_bytes_are_scaled_as_floats_between_zero_and_one(standardize):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_channels_first_and_last_are_the_same_images(dtype, in_memory):
+def test_channels_first_and_last_give_the_same_rows(dtype, in_memory):
     last = images().astype(dtype)
     first = np.moveaxis(last, 3, 1)
     rows = [
@@ -264,7 +264,7 @@ def test_channel_axis(shape, axis):
     assert InputScaling().fit(np.zeros(shape)).channel_axis_ == axis
 
 
-def test_images_of_other_channels_are_refused():
+def test_images_with_other_numbers_of_channels_are_refused():
     with pytest.raises(ValueError, match=r"shape \(2, 5, 6, 7\).*1, 3 or 4 channels"):
         InputScaling().fit(np.zeros((2, 5, 6, 7)))
 
@@ -278,7 +278,7 @@ def test_images_of_other_channels_are_refused():
     [rng().normal(3, size=(8, 4)), rng().integers(-5, 50, size=(8, 4)), images(), images() / 255],
     ids=["floats", "integers", "bytes", "float images"],
 )
-def test_rows_elsewhere_are_the_rows_in_memory(tmp_path, X, standardize):
+def test_memory_mapped_rows_equal_rows_in_memory(tmp_path, X, standardize):
     scaling = InputScaling(standardize).fit(X)
     index = torch.tensor([4, 0, 0, 3])
     expected = make_rows(X, scaling, CPU, in_memory=True).take(index)
@@ -293,7 +293,7 @@ def test_rows_elsewhere_are_the_rows_in_memory(tmp_path, X, standardize):
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
 @pytest.mark.parametrize("container", [scipy.sparse.csr_array, scipy.sparse.csr_matrix])
-def test_sparse_rows_are_dense_rows(standardize, dtype, container):
+def test_sparse_rows_equal_dense_rows(standardize, dtype, container):
     X = (rng().integers(1, 90, size=(30, 5)) * (rng().random((30, 5)) < 0.4)).astype(dtype)
     X[:, 0] += dtype(1000)
     scaling, sparse_scaling = InputScaling(standardize), InputScaling(standardize)
@@ -308,7 +308,7 @@ def test_sparse_rows_are_dense_rows(standardize, dtype, container):
         assert_allclose(sparse_scaling.scale_, scaling.scale_, rtol=1e-6)
 
 
-def test_what_lives_on_the_device(tmp_path):
+def test_only_dense_arrays_in_memory_are_kept_on_the_device(tmp_path):
     X = rng().normal(size=(6, 2))
     mapped = memory_mapped(tmp_path, X)
     assert fits_in_memory(X, CPU)

@@ -1,6 +1,6 @@
-"""Every constructor parameter that all classifiers share has an effect, and the documented one.
+"""Every constructor parameter that all classifiers share has its documented effect.
 
-What the network sees of X, `augment` and `standardize`, is in test_preprocessing.py.
+`augment` and `standardize` are tested in test_preprocessing.py.
 """
 
 import inspect
@@ -35,7 +35,7 @@ def noise(rows, generator):
     return rows + torch.randn(rows.shape, generator=generator)
 
 
-# Another value of each parameter than that of the fixture `quick`.
+# For each parameter, a value that differs from the one in the fixture `quick`.
 OTHERS = {
     "module": LINEAR,
     "module_params": {"hidden": (17,)},
@@ -50,7 +50,7 @@ OTHERS = {
     "callbacks": [Shift()],
     "random_state": 12345,
 }
-WITHOUT_EFFECT = {"device", "verbose"}  # on what is learned; they have tests of their own
+WITHOUT_EFFECT = {"device", "verbose"}  # on what is learned; other tests cover them
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -91,7 +91,7 @@ def linear(n_features, n_classes, bias=True):
 
 
 class FirstColumns(nn.Linear):
-    """A linear network that reads as many columns as it is told."""
+    """A linear network on the first `n_features` columns."""
 
     def __init__(self, n_features, n_classes):
         super().__init__(n_features, n_classes)
@@ -139,14 +139,14 @@ def test_sizes_are_filled_in_where_the_signature_names_them(
     assert sum(p.numel() for p in clf.net_.module_.parameters()) == n_parameters
 
 
-def test_module_params_come_before_what_would_be_filled_in(quick, blobs):
-    """A network for more classes than there are is refused by its logits."""
+def test_module_params_override_the_sizes_that_are_filled_in(quick, blobs):
+    """A network with too many outputs is refused because of its logits."""
     with pytest.raises(ValueError, match=r"shape \(2, 4\) for 2 rows and 3 classes"):
         quick(module=linear, module_params={"n_classes": 4}).fit(*blobs)
 
 
 def test_a_network_may_start_at_the_log_of_the_priors(quick, blobs):
-    """Under zero weights these are its logits, although their exponentials sum to 1."""
+    """With zero weights these are its logits, although their exponentials sum to 1."""
     X, y = blobs
     module = nn.Linear(6, 3)
     nn.init.zeros_(module.weight)
@@ -155,8 +155,8 @@ def test_a_network_may_start_at_the_log_of_the_priors(quick, blobs):
     np.testing.assert_allclose(clf.predict_proba(X[:1])[0], np.bincount(y) / len(y), atol=1e-6)
 
 
-def test_an_instance_is_copied_and_its_weights_are_the_start(quick, blobs):
-    """A step of 1e-12 leaves weights of order 1 where they are in float32."""
+def test_an_instance_is_copied_and_training_starts_at_its_weights(quick, blobs):
+    """Steps of 1e-12 do not change weights of order 1 in float32."""
     X, y = blobs
     module = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3), nn.Linear(3, 3)).train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -251,7 +251,7 @@ def test_schedule_from_a_function_of_the_optimizer(quick, blobs, schedule):
 
 
 def test_schedule_by_plateau_of_the_training_loss(quick, blobs):
-    """No epoch takes the loss to a millionth: each after the first is a plateau."""
+    """No epoch lowers the loss to a millionth, so each epoch after the first is a plateau."""
     schedule = partial(ReduceLROnPlateau, patience=0, factor=0.5, threshold=0.999999)
     clf = quick(lr=0.2, lr_schedule=schedule, max_epochs=4, weighting=None).fit(*blobs)
     np.testing.assert_allclose(rates(clf), [0.2, 0.2, 0.1, 0.05])
@@ -280,7 +280,7 @@ def test_max_epochs(quick, blobs):
     ("batch_size", "sizes"),
     [(40, [40, 40, 41]), (50, [50, 50, 21]), (60, [60, 61]), (121, [121]), (1000, [121])],
 )
-def test_batches_cover_the_rows_and_a_tail_of_one_joins(quick, blobs, batch_size, sizes):
+def test_batches_cover_the_rows_and_a_single_left_over_row_joins(quick, blobs, batch_size, sizes):
     class Sizes(Callback):
         def on_train_begin(self, net, **kwargs):
             self.rows = []
@@ -299,7 +299,7 @@ def test_batches_cover_the_rows_and_a_tail_of_one_joins(quick, blobs, batch_size
 
 @pytest.mark.parametrize("device", ["cpu", torch.device("cpu"), "auto"])
 def test_device(quick, blobs, device):
-    """ "auto" is the CPU where there is no GPU."""
+    """The device "auto" is the CPU if there is no GPU."""
     clf = quick(device=device, max_epochs=1).fit(*blobs)
     expected = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
     assert {p.device.type for p in clf.net_.module_.parameters()} == {expected}
@@ -332,7 +332,7 @@ class Events(Callback):
         self.events.append("train end")
 
 
-def test_callbacks_hear_of_every_event_after_those_of_the_method(quick, blobs):
+def test_callbacks_receive_every_event_after_those_of_the_method(quick, blobs):
     events = Events()
     given = [("events", events)]
     clf = quick(callbacks=given, max_epochs=2, batch_size=61).fit(*blobs)
@@ -375,7 +375,7 @@ def test_a_fit_is_silent_by_default(quick, blobs, capfd, verbose):
         ("cpu", 1, True, False),
     ],
 )
-def test_a_worker_is_told_that_it_shares_the_gpu(monkeypatch, device, n_gpus, is_worker, warns):
+def test_a_worker_is_warned_that_it_shares_the_gpu(monkeypatch, device, n_gpus, is_worker, warns):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: is_worker or None)
     with warnings.catch_warnings(record=True) as caught:

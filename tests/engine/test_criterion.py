@@ -1,4 +1,4 @@
-"""The criterion: per-row losses that see their batch, weighted and averaged in one place."""
+"""The criterion passes its batch to a per-row loss, weights the result and averages it."""
 
 import copy
 
@@ -13,8 +13,8 @@ from sknoisy.callbacks import PerSampleCrossEntropy
 from sknoisy.meta import weighted_mean
 
 
-class Keeps(nn.Module):
-    """Half the squared logits of a row; keeps the batches that it saw."""
+class Recorder(nn.Module):
+    """Half the sum of the squared logits of each row; records the batches."""
 
     def __init__(self):
         super().__init__()
@@ -37,10 +37,10 @@ class Memory(nn.Module):
         return F.cross_entropy(batch.logits, batch.targets, reduction="none")
 
 
-def test_a_row_loss_sees_its_batch():
+def test_a_row_loss_receives_its_batch():
     X, y = (torch.from_numpy(a) for a in make_xy())
     rows, weight, trusted = torch.arange(N) + 5, torch.linspace(0, 2, N).double(), y == 1
-    loss = Keeps()
+    loss = Recorder()
     criterion = PerSampleCrossEntropy(loss)
     criterion.batch = Batch(X, y, rows, weight, trusted)
     logits = make_module()(X)
@@ -56,10 +56,10 @@ def test_a_row_loss_sees_its_batch():
 
 
 def test_a_net_trains_by_its_row_loss_and_keeps_no_batch():
-    """One step of plain SGD by hand; the weights are applied once, outside the loss."""
+    """It equals one step of plain SGD by hand, with weights applied once, outside the loss."""
     weight = torch.linspace(0, 2, BATCH)
     data = training_data(BATCH, sample_weight=weight)
-    loss = Keeps()
+    loss = Recorder()
     net = fit_device_net(data=data, max_epochs=1, lr=0.3, criterion__row_loss=loss)
     module = make_module()
     losses = module(data.rows.tensor).square().sum(dim=1) / 2
@@ -69,7 +69,7 @@ def test_a_net_trains_by_its_row_loss_and_keeps_no_batch():
     assert net.criterion_.batch is None
 
 
-def test_the_buffers_of_a_row_loss_are_its_memory():
+def test_a_row_loss_can_keep_a_memory_in_its_buffers():
     plain = fit_device_net(max_epochs=3)
     net = fit_device_net(max_epochs=3, criterion__row_loss=Memory())
     assert_close(net.module_.state_dict(), plain.module_.state_dict())

@@ -1,4 +1,4 @@
-"""What the network sees of X: augmentation and standardisation."""
+"""Augmentation and standardisation of the network's input."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Inputs(nn.Module):
-    """A linear network that keeps what it is given in training."""
+    """A linear network that records its input in training."""
 
     seen = []
 
@@ -22,7 +22,7 @@ class Inputs(nn.Module):
 
 
 def training_inputs(clf, X, y):
-    """The rows of one epoch as the network sees them."""
+    """Return the network's input in one epoch of training."""
     Inputs.seen.clear()
     n_inputs = int(np.prod(X.shape[1:]))
     clf.set_params(
@@ -47,8 +47,8 @@ def test_standardised_images_have_mean_0_and_variance_1_in_each_channel(
         torch.testing.assert_close(seen.var((0, 2, 3), correction=0), torch.ones(3))
 
 
-def test_raw_images(quick, images):
-    """uint8 counts from 0 to 1; other types pass as they are."""
+def test_images_without_standardisation(quick, images):
+    """Images of uint8 are divided by 255, those of other types are not changed."""
     X, y = images
     seen = training_inputs(quick(standardize=False, augment=None), X, y)
     torch.testing.assert_close(seen.mean().item(), X.mean() / 255, rtol=1e-5, atol=0)
@@ -57,7 +57,7 @@ def test_raw_images(quick, images):
 
 
 def test_tables_are_standardised_for_the_default_network_only(quick, blobs):
-    """A module of one's own may hold embeddings of columns, say."""
+    """A user's module may need the raw values, for example to embed columns."""
     X, y = blobs[0] * 10 + 3, blobs[1]
     X[:, 5] = 7  # a constant column has scale 1
     raw = training_inputs(quick(), X, y)
@@ -74,7 +74,7 @@ def test_tables_are_standardised_for_the_default_network_only(quick, blobs):
 
 
 def test_augmentation_by_default(quick, blobs, images):
-    """Images are flipped and cropped, tables are left as they are."""
+    """Images are flipped and cropped, tables are not changed."""
     models = {
         value: quick(module_params=None, max_epochs=2, augment=value).fit(*images)
         for value in ("auto", "flip+crop", "crop", None)
@@ -87,7 +87,7 @@ def test_augmentation_by_default(quick, blobs, images):
     np.testing.assert_array_equal(*table)
 
 
-def test_augmentation_changes_training_rows_but_not_those_that_are_predicted(quick, images):
+def test_augmentation_changes_rows_in_training_but_not_in_predict(quick, images):
     X, y = images
     calls = []
 
@@ -103,11 +103,11 @@ def test_augmentation_changes_training_rows_but_not_those_that_are_predicted(qui
     clf = quick(augment=darken, module=Inputs, module_params={"n_inputs": 192}, max_epochs=1)
     proba = clf.fit(X, y).predict_proba(X)
     np.testing.assert_array_equal(proba, clf.predict_proba(X))
-    assert np.ptp(proba[:, 0]) > 0.01  # darkened, all rows would be alike
+    assert np.ptp(proba[:, 0]) > 0.01  # if darkened, all rows would be alike
 
 
 def test_meta_batches_are_augmented_too(quick, images):
-    """As published: 40 + 40 rows in each epoch after the warm-up, 40 in it."""
+    """As published: 40 rows in the warm-up epoch, 40 + 40 rows in each epoch after it."""
     calls = []
 
     def count(batch, generator):
@@ -151,7 +151,7 @@ def test_pixels_of_any_dtype_are_in_the_unit_of_fit(quick, images, fitted, stand
         (np.int64, lambda X: np.float32(X / 255), "float32 from 0 to 0.* int64 from 0 to 2"),
     ],
 )
-def test_numbers_that_may_mean_another_unit_are_refused(quick, images, fitted, given, message):
+def test_images_that_may_be_in_another_unit_are_refused(quick, images, fitted, given, message):
     X, y = images
     X[0] = 0
     clf = quick(module_params=None, max_epochs=1, weighting=None).fit(fitted(X), y)
@@ -160,8 +160,8 @@ def test_numbers_that_may_mean_another_unit_are_refused(quick, images, fitted, g
             method(given(X))
 
 
-def test_numbers_of_the_fitted_kind_pass_whatever_their_range(quick, images):
-    """A batch may be darker or brighter than all that was fitted."""
+def test_floats_are_accepted_whatever_their_range_if_floats_were_fitted(quick, images):
+    """A batch may be darker or brighter than all training images."""
     X, y = images
     clf = quick(module_params=None, max_epochs=1, weighting=None).fit(X / 255, y)
     for factor in (-3, 0.001, 300):

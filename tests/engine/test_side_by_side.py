@@ -1,4 +1,4 @@
-"""Nets that one loop trains side by side, epoch by epoch or batch by batch."""
+"""One loop trains several nets side by side, epoch by epoch or batch by batch."""
 
 import pytest
 import torch
@@ -24,25 +24,25 @@ def nets(*callbacks_of_each, **params):
     ]
 
 
-def each_its_own(nets, batch):
+def independent_steps(nets, batch):
     return [net.train_step(batch) for net in nets]
 
 
-def test_a_joint_step_of_steps_apart_is_training_apart():
+def test_a_joint_step_of_independent_steps_equals_separate_training():
     together = nets([], [])
-    train_side_by_side(together, small_data(), 3, each_its_own)
+    train_side_by_side(together, small_data(), 3, independent_steps)
     alone = fit_device_net(max_epochs=3)
     for net in together:
         assert_close(state(net.module_), state(alone.module_), rtol=0, atol=0)
         assert net.history[:, "train_loss"] == alone.history[:, "train_loss"]
 
 
-def test_a_joint_step_sees_every_batch_with_all_nets():
+def test_a_joint_step_receives_every_batch_with_all_nets():
     seen = []
 
     def step(nets, batch):
         seen.append((len(nets), batch.rows.tolist()))
-        return each_its_own(nets, batch)
+        return independent_steps(nets, batch)
 
     train_side_by_side(nets([], []), small_data(), 2, step)
     assert {n for n, _ in seen} == {2}
@@ -53,7 +53,7 @@ def test_a_joint_step_sees_every_batch_with_all_nets():
 
 
 def test_nets_that_exchange_their_rows_differ_from_nets_that_do_not():
-    """Each learns the half of the batch that has the smaller loss under the other one."""
+    """Each net trains on the half of the batch with the smaller loss under the other net."""
 
     def exchange(nets, batch):
         X, y = batch
@@ -78,7 +78,7 @@ def test_nets_that_exchange_their_rows_differ_from_nets_that_do_not():
     assert len(first.history) == len(second.history) == 3
 
 
-@pytest.mark.parametrize("step", [None, each_its_own])
+@pytest.mark.parametrize("step", [None, independent_steps])
 def test_peers_are_the_other_nets_while_they_train(step):
     seen = []
     first, second = nets([At(lambda net: seen.append(net.peers))], [])
@@ -87,8 +87,8 @@ def test_peers_are_the_other_nets_while_they_train(step):
     assert first.peers == second.peers == ()
 
 
-@pytest.mark.parametrize("step", [None, each_its_own])
-def test_an_interruption_ends_all(step):
+@pytest.mark.parametrize("step", [None, independent_steps])
+def test_an_interruption_stops_all_nets(step):
     class CtrlC(Callback):
         def on_batch_end(self, net, **kwargs):
             if len(net.history) == 2:

@@ -1,4 +1,4 @@
-"""Random views of whole batches: against image-by-image references, and their statistics."""
+"""Random views of whole batches equal image-by-image references; statistics of the draws."""
 
 import math
 
@@ -33,7 +33,7 @@ def random_images(n=50, channels=3, size=(8, 8), low=0.0, high=1.0):
 
 
 def coordinates(n, height, width):
-    """Images whose channels are the place of a pixel's centre, from 0 to 1."""
+    """Return images whose channels are the coordinates of the pixel centres, from 0 to 1."""
     y = (torch.arange(height, dtype=torch.float64) + 0.5) / height
     x = (torch.arange(width, dtype=torch.float64) + 0.5) / width
     return torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(n, 2, height, width)
@@ -48,13 +48,13 @@ def test_crop_of_the_whole_image_is_the_identity(dtype):
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (24, 40)])
-def test_crop_is_a_rectangle_inside_the_image_of_the_asked_area_and_ratio(height, width):
+def test_crop_is_a_rectangle_inside_the_image_of_the_requested_area_and_ratio(height, width):
     n, scale, ratio = 4000, (0.2, 0.5), (3 / 4, 4 / 3)
     images = coordinates(n, height, width)
     y, x = random_resized_crop(images, seeded(), scale=scale, ratio=ratio).unbind(1)
     torch.testing.assert_close(y, y[:, :, :1].expand_as(y))  # the axes are not turned
     torch.testing.assert_close(x, x[:, :1].expand_as(x))
-    # Linear in the place, but for the border: the middle tells the sides.
+    # Coordinates are linear except at the border: steps in the middle give the sides.
     steps_y = (y[:, height // 2 + 1, 0] - y[:, height // 2 - 1, 0]) / 2
     steps_x = (x[:, 0, width // 2 + 1] - x[:, 0, width // 2 - 1]) / 2
     high, wide = steps_y * height, steps_x * width  # shares of the image's sides
@@ -82,7 +82,7 @@ def test_a_side_longer_than_the_image_is_cut_to_it():
     torch.testing.assert_close((y[:, 9, 0] - y[:, 7, 0]) * 8, torch.full((500,), 0.5).double())
 
 
-def test_crop_leaves_its_input_and_depends_on_the_generator_alone():
+def test_crop_does_not_change_its_input_and_depends_on_the_generator_only():
     images = random_images()
     before = images.clone()
     first, second = (random_resized_crop(images, seeded()) for _ in range(2))
@@ -114,7 +114,7 @@ def test_half_of_the_images_are_flipped():
 
 
 def one_by_one(images, generator, brightness, contrast, saturation, hue, p, p_grey):
-    """The steps in NumPy, image by image and by way of YIQ, with the draws in their order."""
+    """Apply the steps in NumPy, image by image in YIQ, with the draws in the same order."""
     n = len(images)
     draws = torch.rand((6, n, 1, 1), generator=generator).numpy().reshape(6, n).T
     result = []
@@ -148,7 +148,7 @@ def test_colour_equals_the_steps_image_by_image(channels):
     }
     expected = one_by_one(images, seeded(), **settings)
     assert 0 in expected
-    assert 1 in expected  # what leaves the range is cut
+    assert 1 in expected  # values outside the range are clipped
     result = color_jitter(images, seeded(), **settings)
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
 
@@ -163,12 +163,12 @@ def test_no_change_of_colour_is_the_identity(channels):
 
 
 def yiq(images):
-    """Luma, and the complex number of the colour, of each pixel."""
+    """Return the luma and, as a complex number, the chroma of each pixel."""
     parts = torch.einsum("ij,njhw->inhw", torch.from_numpy(YIQ), images)
     return parts[0], torch.complex(parts[1], parts[2])
 
 
-# Mid-range pixels, which no change takes out of [0, 1].
+# Mid-range pixels, which stay within [0, 1] under every change.
 MID = {"low": 0.4, "high": 0.6}
 
 
@@ -244,7 +244,7 @@ def test_colours_stay_in_range(channels):
 
 
 def image_views(X, standardize=True, **parts):
-    """The views of all images, as the network sees them, and the scaling."""
+    """Return a view of each image in the network's unit, and the scaling."""
     scaling = InputScaling(standardize).fit(X)
     rows = scaling.apply(scaling.to_tensor(X))
     return ImageViews(scaling, **parts)(rows, seeded()), scaling
@@ -259,7 +259,7 @@ def pixels():
 
 
 def test_colours_change_in_the_unit_of_the_images(pixels):
-    """The unit of X and the network's unit make no difference: the same view, standardised."""
+    """Views are the same, up to scaling, whatever the unit of X and of the network."""
     views, scaling = image_views(pixels)
     fractions, _ = image_views(pixels / 255)
     signed, _ = image_views(pixels / 127.5 - 1)
@@ -291,7 +291,7 @@ def test_images_of_one_value_stay_finite():
     assert torch.equal(views, torch.zeros(5, 1, 8, 8))
 
 
-def test_first_views_stand_above_the_second_ones():
+def test_first_views_precede_the_second_ones():
     X = torch.arange(6.0).view(3, 2)
     both = TwoViews(None, lambda rows, generator: rows + torch.rand(1, generator=generator))
     result = both(X, seeded())

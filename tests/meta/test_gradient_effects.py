@@ -1,4 +1,4 @@
-"""What a gradient strategy leaves behind, and what it does where forward mode fails."""
+"""Side effects of gradient strategies, and central differences where forward mode fails."""
 
 import warnings
 from functools import partial
@@ -25,11 +25,11 @@ from sknoisy.networks import WithFeatures
 
 STRATEGIES = [partial(S, share) for S in (ForwardGradient, ReverseGradient) for share in (0, 1)]
 
-# What a step leaves behind
+# Side effects of a step
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_network_and_gradients_are_left_alone(strategy):
+def test_parameters_and_gradients_do_not_change(strategy):
     problem = make_problem("batch norm", partial(small_vri, 0.01))
     modules = (problem.network.module, problem.meta_model)
     before = [[p.detach().clone() for p in module.parameters()] for module in modules]
@@ -40,7 +40,7 @@ def test_network_and_gradients_are_left_alone(strategy):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_running_statistics_are_those_of_one_forward_pass_if_it_is_shared(strategy):
+def test_running_statistics_are_updated_once_if_the_forward_pass_is_shared(strategy):
     strategy, problem = strategy(), make_problem("batch norm")
     twin = make_problem("batch norm")
     if strategy.share_forward:
@@ -52,7 +52,7 @@ def test_running_statistics_are_those_of_one_forward_pass_if_it_is_shared(strate
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_random_stream_goes_on_after_batch_guidance_and_meta_batch(strategy):
+def test_random_numbers_are_drawn_for_batch_guidance_and_meta_batch_only(strategy):
     problem = make_problem("MLP, dropout", partial(small_vri, n_features=6))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -65,7 +65,7 @@ def test_the_random_stream_goes_on_after_batch_guidance_and_meta_batch(strategy)
         assert torch.equal(found, torch.rand(3))
 
 
-def test_shared_logits_lead_to_the_parameters():
+def test_shared_logits_have_a_graph_to_the_parameters():
     problem = make_problem("MLP, dropout")
     for strategy in (ForwardGradient(), ReverseGradient()):
         logits = meta_step(strategy, problem).logits
@@ -77,7 +77,7 @@ def test_shared_logits_lead_to_the_parameters():
         assert_close(found, torch.autograd.grad(loss, list(problem.network.parameters.values())))
 
 
-def test_a_virtual_step_of_size_zero_teaches_nothing():
+def test_a_virtual_step_of_size_zero_has_no_meta_gradient():
     problem = make_problem("MLP")._replace(lr=0.0)
     for strategy in (ForwardGradient(), ReverseGradient()):
         assert (meta_gradient(strategy, problem) == 0).all()
@@ -109,7 +109,7 @@ class Bag(nn.Module):
         return self.fc(torch.tanh(mask * (bags if self.fused else bags.mean(dim=1))))
 
 
-def test_central_differences_stand_in_for_a_missing_derivative():
+def test_central_differences_replace_a_missing_derivative():
     tokens, meta_tokens = torch.randint(9, (2, N, 6), generator=torch.Generator().manual_seed(0))
     modules = {fused: seeded(partial(Bag, fused), 0) for fused in (True, False)}
     modules[True].load_state_dict(modules[False].state_dict())

@@ -1,4 +1,4 @@
-"""Gradient strategies: against each other, finite differences and the per-sample formula."""
+"""Gradient strategies agree with each other, finite differences and the per-sample formula."""
 
 from functools import partial
 
@@ -92,7 +92,7 @@ def test_forward_mode_of_an_lstm_in_float32_is_not_a_finite_difference():
     problem = make_problem("LSTM")
     reference = meta_gradient(ReverseGradient(), problem)
     problem.network.module.float(), problem.meta_model.float()
-    # float32 is what mkldnn's LSTM takes, which has no forward-mode derivative.
+    # mkldnn's LSTM has no forward-mode derivative, and it is used for float32.
     single = problem._replace(
         network=StatelessModule(problem.network.module),
         x=problem.x.float(),
@@ -116,7 +116,7 @@ def finite_differences(function, theta, step=1e-5):
 
 
 def clid_with_frozen_graphs(features, logits):
-    """CLID of an example with S and the row sums r kept, as its gradient sees it."""
+    """Return the CLID of an example with S and the row sums r constant, as in its gradient."""
     f, q = F.normalize(features, dim=1), F.normalize(logits.softmax(dim=1), dim=1)
     C = -torch.log(torch.softmax((f @ f.T / 0.5).clamp(min=0), dim=1) + 1e-7).detach()
     r = (q @ q.T).sum(dim=1).detach()
@@ -195,7 +195,7 @@ def test_two_layer_network_against_finite_differences(Strategy, meta_model):
 
 
 class FreeWeights(MetaModel):
-    """One weight per row of the batch: the smallest meta model there is."""
+    """The simplest meta model, with one free weight per row of the batch."""
 
     def __init__(self):
         super().__init__()
@@ -225,7 +225,7 @@ def test_derivative_by_a_weight_is_a_product_of_gradients(network):
     assert_close(meta_gradient(ForwardGradient(), problem), -LR * slopes @ meta_slope)
 
 
-def test_a_row_that_repeats_the_meta_set_gains_weight_and_its_mislabelled_twin_loses():
+def test_a_copy_of_a_meta_row_gains_weight_and_its_mislabelled_copy_loses_weight():
     problem = make_problem("MLP", FreeWeights, CrossEntropyObjective())
     x = problem.x.clone()
     x[1] = x[0]
@@ -242,7 +242,7 @@ def test_a_row_that_repeats_the_meta_set_gains_weight_and_its_mislabelled_twin_l
 # VRI's KL
 
 
-def test_the_kl_term_is_an_addend_of_the_meta_gradient():
+def test_the_kl_term_adds_its_gradient_to_the_meta_gradient():
     gradients = {}
     for kl_weight in (0.0, 7.0):
         problem = make_problem("MLP", partial(small_vri, kl_weight))

@@ -73,14 +73,14 @@ SOFT = pytest.mark.parametrize(
 
 
 def fix_gate(gate, share):
-    """Let a gate or its network say 0 or 1 whatever it is shown."""
+    """Make a gate, or the network of a gate, return 0 or 1 for any input."""
     layer = gate[2] if isinstance(gate, nn.Sequential) else gate
     nn.init.zeros_(layer.weight)
     nn.init.constant_(layer.bias, 1e3 if share else -1e3)
 
 
 def guided_loss(model, outputs):
-    """Training loss under a corrector's guidance and its gradient by the logits."""
+    """Return the training loss under a corrector's guidance and its gradient by the logits."""
     guidance = model(outputs).detach()
     logits = outputs.logits.clone().requires_grad_()
     loss = model.training_loss(logits, guidance, outputs)
@@ -122,7 +122,7 @@ def test_without_a_virtual_step_there_is_no_meta_gradient(build, strategy):
 
 
 @ALL
-def test_sample_weights_of_one_change_nothing_and_rows_of_nought_have_no_part(build):
+def test_sample_weights_of_one_have_no_effect_and_rows_of_weight_zero_are_ignored(build):
     plain = guided_loss(build(), batch())
     ones = guided_loss(build(), batch(sample_weight=torch.ones(N).double()))
     assert torch.equal(plain[0], ones[0])
@@ -134,7 +134,7 @@ def test_sample_weights_of_one_change_nothing_and_rows_of_nought_have_no_part(bu
 
 
 @ALL
-def test_trusted_rows_are_learned_as_they_are(build):
+def test_trusted_rows_keep_their_given_labels(build):
     trusted = TARGETS == 1
     model, outputs = build(), batch(trusted=trusted)
     if isinstance(model, TransitionCorrector):
@@ -239,7 +239,7 @@ def test_full_trust_in_the_given_label_is_cross_entropy(targets, b):
     assert_close(guided_loss(model, outputs), soft_loss(outputs, TARGETS))
 
 
-def test_no_trust_at_all_is_self_training():
+def test_no_trust_in_the_given_label_is_self_training():
     outputs = batch()
     for targets in ("soft", "hard"):
         model = soft_corrector(targets)
@@ -251,7 +251,7 @@ def test_no_trust_at_all_is_self_training():
 
 
 @pytest.mark.parametrize("memory", [True, False])
-def test_trust_in_the_memory_learns_it_or_the_given_labels_if_it_is_empty(memory):
+def test_full_trust_in_the_memory_gives_its_labels_or_the_given_ones_if_it_is_empty(memory):
     model, outputs = soft_corrector(memory=memory), batch()
     fix_gate(model.trust_given, 0)
     fix_gate(model.trust_memory, 1)
@@ -261,7 +261,7 @@ def test_trust_in_the_memory_learns_it_or_the_given_labels_if_it_is_empty(memory
 
 @pytest.mark.parametrize("targets", ["soft", "hard"])
 def test_the_memory_is_written_once_per_epoch_as_the_equation_says(targets):
-    """Two warm-up epochs and two guided ones, replayed row by row with the gates as they start."""
+    """Two warm-up epochs and two guided ones are replayed row by row with the initial gates."""
     seen = []
 
     class Recording(SoftLabelCorrector):
@@ -291,7 +291,7 @@ def test_the_memory_is_written_once_per_epoch_as_the_equation_says(targets):
     assert len(seen) == 12
 
 
-def test_a_corrector_with_a_memory_needs_rows():
+def test_a_corrector_with_a_memory_needs_row_numbers():
     with pytest.raises(TypeError, match="batches have no row numbers"):
         soft_corrector()(batch()._replace(rows=None))
     with pytest.raises(TypeError, match="batches have no row numbers"):
@@ -315,7 +315,7 @@ def test_a_transition_takes_one_step_from_the_identity():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_columns_of_a_transition_sum_to_one_or_nought(seed):
+def test_columns_of_a_transition_sum_to_one_or_zero(seed):
     model = transition_corrector(step_size=1.0)
     generator = torch.Generator().manual_seed(seed)
     model.learn([3 * torch.randn(N_CLASSES, N_CLASSES, generator=generator).double()])
@@ -337,7 +337,7 @@ def test_training_loss_multiplies_the_logits():
 
 
 def test_a_label_that_is_given_to_another_class_gains_weight_in_its_row():
-    """One row of class 0 with the label 1: dM/dT_01 < 0, so that column 1 listens to logit 0."""
+    """For one row of class 0 with the label 1, dM/dT_01 < 0: column 1 weighs logit 0."""
     model = transition_corrector(step_size=5.0)
     problem = make_problem("linear", lambda: model, CrossEntropyObjective())
     problem = problem._replace(
@@ -348,7 +348,7 @@ def test_a_label_that_is_given_to_another_class_gains_weight_in_its_row():
     )
     for parameter in problem.network.parameters.values():
         nn.init.zeros_(parameter)
-    problem.network.parameters["module.bias"].data[0] = 1.0  # it is seen to be of class 0
+    problem.network.parameters["module.bias"].data[0] = 1.0  # the network predicts class 0
     gradient = meta_gradient(ForwardGradient(), begun(problem)).view(N_CLASSES, N_CLASSES)
     assert gradient[0, 1] < 0
     model.learn([gradient])
@@ -356,8 +356,8 @@ def test_a_label_that_is_given_to_another_class_gains_weight_in_its_row():
 
 
 @pytest.mark.parametrize("lr", [0.0, 2.0])
-def test_a_step_learns_through_the_matrix_of_its_batch(lr):
-    """One batch by hand, by double backward under plain SGD; rate 0 is plain cross-entropy."""
+def test_a_step_uses_the_matrix_of_its_batch(lr):
+    """It equals one batch by hand with double backward and SGD; rate 0 is cross-entropy."""
     module, rate, spy = make_module(), 0.3, Spy()
     callback = update(
         partial(TransitionCorrector, step_size=lr), CrossEntropyObjective(), spy, meta_rows=N

@@ -1,4 +1,4 @@
-"""FaMUS: what the samplers learn, which layers they gate, and what is reported of them."""
+"""FaMUS: training of the samplers, choice of the gated layers, report of their usage."""
 
 import copy
 import pickle
@@ -17,7 +17,7 @@ from sknoisy.meta import ForwardGradient, LayerSampledGradient
 
 
 def usage_after(strategy, problem, n_steps, seed=0):
-    """Share of the steps in which each gate is open, after so many steps that do not count."""
+    """Return the share of steps with each gate open, after `n_steps` steps of training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for _ in range(n_steps):
@@ -28,7 +28,7 @@ def usage_after(strategy, problem, n_steps, seed=0):
     return torch.tensor(strategy.epoch_report()["layer_usage"])[: len(strategy.samplers)]
 
 
-def test_a_large_weight_of_the_count_turns_all_gates_on_or_all_off():
+def test_a_large_reg_weight_turns_all_gates_on_or_all_off():
     for n_active, share in ((4, 1.0), (0, 0.0)):
         strategy = LayerSampledGradient(n_active=n_active, reg_weight=1.0)
         usage = usage_after(strategy, make_problem("MLP"), 150)
@@ -98,7 +98,7 @@ def test_a_network_of_one_layer_is_always_on():
     assert strategy.epoch_report() == {"layer_usage": [1.0, 1.0]}
 
 
-def test_the_report_counts_since_the_last_one():
+def test_the_report_covers_the_steps_since_the_last_one():
     problem = make_problem("MLP")
     strategy = with_gates(problem, [1, 0, 0, 1])
     assert strategy.epoch_report() == {"layer_usage": [0.0] * 6}
@@ -112,7 +112,7 @@ def test_the_report_counts_since_the_last_one():
 
 
 @pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
-def test_a_copy_goes_on_as_the_original_does_and_apart_from_it(copy_of):
+def test_a_copy_continues_like_the_original_and_independently_of_it(copy_of):
     problem = make_problem("MLP")
     strategy = LayerSampledGradient()
     meta_step(strategy, problem)

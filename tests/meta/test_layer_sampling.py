@@ -1,4 +1,4 @@
-"""FaMUS: gates against the full gradient, double backward and finite differences."""
+"""FaMUS agrees with the full gradient, double backward and finite differences."""
 
 from functools import partial
 
@@ -51,7 +51,7 @@ def test_all_gates_open_give_the_full_gradient(network, n_always_on):
 
 
 @pytest.mark.parametrize("network", ["MLP", "group norm", "batch norm"])
-def test_layers_add_up_to_the_full_gradient(network):
+def test_gradients_of_single_layers_sum_to_the_full_gradient(network):
     problem = problem_of(network)
     n = len(problem.network.parameters)
     one_by_one = [
@@ -62,7 +62,7 @@ def test_layers_add_up_to_the_full_gradient(network):
     assert_close(sum(one_by_one), meta_gradient(ForwardGradient(), problem), rtol=1e-9, atol=1e-15)
 
 
-def test_with_no_layer_active_the_meta_model_learns_nothing_but_its_penalty():
+def test_with_no_layer_active_the_meta_gradient_is_that_of_the_penalty():
     for meta_model in (None, small_vri, partial(small_vri, 0.5)):
         problem = problem_of("MLP", meta_model=meta_model)
         strategy = with_gates(problem, [0] * 6, n_always_on=0)
@@ -103,7 +103,7 @@ def by_name(loss, parameters, **kwargs):
 
 
 def reference(problem, strategy, seed, detach=True):
-    """Gradients of the total loss by the meta parameters and by the samplers', as published."""
+    """Return the published total loss's gradients by the meta parameters and the samplers'."""
     model, weights = problem.meta_model, problem.network.parameters
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -185,7 +185,7 @@ def test_total_loss_has_the_gradients_of_double_backward(
     assert len(patterns) > 1
 
 
-def test_samplers_see_their_input_without_its_graph():
+def test_no_gradient_flows_through_the_input_of_the_samplers():
     problem = problem_of("MLP")
     strategy = LayerSampledGradient(n_active=1, sampler_lr=0.0)
     found = meta_gradient(strategy, problem)
@@ -225,7 +225,7 @@ def test_two_layer_network_against_finite_differences():
     meta_slope = torch.autograd.grad(meta(start), start)[2] / -LR
 
     def total(theta):
-        moved = [start[0], *steps(theta)[1:]]  # the closed layer's step does not answer to theta
+        moved = [start[0], *steps(theta)[1:]]  # the closed layer's step does not depend on theta
         match = (moved[2].mean(dim=1) - meta_slope.mean(dim=1)).square().sum()
         return (meta(moved) + 0.7 * match).detach()
 
@@ -236,11 +236,11 @@ def test_two_layer_network_against_finite_differences():
     assert relative_difference(meta_gradient(strategy, problem), torch.stack(expected)) < 1e-5
 
 
-# What is saved
+# Saved computation
 
 
 class Counted(torch.autograd.Function):
-    """The identity, which counts how often a derivative goes through it."""
+    """The identity; it counts the derivatives that pass through it."""
 
     backwards = jvps = 0
 
@@ -302,11 +302,11 @@ def test_under_an_identity_step_no_backward_pass_goes_below_the_gated_layers():
     assert (Counted.backwards, Counted.jvps) == (0, 0)
 
 
-# What a step leaves behind
+# Side effects of a step
 
 
 @pytest.mark.parametrize("share_forward", [True, False])
-def test_the_network_is_left_alone_but_for_the_statistics_of_a_shared_pass(share_forward):
+def test_a_step_changes_only_the_running_statistics_of_a_shared_pass(share_forward):
     problem, twin = make_problem("batch norm"), make_problem("batch norm")
     if share_forward:
         twin.network.module(twin.x)

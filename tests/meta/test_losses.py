@@ -85,7 +85,7 @@ def test_gradient_is_that_of_finite_differences(scale):
     assert torch.autograd.gradgradcheck(lambda z: loss(z, targets), logits)
 
 
-def test_it_moves_with_its_module_and_learns_nothing():
+def test_margins_are_saved_and_cast_but_not_trained():
     loss = LDAMLoss(COUNTS)
     assert list(loss.parameters()) == []
     copied = LDAMLoss([1, 1, 1, 1])

@@ -1,4 +1,4 @@
-"""Meta objectives: CLID against its definition and limits, CE and MAE against closed forms."""
+"""Meta objectives: CLID equals its definition and limits, CE and MAE their closed forms."""
 
 import math
 
@@ -19,11 +19,11 @@ LOGITS = torch.tensor([[2, 0, 0], [1, 1, 0], [0, 0, 2], [0, 3, 0]], dtype=torch.
 
 
 def graphs_by_loops(features, logits, temperature):
-    """S and W of CLID, entry by entry from the definition, without vectorisation."""
+    """Return S and W of CLID, entry by entry from the definition."""
     f, z = features.tolist(), logits.tolist()
     f = [[x / max(math.hypot(*row), 1e-12) for x in row] for row in f]
     p = [[math.exp(x - max(row)) for x in row] for row in z]
-    q = [[x / math.hypot(*row) for x in row] for row in p]  # L2, which takes softmax's sum out
+    q = [[x / math.hypot(*row) for x in row] for row in p]  # L2: softmax's sum cancels
     S, W = [], []
     for f_i, q_i in zip(f, q, strict=True):
         similarity = [np.dot(f_i, f_j) / temperature for f_j in f]
@@ -111,11 +111,11 @@ def test_clid_is_at_least_the_entropy_of_the_prediction_graph():
         assert_allclose(S.sum(axis=1), 1)
         assert_allclose(W.sum(axis=1), 1)
         entropy = -(W * np.log(W)).sum(axis=1).mean()
-        # Gibbs' inequality, up to the floor, by which S sums to 1 + n * 1e-7.
+        # Gibbs' inequality holds up to the floor, with which S sums to 1 + n * 1e-7.
         assert CLIDObjective()(features, logits).item() > entropy + 1e-3
 
 
-def test_clid_reaches_that_entropy_where_both_graphs_agree():
+def test_clid_equals_that_entropy_where_both_graphs_agree():
     n, temperature = 4, 0.5
     # Orthonormal features: S_ij / S_ii = exp(-1/temperature) = g. Probabilities proportional to
     # 1 on the diagonal and t elsewhere have q_i . q_j = (2t + (n-2) t^2) / (1 + (n-1) t^2) = g.
@@ -280,7 +280,7 @@ def test_mae_objective_is_one_minus_the_mean_probability_of_the_label():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]], dtype=torch.float64))
     objective, targets = MAEObjective(), torch.tensor([0, 1])
     assert objective(None, logits + 3, targets).item() == pytest.approx(1 - 0.3, rel=1e-12)
-    # d(1 - p_y)/dz = p_y (p - e_y): bounded, where a wrong label gets little slope.
+    # d(1 - p_y)/dz = p_y (p - e_y) is bounded, and small for a wrong label.
     p = logits.softmax(dim=1)
     p_y = p.gather(1, targets[:, None])
     slope = p_y * (p - torch.eye(3, dtype=torch.float64)[targets]) / len(logits)
@@ -288,7 +288,7 @@ def test_mae_objective_is_one_minus_the_mean_probability_of_the_label():
     assert_close(torch.autograd.grad(objective(None, found, targets), found)[0], slope)
 
 
-def test_features_are_read_by_clid_alone():
+def test_only_clid_uses_the_features():
     logits, targets = LOGITS, torch.tensor([0, 1, 2, 0])
     for objective in (CrossEntropyObjective(), MAEObjective()):
         assert torch.equal(

@@ -1,6 +1,6 @@
-"""Values kept from the first pass: on every way to use batch norm and ReLU, forward mode is exact.
+"""Forward mode is exact with values reused from the first pass, however they are used.
 
-Reference is double backward, which knows nothing of them.
+The reference is double backward, which reuses none of them.
 """
 
 import pytest
@@ -126,7 +126,7 @@ def test_forward_mode_is_exact_for_every_kind_of_batch_norm(activate, params):
 
 def test_statistics_far_from_zero_cost_no_precision():
     problem = problem_of(usual)
-    problem.network.module.module.conv1.bias.data += 1e4  # of which batch norm takes no notice
+    problem.network.module.module.conv1.bias.data += 1e4  # batch norm removes this shift
     found = meta_gradient(ForwardGradient(), problem)
     assert relative_difference(found, meta_gradient(ReverseGradient(), problem)) < 1e-8
 

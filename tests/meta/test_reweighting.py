@@ -1,4 +1,4 @@
-"""L2RWeights: the weights against inner products of gradients, and what is kept of them."""
+"""L2RWeights: weights equal inner products of gradients, and their means are recorded."""
 
 from functools import partial
 
@@ -49,7 +49,7 @@ def l2r_problem(network="MLP", **extra):
 
 
 def learned(gradient, sample_weight=None):
-    """Weights of rows whose entries of the meta gradient are given."""
+    """Return the weights after a step along the given meta gradient."""
     n = len(gradient)
     model, zeros = L2RWeights().double(), torch.zeros(n, 2).double()
     model.begin_batch(n)
@@ -64,7 +64,7 @@ def weights_of(strategy, problem):
 # The weights
 
 
-def test_weights_start_at_nought_and_end_at_the_normalised_positive_part():
+def test_weights_start_at_zero_and_end_at_the_normalised_positive_part():
     model, outputs = L2RWeights().double(), BatchOutputs(*torch.zeros(2, 4, 2), torch.arange(4))
     model.begin_batch(4)
     assert_close(model(outputs), torch.zeros(4).double())
@@ -75,7 +75,7 @@ def test_weights_start_at_nought_and_end_at_the_normalised_positive_part():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_weights_lie_on_the_simplex_or_are_all_nought(seed):
+def test_weights_lie_on_the_simplex_or_are_all_zero(seed):
     gradient = torch.randn(9, generator=torch.Generator().manual_seed(seed)).double()
     weights = learned(gradient)
     assert weights.min() == 0
@@ -105,7 +105,7 @@ def test_the_size_of_the_virtual_step_has_no_effect(strategy):
 
 
 @STRATEGIES
-def test_the_twin_of_a_trusted_row_counts_and_its_mislabelled_one_does_not(strategy):
+def test_a_copy_of_a_trusted_row_has_weight_and_its_mislabelled_copy_has_none(strategy):
     problem = l2r_problem("linear")
     x, targets = problem.x.clone(), torch.tensor([0, 1] + [2] * (N - 2))
     x[1] = x[0]
@@ -116,10 +116,10 @@ def test_the_twin_of_a_trusted_row_counts_and_its_mislabelled_one_does_not(strat
 
 
 @STRATEGIES
-def test_golden_value_of_a_linear_classifier_at_nought(strategy):
-    """One row of norm 1, all probabilities 1/3: <p - y_i, p - y_j> is 2/3 or -1/3, times 1 + 1.
+def test_golden_value_of_a_linear_classifier_at_zero(strategy):
+    """With rows of norm 1 and probabilities 1/3, <p - y_i, p - y_j> is 2/3 or -1/3, times 2.
 
-    The 1 + 1 are the products of the inputs in the weight's and the bias's gradient.
+    The factor 2 is 1 from the gradient of the weight and 1 from that of the bias.
     """
     problem = l2r_problem("linear")
     x = torch.zeros_like(problem.x)
@@ -149,7 +149,7 @@ class MeanWeights(MetaModel):
 
 @STRATEGIES
 def test_slope_of_a_linear_softmax_model_in_closed_form(strategy):
-    """dL/dV_i = -(alpha / n) <grad L(w_hat), grad l_i(w)>, and the sign of a trusted twin."""
+    """dL/dV_i = -(alpha / n) <grad L(w_hat), grad l_i(w)>; it is negative for a trusted copy."""
     problem = make_problem("linear", MeanWeights, CrossEntropyObjective())
     problem = problem._replace(meta_x=problem.x[:1], meta_targets=TARGETS[:1])
 
@@ -166,7 +166,7 @@ def test_slope_of_a_linear_softmax_model_in_closed_form(strategy):
     products = (by_W * meta_W).sum(dim=(1, 2)) + (by_b * meta_b).sum(dim=1)
     found = meta_gradient(strategy, problem)
     assert_close(found, -LR / N * products)
-    assert found[0] < 0  # the twin of the trusted row: descent raises its weight
+    assert found[0] < 0  # a copy of the trusted row: descent raises its weight
 
 
 @pytest.mark.parametrize(
@@ -189,13 +189,13 @@ def test_forward_reverse_and_finite_differences_agree(network, extra):
 # The user's weights
 
 
-def test_equal_sample_weights_change_nothing():
+def test_equal_sample_weights_have_no_effect():
     gradient = torch.randn(9, generator=torch.Generator().manual_seed(0)).double()
     ones = torch.ones(9).double()
     assert torch.equal(learned(gradient, ones), learned(gradient))
 
 
-def test_a_row_counts_as_often_as_the_user_says():
+def test_sample_weights_count_like_repeated_rows():
     """Weights 0, 1, 2 are absent, single and repeated rows, up to the mean weight of the batch."""
     gradient = torch.randn(9, generator=torch.Generator().manual_seed(0)).double()
     counts = torch.arange(9) % 3
@@ -210,7 +210,7 @@ def test_a_row_counts_as_often_as_the_user_says():
 
 
 def test_a_step_is_the_gradient_of_the_weighted_loss():
-    """One batch by hand under plain SGD; no row of the meta set but the batch's own."""
+    """It equals one batch by hand under plain SGD; the meta rows are rows of the batch."""
     module, lr, spy = make_module(), 0.3, Spy()
     callback = update(L2RWeights(BATCH), CrossEntropyObjective(), spy, meta_rows=[0, 1])
     optimizers = []
@@ -259,7 +259,7 @@ def test_mean_weights_are_means_over_the_guided_batches():
     assert_close(weights, shares / shares.max())
 
 
-def test_a_stock_net_trains_with_weights_that_nobody_keeps():
+def test_a_stock_net_trains_without_recorded_weights():
     callback = update(L2RWeights, CrossEntropyObjective(), meta_rows=range(BATCH))
     net = fit_stock_net(callback)
     plain = fit_stock_net()
@@ -268,14 +268,14 @@ def test_a_stock_net_trains_with_weights_that_nobody_keeps():
         callback.weigh_rows(net, training_data())
 
 
-def test_rows_without_any_weight_so_far_are_reported_as_nought():
+def test_weights_are_reported_as_zero_before_training():
     model = L2RWeights(3)
     outputs = BatchOutputs(*torch.zeros(2, 3, 2), torch.arange(3), rows=torch.arange(3))
     assert_close(model.sample_weight(outputs), torch.zeros(3))
 
 
-def test_weights_learn_by_no_optimiser():
-    """The default of the update draws a meta set of 1000 rows, or all, and judges by CLID."""
+def test_the_optimiser_has_no_effect():
+    """By default, the update draws a meta set of up to 1000 rows and uses CLID."""
     models = [L2RWeights(), L2RWeights()]
     models[1].optimizer = partial(torch.optim.SGD, lr=9.0)
     nets = [fit_device_net(MetaUpdate(model, random_state=0)) for model in models]

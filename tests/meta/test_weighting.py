@@ -1,4 +1,4 @@
-"""Meta models: WNet and its normalisation, VRI and its Gaussians, on outputs made up here."""
+"""WNet and its normalisation, VRI and its Gaussians, on artificial outputs."""
 
 import math
 from functools import partial
@@ -94,19 +94,19 @@ def test_exponents_between_follow_the_formula_class_by_class():
 
 
 @pytest.mark.parametrize("exponent", [[0.0] * 3, [0.5] * 3, [1.0] * 3, [0.0, 0.5, 1.0]])
-def test_a_common_factor_of_all_weights_does_not_count(exponent):
+def test_a_common_factor_of_all_weights_has_no_effect(exponent):
     weights, targets = random_weights()
     exponent = torch.tensor(exponent, dtype=torch.float64)
     balanced = balance_weights(weights, targets, exponent)
     assert_close(balance_weights(0.01 * weights, targets, exponent), balanced)
 
 
-def test_the_mean_of_a_class_counts_as_a_thousandth_of_the_largest_weight_at_least():
+def test_the_mean_of_a_class_is_at_least_a_thousandth_of_the_largest_weight():
     targets = torch.tensor([0, 0, 1, 1])
     for lost in (1e-3, 1e-5):
         weights = torch.tensor([0.5, 0.5, 0.5 * lost, 0.5 * lost], dtype=torch.float64)
         balanced = balance_weights(weights, targets, torch.ones(2).double())
-        share = lost / 1e-3  # of the weight of a class that kept its share
+        share = lost / 1e-3  # relative to a class that kept its share
         assert_close(balanced[2:].sum() / balanced[:2].sum(), torch.tensor(share).double())
 
 
@@ -118,7 +118,7 @@ def test_equal_weights_stay_equal(exponent):
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
-def test_an_absent_class_changes_nothing(exponent):
+def test_an_absent_class_has_no_effect(exponent):
     weights, targets = random_weights()
     with_absent = torch.full((N_CLASSES + 2,), exponent, dtype=torch.float64)
     assert_close(
@@ -161,7 +161,7 @@ def test_sums_belong_to_the_gradient():
             balance_weights, targets=targets, exponent=torch.tensor(exponent).double()
         )
         assert torch.autograd.gradcheck(function, weights)  # against finite differences
-        # Of degree 0 in the weights: by Euler, the derivative along the weights is 0.
+        # The function has degree 0: by Euler, its derivative along the weights is 0.
         (slope,) = torch.autograd.grad((function(weights) * torch.arange(12)).sum(), weights)
         assert (slope * weights.detach()).sum().abs() < 1e-12
         assert slope.abs().max() > 1e-3
@@ -196,7 +196,7 @@ def test_wnet_weighs_rows_by_their_cross_entropy():
     assert_close(loss, (v / v.sum() * cross_entropies(outputs)).sum())
 
 
-def test_wnet_shares_weight_out_by_its_exponent():
+def test_wnet_balances_weights_by_its_exponent():
     outputs = batch()
     per_class = torch.tensor([0.0, 0.5, 1.0])
     v = wnet().weigh(cross_entropies(outputs))
@@ -219,7 +219,7 @@ def test_constant_wnet_is_plain_cross_entropy(exponent):
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
-def test_wnet_counts_a_row_as_often_as_the_user_says(exponent):
+def test_wnet_counts_sample_weights_like_repeated_rows(exponent):
     """Weights 0, 1, 2 are absent, single and repeated rows, up to the mean weight of the batch."""
     counts = torch.arange(9) % 3
     outputs, model = batch(sample_weight=counts.double()), wnet(exponent)
@@ -233,11 +233,11 @@ def test_wnet_counts_a_row_as_often_as_the_user_says(exponent):
     assert_close(model(outputs).double(), expected * counts.double().mean(), check_dtype=False)
 
 
-def test_a_batch_without_the_users_weight_has_none():
+def test_weights_are_zero_if_all_sample_weights_are_zero():
     assert not wnet(0.5)(batch(sample_weight=torch.zeros(9, dtype=torch.float64))).any()
 
 
-def test_wnet_believes_trusted_rows():
+def test_wnet_gives_trusted_rows_the_largest_weight():
     trusted = torch.arange(9) < 3
     model, outputs = wnet(), batch(trusted=torch.arange(9) < 3)
     v = model.weigh(cross_entropies(outputs))
@@ -246,8 +246,8 @@ def test_wnet_believes_trusted_rows():
     assert_close(model(outputs), v / v.sum())
 
 
-def test_the_scale_of_the_weights_does_not_move_trusted_rows():
-    """Else the meta objective would pay for making all other weights small."""
+def test_trusted_rows_do_not_depend_on_the_scale_of_the_weights():
+    """Otherwise, the meta objective would reward making all other weights small."""
     model, outputs = wnet(), batch(trusted=torch.arange(9) < 3)
     with torch.no_grad():
         model.output.weight.zero_()  # equal weights, whatever the loss
@@ -316,14 +316,14 @@ def test_vri_scales_logits():
 
 
 def saturate(model):
-    """Let sigma go to 0 and mu to infinity: v is 1 whatever the input."""
+    """Set sigma to almost 0 and mu to a large value, so that v is 1 for any input."""
     for head, bias in ((model.mean, 100.0), (model.log_variance, -100.0)):
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.constant_(head.bias, bias)
     return model
 
 
-def test_vri_without_variance_at_infinity_is_plain_cross_entropy():
+def test_saturated_vri_is_plain_cross_entropy():
     model, outputs = saturate(small_vri()), batch()
     guidance = model(outputs)
     assert_close(guidance, torch.ones(9, N_CLASSES).double())
@@ -379,7 +379,7 @@ def test_penalty_of_vri_is_the_weighted_kl():
     assert WNet().penalty(outputs) is None
 
 
-def test_the_base_leaves_the_model_to_its_subclasses():
+def test_the_base_class_is_abstract():
     outputs, base = batch(), MetaModel()
     for call in (
         lambda: base(outputs),
