@@ -11,8 +11,7 @@
 
 from ._beta import BetaMixture
 from ._loss_posterior import LossMixture, loss_mixture
-from ._shift import shift_scores
-from ._weibull import WeibullMixture
+from ._weibull import WeibullMixture, shift_scores
 from .loss_split import LossSplit, split_by_loss
 
 __all__ = [

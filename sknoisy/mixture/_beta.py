@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._compat import Interval, fit_context
-from ._beta_fit import Betas, Fit, climb, log_joint, statistics
+from ._beta_fit import BetaFit, Betas, climb, log_joint, statistics
 from ._density import MixtureDensity
-from ._weibull_fit import Rows, distinct_rows
+from ._weighted_rows import WeightedRows, distinct_rows
 
 __all__ = ["BetaMixture"]
 
@@ -212,7 +212,7 @@ class BetaMixture(MixtureDensity):
         low, width = self._check_support()
         return np.clip((X - low) / width, self.margin, 1 - self.margin)
 
-    def _climb(self, rows: Rows, start: Floats) -> Fit:
+    def _climb(self, rows: WeightedRows, start: Floats) -> BetaFit:
         return climb(
             rows,
             start,

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.optimize.elementwise import find_root
 from scipy.special import betaln, digamma, logsumexp, polygamma
 
-from ._weibull_fit import Rows
+from ._weighted_rows import WeightedRows
 
-__all__ = ["Betas", "Fit", "climb", "log_joint", "statistics"]
+__all__ = ["BetaFit", "Betas", "climb", "log_joint", "statistics"]
 
 _TOLERANCE = 1e-10  # of the shapes, relative
 _ROUNDING = 1e-12
@@ -35,7 +35,7 @@ class Betas(NamedTuple):
     shapes: Floats
 
 
-class Fit(NamedTuple):
+class BetaFit(NamedTuple):
     """Where a climb ended; the log-likelihoods, one per iteration, are means over rows."""
 
     mixture: Betas
@@ -55,8 +55,8 @@ def log_joint(T: Floats, mixture: Betas) -> Floats:
 
 
 def climb(
-    rows: Rows, log_resp: Floats, *, max_iter: int, tol: float, max_concentration: float
-) -> Fit:
+    rows: WeightedRows, log_resp: Floats, *, max_iter: int, tol: float, max_concentration: float
+) -> BetaFit:
     """Expectation-maximisation from given responsibilities; it never goes down."""
     T = statistics(rows.log_x)
     mixture = _m_step(T, rows.counts, log_resp, None, max_concentration)
@@ -67,7 +67,7 @@ def climb(
         height, log_resp = _e_step(T, rows.counts, mixture)
         converged = height - heights[-1] <= tol
         heights.append(height)
-    return Fit(mixture, np.array(heights[1:]), converged)
+    return BetaFit(mixture, np.array(heights[1:]), converged)
 
 
 def _e_step(T: Floats, counts: Floats, mixture: Betas) -> tuple[float, Floats]:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import check_weights
 from ..exceptions import warn_user
-from ._weibull_fit import Rows, start_by_density, start_by_shares
+from ._weighted_rows import WeightedRows, start_by_density, start_by_shares
 
 __all__ = ["MixtureDensity"]
 
@@ -59,7 +59,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return None
         return check_weights(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
-    def _starts(self, rows: Rows) -> Iterator[Floats]:
+    def _starts(self, rows: WeightedRows) -> Iterator[Floats]:
         """Responsibilities to start from."""
         rng = check_random_state(self.random_state)
         for i in range(1 if self.n_components == 1 else self.n_init):

@@ -6,23 +6,22 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._compat import Interval, StrOptions, fit_context
 from ._density import MixtureDensity
 from ._weibull_fit import (
-    Fit,
-    Rows,
+    WeibullFit,
     Weibulls,
     climb_by_em,
     climb_directly,
-    distinct_rows,
     log_joint,
-    logarithms,
 )
+from ._weighted_rows import WeightedRows, distinct_rows, logarithms
 
-__all__ = ["WeibullMixture"]
+__all__ = ["WeibullMixture", "shift_scores"]
 
 Floats = NDArray[np.float64]
 
@@ -200,7 +199,7 @@ class WeibullMixture(MixtureDensity):
             )
         return X
 
-    def _climb(self, rows: Rows, start: Floats) -> Fit:
+    def _climb(self, rows: WeightedRows, start: Floats) -> WeibullFit:
         climb = climb_by_em if self.method == "em" else climb_directly
         return climb(rows, start, max_iter=self.max_iter, tol=self.tol, max_shape=self.max_shape)
 
@@ -220,3 +219,37 @@ class WeibullMixture(MixtureDensity):
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
         return tags
+
+
+def shift_scores(scores: ArrayLike) -> NDArray[np.float64]:
+    """Shift scores so that none is negative: the smallest becomes 0, if it is not positive.
+
+    A threshold for shifted scores belongs to shifted scores; for the scores themselves it is
+    larger by their minimum.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n,)
+        Finite.
+
+    Returns
+    -------
+    shifted : ndarray of shape (n,), float64
+        ``scores - min(scores)``, or the scores themselves if all are positive.
+
+    Raises
+    ------
+    ValueError
+        If there is no score, or one is NaN or infinite.
+
+    Examples
+    --------
+    >>> from sknoisy.mixture import shift_scores
+    >>> shift_scores([-4, 0, 2]).tolist()
+    [0.0, 4.0, 6.0]
+    >>> shift_scores([1, 2]).tolist()
+    [1.0, 2.0]
+    """
+    column = column_or_1d(scores, input_name="scores")
+    values = check_array(column, ensure_2d=False, dtype=np.float64, input_name="scores")
+    return values - min(values.min(), 0.0)

@@ -11,37 +11,24 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import Bounds, minimize
+
+from ._weighted_rows import WeightedRows
 
 __all__ = [
     "MIN_SHAPE",
-    "Fit",
-    "Rows",
+    "WeibullFit",
     "Weibulls",
     "climb_by_em",
     "climb_directly",
-    "distinct_rows",
     "log_joint",
-    "logarithms",
-    "start_by_density",
-    "start_by_shares",
 ]
 
 MIN_SHAPE = 0.05
 _STEEPEST = 500.0  # where exp is continued as a straight line
-_START_BLUR = 0.1  # share of its probability that a start spreads over all components
-_GRID = 512  # points of the density estimate
 _SHAPE_TOLERANCE = 1e-10
 
 Floats = NDArray[np.float64]
-
-
-class Rows(NamedTuple):
-    """Distinct rows: ``log_x`` of shape (n_features, m), and their ``counts`` of shape (m,)."""
-
-    log_x: Floats
-    counts: Floats
 
 
 class Weibulls(NamedTuple):
@@ -52,34 +39,13 @@ class Weibulls(NamedTuple):
     shapes: Floats
 
 
-class Fit(NamedTuple):
+class WeibullFit(NamedTuple):
     """Where a climb ended; the log-likelihood is the mean over rows."""
 
     mixture: Weibulls
     log_likelihood: float
     n_iter: int
     converged: bool
-
-
-def distinct_rows(X: Floats, weights: Floats | None, zero_value: float) -> tuple[Rows, Floats]:
-    """Rows of positive weight, and per column what stands for zeros: below all other values."""
-    if weights is not None:
-        X, weights = X[weights > 0], weights[weights > 0]
-    data, axis = (X[:, 0], None) if X.shape[1] == 1 else (X, 0)  # an axis makes it slow
-    if weights is None:
-        distinct, count = np.unique(data, axis=axis, return_counts=True)
-    else:
-        distinct, index = np.unique(data, axis=axis, return_inverse=True)
-        count = np.bincount(index.ravel(), weights=weights)
-    x = distinct.reshape(len(count), -1)
-    half_smallest = np.where(x > 0, x, np.inf).min(axis=0) / 2
-    zeros = np.clip(half_smallest, np.finfo(np.float64).smallest_subnormal, zero_value)
-    return Rows(logarithms(x, zeros), count.astype(np.float64)), zeros
-
-
-def logarithms(X: Floats, zeros: Floats) -> Floats:
-    """Logarithms of the data, transposed; ``zeros`` stand in the place of zeros."""
-    return np.log(np.where(X == 0, zeros, X).T)
 
 
 def log_joint(log_x: Floats, mixture: Weibulls) -> Floats:
@@ -99,8 +65,8 @@ def _exp(z: Floats) -> Floats:
 
 
 def climb_by_em(
-    rows: Rows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
-) -> Fit:
+    rows: WeightedRows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
+) -> WeibullFit:
     """Expectation-maximisation from given responsibilities; it never goes down."""
     mixture = _m_step(rows, log_resp, None, max_shape)
     height, log_resp = _e_step(rows, mixture)
@@ -109,18 +75,20 @@ def climb_by_em(
         before = height
         height, log_resp = _e_step(rows, mixture)
         if height - before <= tol:
-            return Fit(mixture, height, n_iter, True)
-    return Fit(mixture, height, max_iter, False)
+            return WeibullFit(mixture, height, n_iter, True)
+    return WeibullFit(mixture, height, max_iter, False)
 
 
-def _e_step(rows: Rows, mixture: Weibulls) -> tuple[float, Floats]:
+def _e_step(rows: WeightedRows, mixture: Weibulls) -> tuple[float, Floats]:
     """Mean log-likelihood, and the logarithms of the responsibilities, shape (k, m)."""
     joint = log_joint(rows.log_x, mixture)
     log_density = np.logaddexp.reduce(joint, axis=0)
     return float(np.average(log_density, weights=rows.counts)), joint - log_density
 
 
-def _m_step(rows: Rows, log_resp: Floats, shapes: Floats | None, max_shape: float) -> Weibulls:
+def _m_step(
+    rows: WeightedRows, log_resp: Floats, shapes: Floats | None, max_shape: float
+) -> Weibulls:
     log_resp = log_resp + np.log(rows.counts)
     log_total = _log_sum_exp(log_resp)
     log_p = log_resp - log_total[:, None]
@@ -170,8 +138,8 @@ def _tilted_moments(log_x: Floats, log_p: Floats, shapes: Floats) -> tuple[Float
 
 
 def climb_directly(
-    rows: Rows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
-) -> Fit:
+    rows: WeightedRows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
+) -> WeibullFit:
     """L-BFGS-B on the logits of the shares and the logarithms of scales and shapes."""
     guess = _m_step(rows, log_resp, None, max_shape)
     k, size = len(guess.shapes), guess.shapes.size
@@ -188,7 +156,7 @@ def climb_directly(
         options={"maxiter": max_iter, "ftol": tol, "gtol": 1e-8},
     )
     mixture = _unravel(result.x, guess.shapes.shape)
-    return Fit(mixture, float(-result.fun), int(result.nit), bool(result.success))
+    return WeibullFit(mixture, float(-result.fun), int(result.nit), bool(result.success))
 
 
 def _unravel(theta: Floats, shape: tuple[int, int]) -> Weibulls:
@@ -201,7 +169,7 @@ def _unravel(theta: Floats, shape: tuple[int, int]) -> Weibulls:
     )
 
 
-def _descent(theta: Floats, rows: Rows, shape: tuple[int, int]) -> tuple[float, Floats]:
+def _descent(theta: Floats, rows: WeightedRows, shape: tuple[int, int]) -> tuple[float, Floats]:
     """Minus the mean log-likelihood, and its gradient (by Fisher's identity)."""
     mixture = _unravel(theta, shape)
     height, log_resp = _e_step(rows, mixture)
@@ -214,48 +182,6 @@ def _descent(theta: Floats, rows: Rows, shape: tuple[int, int]) -> tuple[float, 
         (resp[:, None, :] * (1 - z * pull)).sum(axis=-1).ravel(),
     ]
     return -height, -np.concatenate(gradient)
-
-
-def start_by_shares(rows: Rows, cuts: Floats) -> Floats:
-    """Responsibilities of a partition: the rows by size, cut at the given shares."""
-    key = _size(rows)
-    order = np.argsort(key, kind="stable")
-    position = np.empty_like(key)
-    position[order] = np.cumsum(rows.counts[order]) - rows.counts[order] / 2
-    return _blurred(np.searchsorted(cuts, position / rows.counts.sum()), len(cuts) + 1)
-
-
-def start_by_density(rows: Rows) -> Floats:
-    """Responsibilities of two parts, cut in the deepest valley beside the highest peak.
-
-    Lines are drawn from the peak of a kernel density estimate to its values at both ends of the
-    data; the cut is where the estimate lies furthest below its line.
-    """
-    key, count = _size(rows), rows.counts
-    low, high = key.min(), key.max()
-    if low == high:
-        return start_by_shares(rows, np.array([0.5]))
-    cell = (key - low) * ((_GRID - 1) / (high - low))
-    histogram = np.bincount(cell.round().astype(np.intp), weights=count, minlength=_GRID)
-    centre = np.average(cell, weights=count)
-    std = np.sqrt(np.average((cell - centre) ** 2, weights=count))
-    width = std * max(count.sum(), 1) ** -0.2  # Scott's rule
-    density = gaussian_filter1d(histogram, width, mode="constant")
-    grid, peak = np.arange(_GRID), int(density.argmax())
-    corners = [0, peak, _GRID - 1]
-    gap = np.interp(grid, corners, density[corners]) - density
-    return _blurred((cell > gap.argmax()).astype(np.intp), 2)
-
-
-def _size(rows: Rows) -> Floats:
-    """One number per row: the sum of its columns, each relative to its mean."""
-    x = np.exp(rows.log_x - rows.log_x.max(axis=1, keepdims=True))
-    return (x / np.average(x, axis=1, weights=rows.counts)[:, None]).sum(axis=0)
-
-
-def _blurred(parts: NDArray[np.intp], k: int) -> Floats:
-    hard = np.arange(k)[:, None] == parts
-    return np.log((1 - _START_BLUR) * hard + _START_BLUR / k)
 
 
 def _log_sum_exp(a: Floats) -> Floats:
