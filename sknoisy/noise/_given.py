@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ._estimation import check_transition, encode_pair, estimate_transition
 from ._labels import NoisyLabels, decode, encode
-from ._sampling import draw, draw_rows
+from ._sampling import draw, draw_classes
 
 
 def from_transition(
@@ -55,7 +55,7 @@ def from_transition(
     codes, decoder = encode(y, classes)
     P = check_transition(transition, len(decoder), len(codes)).copy()
     rng = np.random.default_rng(random_state)
-    noisy = draw(P, codes, rng) if len(P) == len(decoder) else draw_rows(P, rng)
+    noisy = draw(P, codes, rng) if len(P) == len(decoder) else draw_classes(P, rng)
     return decode(decoder, codes, noisy, P)
 
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_consistent_length
 
 from ._labels import NoisyLabels, check_n_classes, check_rate, decode, encode
-from ._sampling import draw_rows
+from ._sampling import draw_classes
 
 # Numbers held as float64 at a time: 32 MB.
 _CHUNK_ENTRIES = 2**22
@@ -117,7 +117,7 @@ def instance_dependent(
             logits[:, k] = -np.inf
             transition[chunk] = q[chunk, None] * softmax(logits, axis=1)
         transition[rows, k] = 1 - q[rows]
-    return decode(decoder, codes, draw_rows(transition, rng), transition)
+    return decode(decoder, codes, draw_classes(transition, rng), transition)
 
 
 def _flip_probabilities(

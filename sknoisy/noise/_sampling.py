@@ -79,7 +79,7 @@ def draw(transition: Matrix, codes: Codes, rng: np.random.Generator) -> Codes:
     return drawn
 
 
-def draw_rows(probabilities: Matrix, rng: np.random.Generator) -> Codes:
+def draw_classes(probabilities: Matrix, rng: np.random.Generator) -> Codes:
     """Draw one class per sample from that sample's own row."""
     uniform = rng.random((len(probabilities), 1))
     return (_cumulative(probabilities) <= uniform).sum(axis=1)
