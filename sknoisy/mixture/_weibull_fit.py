@@ -1,4 +1,4 @@
-"""Maximum likelihood of Weibull mixtures: the mathematics, on distinct rows and multiplicities.
+"""Maximum likelihood of Weibull mixtures, on distinct rows and their counts.
 
 Columns are independent given the component, and everything is computed from the logarithms t of
 the data. With scale alpha and shape beta, and z = beta (t - log alpha), the logarithm of a
@@ -25,14 +25,14 @@ __all__ = [
 ]
 
 MIN_SHAPE = 0.05
-_STEEPEST = 500.0  # where exp is continued as a straight line
+_STEEPEST = 500.0  # beyond it, exp is continued as a straight line
 _SHAPE_TOLERANCE = 1e-10
 
 Floats = NDArray[np.float64]
 
 
 class Weibulls(NamedTuple):
-    """A mixture: log shares (k,), logarithms of the scales and shapes (k, n_features)."""
+    """Parameters of a mixture: log shares (k,), log scales and shapes (k, n_features)."""
 
     log_weights: Floats
     log_scales: Floats
@@ -40,7 +40,7 @@ class Weibulls(NamedTuple):
 
 
 class WeibullFit(NamedTuple):
-    """Where a climb ended; the log-likelihood is the mean over rows."""
+    """Result of a climb; ``log_likelihood`` is the mean over rows."""
 
     mixture: Weibulls
     log_likelihood: float
@@ -49,7 +49,7 @@ class WeibullFit(NamedTuple):
 
 
 def log_joint(log_x: Floats, mixture: Weibulls) -> Floats:
-    """Logarithm of share times density, shape (k, m)."""
+    """Return the logarithm of share times density, shape (k, m)."""
     z = _exponents(log_x, mixture)
     log_density = np.log(mixture.shapes)[:, :, None] + z - log_x - _exp(z)
     return mixture.log_weights[:, None] + log_density.sum(axis=1)
@@ -67,7 +67,7 @@ def _exp(z: Floats) -> Floats:
 def climb_by_em(
     rows: WeightedRows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
 ) -> WeibullFit:
-    """Expectation-maximisation from given responsibilities; it never goes down."""
+    """Run EM from given responsibilities; the likelihood never falls."""
     mixture = _m_step(rows, log_resp, None, max_shape)
     height, log_resp = _e_step(rows, mixture)
     for n_iter in range(1, max_iter + 1):
@@ -80,7 +80,7 @@ def climb_by_em(
 
 
 def _e_step(rows: WeightedRows, mixture: Weibulls) -> tuple[float, Floats]:
-    """Mean log-likelihood, and the logarithms of the responsibilities, shape (k, m)."""
+    """Return the mean log-likelihood and the log-responsibilities of shape (k, m)."""
     joint = log_joint(rows.log_x, mixture)
     log_density = np.logaddexp.reduce(joint, axis=0)
     return float(np.average(log_density, weights=rows.counts)), joint - log_density
@@ -101,11 +101,11 @@ def _m_step(
 def _fit_weibulls(
     log_x: Floats, log_p: Floats, shapes: Floats, max_shape: float
 ) -> tuple[Floats, Floats]:
-    """Log scales and shapes of one Weibull per component and column, rows weighted by p.
+    """Return log scales and shapes of one Weibull per component and column, rows weighted by p.
 
-    The shape is the root of ``sum p x^b t / sum p x^b - 1 / b - sum p t``, which increases in b:
-    Newton's method, and bisection wherever it would leave the bracket. The likelihood has one
-    maximum in b, so that a root beyond a bound means the bound.
+    The shape is the root of ``sum p x^b t / sum p x^b - 1 / b - sum p t``, which increases in b.
+    It is found by Newton's method, with bisection where a step would leave the bracket. The
+    likelihood has one maximum in b, so if the root lies beyond a bound, the bound is optimal.
     """
     mean = np.exp(log_p) @ log_x.T
     low, high = np.full_like(shapes, MIN_SHAPE / 2), np.full_like(shapes, 2 * max_shape)
@@ -127,7 +127,10 @@ def _fit_weibulls(
 
 
 def _tilted_moments(log_x: Floats, log_p: Floats, shapes: Floats) -> tuple[Floats, ...]:
-    """``log sum p x^b``, and mean and variance of t under weights p x^b: (k, n_features) each."""
+    """Return ``log sum p x^b``, and mean and variance of t under weights p x^b.
+
+    Each has shape (k, n_features).
+    """
     exponent = log_p[:, None, :] + shapes[:, :, None] * log_x
     top = exponent.max(axis=-1, keepdims=True)
     tilted = np.exp(exponent - top)
@@ -140,7 +143,7 @@ def _tilted_moments(log_x: Floats, log_p: Floats, shapes: Floats) -> tuple[Float
 def climb_directly(
     rows: WeightedRows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
 ) -> WeibullFit:
-    """L-BFGS-B on the logits of the shares and the logarithms of scales and shapes."""
+    """Run L-BFGS-B on the logits of the shares and the logarithms of scales and shapes."""
     guess = _m_step(rows, log_resp, None, max_shape)
     k, size = len(guess.shapes), guess.shapes.size
     start = [guess.log_weights, guess.log_scales.ravel(), np.log(guess.shapes).ravel()]
@@ -170,7 +173,7 @@ def _unravel(theta: Floats, shape: tuple[int, int]) -> Weibulls:
 
 
 def _descent(theta: Floats, rows: WeightedRows, shape: tuple[int, int]) -> tuple[float, Floats]:
-    """Minus the mean log-likelihood, and its gradient (by Fisher's identity)."""
+    """Return minus the mean log-likelihood, and its gradient (by Fisher's identity)."""
     mixture = _unravel(theta, shape)
     height, log_resp = _e_step(rows, mixture)
     resp = np.exp(log_resp) * (rows.counts / rows.counts.sum())

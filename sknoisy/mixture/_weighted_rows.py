@@ -1,4 +1,4 @@
-"""Distinct rows with weights, and the responsibilities from which a climb starts on them."""
+"""Distinct rows with their counts, and responsibilities to start a fit from."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from scipy.ndimage import gaussian_filter1d
 
 __all__ = ["WeightedRows", "distinct_rows", "logarithms", "start_by_density", "start_by_shares"]
 
-_START_BLUR = 0.1  # share of its probability that a start spreads over all components
+_START_BLUR = 0.1  # share of the probability that a start spreads over all components
 _GRID = 512  # points of the density estimate
 
 Floats = NDArray[np.float64]
 
 
 class WeightedRows(NamedTuple):
-    """Distinct rows: ``log_x`` of shape (n_features, m), and their ``counts`` of shape (m,)."""
+    """Distinct rows, ``log_x`` of shape (n_features, m), and their ``counts`` of shape (m,)."""
 
     log_x: Floats
     counts: Floats
@@ -26,7 +26,10 @@ class WeightedRows(NamedTuple):
 def distinct_rows(
     X: Floats, weights: Floats | None, zero_value: float
 ) -> tuple[WeightedRows, Floats]:
-    """Rows of positive weight, and per column what stands for zeros: below all other values."""
+    """Return the distinct rows of positive weight, and the replacement of zeros per column.
+
+    The replacement is `zero_value`, or half of the smallest positive value if that is less.
+    """
     if weights is not None:
         X, weights = X[weights > 0], weights[weights > 0]
     data, axis = (X[:, 0], None) if X.shape[1] == 1 else (X, 0)  # an axis makes it slow
@@ -42,12 +45,12 @@ def distinct_rows(
 
 
 def logarithms(X: Floats, zeros: Floats) -> Floats:
-    """Logarithms of the data, transposed; ``zeros`` stand in the place of zeros."""
+    """Return the logarithms of the data, transposed; ``zeros`` replace zeros."""
     return np.log(np.where(X == 0, zeros, X).T)
 
 
 def start_by_shares(rows: WeightedRows, cuts: Floats) -> Floats:
-    """Responsibilities of a partition: the rows by size, cut at the given shares."""
+    """Return the log-responsibilities of a partition: rows by size, cut at the given shares."""
     key = _size(rows)
     order = np.argsort(key, kind="stable")
     position = np.empty_like(key)
@@ -56,10 +59,10 @@ def start_by_shares(rows: WeightedRows, cuts: Floats) -> Floats:
 
 
 def start_by_density(rows: WeightedRows) -> Floats:
-    """Responsibilities of two parts, cut in the deepest valley beside the highest peak.
+    """Return the log-responsibilities of two parts, cut in the deepest valley beside the peak.
 
-    Lines are drawn from the peak of a kernel density estimate to its values at both ends of the
-    data; the cut is where the estimate lies furthest below its line.
+    Lines run from the highest peak of a kernel density estimate to its values at both ends of the
+    data. The cut is where the estimate lies furthest below its line.
     """
     key, count = _size(rows), rows.counts
     low, high = key.min(), key.max()
@@ -78,7 +81,7 @@ def start_by_density(rows: WeightedRows) -> Floats:
 
 
 def _size(rows: WeightedRows) -> Floats:
-    """One number per row: the sum of its columns, each relative to its mean."""
+    """Return one number per row: the sum of its columns, each relative to the column's mean."""
     x = np.exp(rows.log_x - rows.log_x.max(axis=1, keepdims=True))
     return (x / np.average(x, axis=1, weights=rows.counts)[:, None]).sum(axis=0)
 
