@@ -79,7 +79,7 @@ METHODS: dict[str, Method] = {
         "methods.mild",
         "MILD",
         "selects rows by when they are learned and forgotten",
-        "2023",
+        "IJCAI 2023",
     ),
     "mlc": Method(
         "MLCClassifier",
@@ -107,7 +107,7 @@ METHODS: dict[str, Method] = {
         "methods.transition_mlc",
         "transition MLC",
         "learns a transition matrix between true and given labels, batch by batch",
-        "AAAI 2020",
+        "CVPR 2020",
     ),
 }
 
