@@ -1,4 +1,4 @@
-"""Label noise that is given: by a transition matrix, or by labels that people made."""
+"""Label noise that is given by a transition matrix, or by labels of annotators."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def from_transition(
         Clean labels of any type. Not modified.
     transition : array-like of shape (n_classes, n_classes) or (n_samples, n_classes)
         Probabilities of the noisy classes (columns), one row per clean class or one per sample.
-        A square matrix of n_classes rows is taken by class.
+        A square matrix of n_classes rows is read as one row per class.
     classes : iterable of labels, default=None
         All classes, in the order of the transition matrix; None: those in y, sorted.
     random_state : int, Generator, RandomState or None, default=None
@@ -62,7 +62,7 @@ def from_transition(
 def human(
     y: ArrayLike, y_noisy: ArrayLike, *, classes: Iterable[Hashable] | None = None
 ) -> NoisyLabels:
-    """Put labels that people made into the form of every other noise model.
+    """Return labels of annotators in the form of the noise generators.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def human(
 
     See Also
     --------
-    estimate_transition : The matrix alone.
+    estimate_transition : Returns the matrix only.
     sknoisy.datasets.load_cifar10 : Reads the labels of CIFAR-N.
 
     Examples

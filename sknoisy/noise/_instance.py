@@ -1,4 +1,4 @@
-"""Instance-dependent noise: which wrong label a sample gets depends on its features."""
+"""Instance-dependent noise: the wrong label of a sample depends on its features."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def instance_dependent(
     classes: Iterable[Hashable] | None = None,
     random_state: Any = None,
 ) -> NoisyLabels:
-    r"""Noise by random projections of the features.
+    r"""Replace labels by random projections of the features.
 
     Sample i of class k keeps its label with probability :math:`1 - q_i`, where :math:`q_i` is
     normal around `rate`, truncated to [0, 1]; else it gets a class from the softmax of
@@ -123,7 +123,7 @@ def instance_dependent(
 def _flip_probabilities(
     rate: float | ArrayLike, std: float, n_samples: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw q_i from the normal distribution truncated to [0, 1]."""
+    """Draw the flip probabilities q_i from the normal distribution truncated to [0, 1]."""
     if not isinstance(std, numbers.Real) or not 0 <= std < np.inf:
         raise ValueError(f"std={std!r} must be a number of at least 0.")
     if np.ndim(rate) == 0:
@@ -145,7 +145,7 @@ def _flip_probabilities(
 
 
 class _Features:
-    """Rows of X as scaled float64, converted only when asked for."""
+    """Rows of X as scaled float64, converted on access."""
 
     def __init__(self, flat: NDArray[Any], scale: float | str) -> None:
         self.flat = flat
