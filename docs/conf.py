@@ -19,6 +19,7 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "mathml",
+    "methods_table",
     "public_api",
 ]
 exclude_patterns = ["_build"]

@@ -1,10 +1,10 @@
-"""Data sets with noisy labels: small ones built in, public ones from local files.
+"""Data sets with noisy labels: small built-in ones, and public ones from local files.
 
 Built in
     :func:`load_noisy_digits`, :func:`make_noisy_classification`
-Made from another
+Derived from another data set
     :func:`make_long_tailed`
-From local files, without running code that a file might hold
+Read from local files, without running code that a file might hold
     :func:`load_cifar10`, :func:`load_cifar100`, :func:`load_cifar_n`
 """
 

@@ -38,8 +38,8 @@ def load_cifar10(
         Folder with ``data_batch_1`` to ``data_batch_5`` and ``test_batch``, or the one that
         holds ``cifar-10-batches-py``. Nothing is downloaded.
     noise : {"aggre", "worse", "random1", "random2", "random3"}, default=None
-        Which labels of CIFAR-10N to give as `target`: about 9, 40, 17, 18 and 18 % wrong. None:
-        the clean ones, to which `sknoisy.noise` can add any other noise.
+        Labels of CIFAR-10N to return as `target`; about 9, 40, 17, 18 and 18 % of them are
+        wrong. None: the clean labels, to which `sknoisy.noise` can add other noise.
     noise_file : str or path-like, default=None
         Label file of CIFAR-10N; None: ``CIFAR-10_human.pt`` in `folder` or beside the batches.
 
@@ -68,7 +68,7 @@ def load_cifar10(
 
     See Also
     --------
-    load_cifar_n : The labels alone.
+    load_cifar_n : Reads the labels only.
     sknoisy.noise : Synthetic noise for the clean labels.
 
     Examples
@@ -104,15 +104,15 @@ def load_cifar100(
         Folder with ``train`` and ``test``, or the one that holds ``cifar-100-python``. Nothing
         is downloaded.
     noise : {"human"}, default=None
-        "human": the labels of CIFAR-100N, about 40 % of them wrong, as `target`. None: the clean
-        ones.
+        "human": return the labels of CIFAR-100N, about 40 % of them wrong, as `target`. None:
+        return the clean labels.
     noise_file : str or path-like, default=None
         Label file of CIFAR-100N; None: ``CIFAR-100_human.pt`` in `folder` or beside ``train``.
 
     Returns
     -------
     cifar : Bunch
-        As of :func:`load_cifar10`, with 100 classes, and
+        The fields of :func:`load_cifar10`, with 100 classes, and
 
         - target_coarse, target_coarse_test : ndarray of int64, superclass of every image
         - coarse_names : ndarray of shape (20,), names of the superclasses
@@ -130,7 +130,7 @@ def load_cifar100(
 
     See Also
     --------
-    sknoisy.noise.CIFAR100_SUPERCLASSES : Fine ids of every superclass.
+    sknoisy.noise.CIFAR100_SUPERCLASSES : Fine ids of each superclass.
 
     Examples
     --------
@@ -175,7 +175,7 @@ def _read_batch(
     content = _safe_pickle.load(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not a batch of CIFAR: it holds a {type(content).__name__}.")
-    # The keys were strings in Python 2; what later Pythons wrote may have bytes there.
+    # The keys were strings in Python 2; files of later versions may have bytes.
     content = {k.decode("latin1") if isinstance(k, bytes) else k: v for k, v in content.items()}
     if missing := {"data", *keys} - content.keys():
         raise ValueError(f"{path} is not a batch of CIFAR: it lacks {sorted(missing)}.")
@@ -202,7 +202,7 @@ def _target(
     folders: Sequence[Path],
     default_file: str,
 ) -> NDArray[np.int64]:
-    """Return the labels chosen by `noise`, after making sure that they fit the images."""
+    """Return the labels chosen by `noise`; raise unless they belong to the images."""
     if noise is None:
         if noise_file is not None:
             raise ValueError(f"noise_file={noise_file!r} needs noise=, the name of its labels.")

@@ -1,4 +1,4 @@
-"""Label files of CIFAR-N: what people said the CIFAR images show."""
+"""Reader of the label files of CIFAR-N, which hold labels of the CIFAR images by people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import _safe_pickle
 
-# Keys in the files, and the names used here.
+# Keys in the files, and their names here.
 _NAMES = {
     "clean_label": "clean",
     "aggre_label": "aggre",

@@ -25,10 +25,10 @@ def make_noisy_classification(
     noise_params: Mapping[str, Any] | None = None,
     random_state: Any = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Make a random problem of :func:`sklearn.datasets.make_classification`, and add noise.
+    """Make a problem by :func:`sklearn.datasets.make_classification`, and add label noise.
 
     Each class is one Gaussian cluster at a corner of a cube; features that are not informative
-    are standard normal. The clean labels are clean: scikit-learn's own ``flip_y`` is off.
+    are standard normal. scikit-learn's own ``flip_y`` is 0, so the clean labels have no noise.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ def make_noisy_classification(
     n_classes : int, default=3
         Number of classes.
     n_informative : int, default=None
-        Number of informative features, at least ``log2(n_classes)``; None: half of all, or as
-        many as that takes.
+        Number of informative features, at least ``log2(n_classes)``. None: half of all features,
+        or this minimum if it is more.
     class_sep : float, default=1.0
-        Half the edge of the cube. Larger is easier.
+        Half the edge length of the cube; larger values make the problem easier.
     weights : array-like of shape (n_classes,), default=None
         Shares of the classes; None: equal.
     noise : {"symmetric", "pairflip", "class_map", "superclass", "random_map", \
@@ -51,11 +51,11 @@ def make_noisy_classification(
     rate : float, default=0.4
         Its rate in [0, 1].
     noise_params : dict, default=None
-        Further arguments of that function; "class_map" needs {"mapping": ...}, "superclass"
-        {"groups": ...}.
+        Further arguments of this function. "class_map" needs {"mapping": ...}, "superclass"
+        needs {"groups": ...}.
     random_state : int, Generator, RandomState or None, default=None
-        Source of the problem and, by a stream of its own, of the noise: with an integer, problems
-        that differ in noise alone have the same X and clean labels.
+        Seed of the problem and, by a separate stream, of the noise. With an integer, problems
+        that differ in the noise only have the same X and clean labels.
 
     Returns
     -------

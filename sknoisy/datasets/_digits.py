@@ -22,7 +22,7 @@ def load_noisy_digits(
 ) -> Bunch | tuple[Any, Any]:
     """Return 1797 handwritten digits of 8 x 8 pixels, with noisy labels and the clean ones.
 
-    Needs no file and no network.
+    The digits come with scikit-learn, so nothing is downloaded.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ def load_noisy_digits(
             "instance_dependent"}, default="symmetric"
         Function of `sknoisy.noise` that makes the noisy labels; None: clean labels.
     rate : float, default=0.4
-        Its rate in [0, 1].
+        Noise rate in [0, 1].
     noise_params : dict, default=None
-        Further arguments of that function. For "class_map" the default mapping is that of
+        Further arguments of this function. The default mapping of "class_map" is
         `sknoisy.noise.MNIST_ASYMMETRIC`; "superclass" needs {"groups": ...}.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
@@ -43,7 +43,7 @@ def load_noisy_digits(
     -------
     digits : Bunch
         - data : ndarray of shape (1797, 64), float64, grey values from 0 to 16
-        - images : the same as (1797, 8, 8)
+        - images : ndarray of shape (1797, 8, 8), the same values
         - target : ndarray of shape (1797,), int64, noisy labels
         - target_clean : ndarray of shape (1797,), int64
         - noise_mask : ndarray of shape (1797,), bool, True where the two differ
@@ -55,7 +55,7 @@ def load_noisy_digits(
     Raises
     ------
     ValueError
-        If `noise` is unknown, lacks an argument, or refuses `rate`.
+        If `noise` is unknown or lacks an argument, or `rate` is not valid.
 
     Examples
     --------

@@ -13,14 +13,14 @@ from .._compat import safe_indexing
 
 
 class LongTailed(NamedTuple):
-    """A part of a data set whose classes shrink exponentially.
+    """Part of a data set whose class sizes fall exponentially.
 
     Attributes
     ----------
-    X, y : of the types that came in
+    X, y : of the types that were passed
         Kept rows and their labels; sparse matrices become CSR, lists stay lists.
     indices : ndarray of shape (n_kept,), int64
-        Where they stood, ascending.
+        Indices of the kept rows, ascending.
 
     Examples
     --------
@@ -40,22 +40,22 @@ def make_long_tailed(
 ) -> LongTailed:
     r"""Drop rows so that class sizes fall exponentially from the first class to the last.
 
-    Of the :math:`n_i` rows of class i = 0, ..., c - 1, in the order of the labels,
-    :math:`n_i \mu^i` are kept, rounded, at least one, with
-    :math:`\mu = \text{imbalance\_factor}^{-1 / (c - 1)}`. Where all classes are of one size,
-    `imbalance_factor` is the ratio of the largest class kept to the smallest.
+    With classes i = 0, ..., c - 1 in the order of the labels, :math:`n_i \mu^i` of the
+    :math:`n_i` rows of class i are kept, rounded, and at least one, where
+    :math:`\mu = \text{imbalance\_factor}^{-1 / (c - 1)}`. If all classes have the same size,
+    `imbalance_factor` is the ratio of the largest kept class to the smallest.
 
     Parameters
     ----------
     X : array-like, sparse matrix or frame of shape (n_samples, ...)
         Rows. Not modified.
     y : array-like of shape (n_samples,)
-        Labels of any type. Not modified. Make the tail first and add label noise afterwards, else
-        the classes that fall are those of the wrong labels.
+        Labels of any type. Not modified. Make the tail first and add label noise afterwards;
+        otherwise the noisy classes get the tail.
     imbalance_factor : float
-        At least 1; 1 keeps every row. Benchmarks take 10, 20, 50, 100 and 200.
+        Imbalance factor of at least 1; 1 keeps every row. Benchmarks use 10, 20, 50, 100 and 200.
     random_state : int, Generator, RandomState or None, default=None
-        Draws the rows that are kept.
+        Source of the draws.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Noise models by name, for data sets that come with noise already in their labels."""
+"""Noise models by name, for data sets that are returned with noisy labels."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Read pickles of numpy arrays without letting the file run code.
 
-A pickle is a program: it names functions and calls them. Here a name is looked up in a short
-table of stand-ins and nowhere else. The stand-ins rebuild arrays of numbers from their bytes
-and check sizes first, so that numpy's own unpickling, which trusts its input, is not involved
-either; this also makes old and new numpy versions' files the same.
+A pickle is a program: it names functions and calls them. Here names are looked up in a short
+table of stand-ins and nowhere else. The stand-ins rebuild arrays of numbers from their bytes, and
+check sizes first, so numpy's own unpickling, which trusts its input, is not used either. Files of
+old and new numpy versions are read alike.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or path-like
-        File to read. Its beginning decides the format, not its name.
+        File to read. Its first bytes decide the format, not its name.
 
     Returns
     -------
     content : dict, list, ndarray or plain value
-        What was stored. Arrays are found at the top or as values of a dict at the top, and are
-        read-only.
+        Stored content. Arrays are read-only, and are found at the top level or as values of a
+        dict at the top level.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 def _load_pickle(file: IO[bytes]) -> Any:
     content = _Unpickler(file).load()
     if isinstance(content, int) and content == _TORCH_MAGIC:
-        # Then follow torch's protocol version, facts about the machine, and the content.
+        # Next are torch's protocol version, facts about the machine, and the content.
         _, _, content = (_Unpickler(file).load() for _ in range(3))
     return _unwrap(content)
 
@@ -67,7 +67,7 @@ def _load_pickle(file: IO[bytes]) -> Any:
 def _load_torch_zip(file: IO[bytes]) -> Any:
     with zipfile.ZipFile(file) as archive:
         members = [m for m in archive.infolist() if m.filename.endswith("/data.pkl")]
-        # torch.save never compresses; a compressed member may unfold to any size.
+        # torch.save never compresses; a compressed member may expand to any size.
         if len(members) != 1 or members[0].compress_type != zipfile.ZIP_STORED:
             raise pickle.UnpicklingError("it is a zip file, but not one by torch.save")
         with archive.open(members[0]) as member:
@@ -88,10 +88,10 @@ def _load_npy(file: IO[bytes]) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler whose names lead to stand-ins only."""
+    """An unpickler that resolves names to stand-ins only."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        # latin1 keeps the bytes of Python 2's strings, which its arrays are made of.
+        # latin1 keeps the bytes of Python 2's strings, which hold the data of its arrays.
         super().__init__(file, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
@@ -105,7 +105,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _StandIn:
-    """A function that a file may name and call, but not alter."""
+    """A function that a file may name and call, but not change."""
 
     __slots__ = ("_function",)
 
@@ -120,7 +120,7 @@ class _StandIn:
 
 
 class _DType:
-    """In place of ``numpy.dtype``."""
+    """Stand-in for ``numpy.dtype``."""
 
     __slots__ = ("dtype",)
 
@@ -129,7 +129,7 @@ class _DType:
         if name in _NUMBERS:
             self.dtype = np.dtype(name)
         elif name in ("O", "O8"):
-            self.dtype = None  # of objects: what a .npy file wraps around a dict
+            self.dtype = None  # objects: a .npy file wraps a dict in such an array
         else:
             raise pickle.UnpicklingError(f"it holds an array of dtype {name!r}, not of numbers")
 
@@ -140,7 +140,7 @@ class _DType:
 
 
 class _Array:
-    """In place of ``numpy.ndarray``: empty until its state arrives."""
+    """Stand-in for ``numpy.ndarray``, empty until ``__setstate__`` is called."""
 
     __slots__ = ("value",)
 
@@ -168,14 +168,14 @@ def _from_bytes(raw: Any, dtype: np.dtype[Any], shape: Any, order: Any) -> NDArr
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Bytes as Python 3 writes them in protocol 2; other codecs are of no use here."""
+    """Return bytes that Python 3 wrote in protocol 2; only latin1 is needed for them."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"it uses the codec {encoding!r}")
     return text.encode("latin1")
 
 
 def _unwrap(content: Any) -> Any:
-    """Take arrays out of their stand-ins, at the top and one level below."""
+    """Replace stand-ins by their arrays, at the top level and one level below."""
     if isinstance(content, _Array):
         content = content.value
     if isinstance(content, dict):

@@ -1,8 +1,8 @@
-"""The methods of the library, each named in one place.
+"""The registry of methods: each is named here once.
 
-:class:`~sknoisy.NoisyLabelClassifier` takes its ``method`` from here, ``sknoisy`` its public
-estimators, the documentation its tables, and the common tests what they run on. Nothing heavy is
-imported until an estimator is asked for.
+The parameter ``method`` of :class:`~sknoisy.NoisyLabelClassifier`, the public estimators of
+``sknoisy``, the table of methods in the documentation and the common tests all read it. Heavy
+modules are not imported before :func:`estimator_class` is called.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["ESTIMATORS", "METHODS", "Method", "estimator_class"]
 
 
 class Method(NamedTuple):
-    """A method and where it stands.
+    """A method, its classifier and its paper.
 
     Attributes
     ----------
@@ -23,11 +23,11 @@ class Method(NamedTuple):
     module : str
         Module of the package that holds it.
     title : str
-        Name of the method in texts.
+        Name of the method in the documentation.
     idea : str
-        What it does with wrong labels, in a few words.
+        Idea of the method in a few words, without a subject.
     paper : str
-        Where it was published.
+        Venue and year of the paper.
     """
 
     estimator: str
@@ -37,7 +37,7 @@ class Method(NamedTuple):
     paper: str
 
 
-# The key is the name that NoisyLabelClassifier(method=...) takes and that of the page in the docs.
+# The key is the name in NoisyLabelClassifier(method=...), and that of the page in docs/methods.
 METHODS: dict[str, Method] = {
     "clid_mu": Method(
         "CLIDMUClassifier",
@@ -50,14 +50,15 @@ METHODS: dict[str, Method] = {
         "DMLPClassifier",
         "methods.dmlp",
         "DMLP",
-        "purifies labels on frozen features, then trains on them",
+        "purifies the labels on frozen features, then trains on the purified labels",
         "CVPR 2023",
     ),
     "famus": Method(
         "FaMUSClassifier",
         "methods.famus",
         "FaMUS",
-        "learns row weights with two networks and a meta gradient of few layers",
+        "learns row weights by a meta gradient through a few layers; two networks choose meta "
+        "rows for each other",
         "CVPR 2021",
     ),
     "l2r": Method(
@@ -78,21 +79,21 @@ METHODS: dict[str, Method] = {
         "MILDClassifier",
         "methods.mild",
         "MILD",
-        "selects rows by when they are learned and forgotten",
-        "2023",
+        "selects rows that are easy to memorise and hard to forget",
+        "IJCAI 2023",
     ),
     "mlc": Method(
         "MLCClassifier",
         "methods.mlc",
         "MLC",
-        "learns a network that corrects labels",
+        "learns a second network that replaces given labels by soft labels",
         "AAAI 2021",
     ),
     "mlnt": Method(
         "MLNTClassifier",
         "methods.mlnt",
         "MLNT",
-        "trains a network that synthetic label noise does not move",
+        "moves the network to where steps on synthetic noisy labels hardly change its predictions",
         "CVPR 2019",
     ),
     "mslc": Method(
@@ -106,12 +107,12 @@ METHODS: dict[str, Method] = {
         "TransitionMLCClassifier",
         "methods.transition_mlc",
         "transition MLC",
-        "learns a transition matrix between true and given labels, batch by batch",
-        "AAAI 2020",
+        "chooses a transition matrix from true to given labels in each batch",
+        "CVPR 2020",
     ),
 }
 
-# Public estimators that are no method of their own.
+# Public estimators that are not methods.
 _OTHERS = {
     "CleanSampleSelector": "methods.mild",
     "LabelPurifier": "methods.dmlp",
@@ -126,6 +127,6 @@ ESTIMATORS: dict[str, str] = {
 
 
 def estimator_class(name: str) -> Any:
-    """Import and return a public estimator by the name of its class."""
+    """Return a public estimator by the name of its class; imports its module."""
     root = __name__.partition(".")[0]
     return getattr(import_module(f"{root}.{ESTIMATORS[name]}"), name)

@@ -1,15 +1,12 @@
-"""Metrics and scorers that do not need clean labels, or only those of trusted rows.
+"""Metrics and scorers that need no clean labels, or only those of trusted rows.
 
 ======================================  =====================================================
 :func:`clid`                            cross-layer information divergence of features and
                                         predictions
-:data:`clid_scorer`                     the same relative to a model that has learnt nothing,
-                                        as a scorer, without labels
+:data:`clid_scorer`                     scorer by CLID, relative to a model that has learnt
+                                        nothing; reads no labels
 :func:`trusted_accuracy_score`          accuracy on the rows of a clean mask
-:data:`trusted_accuracy`                the same as a scorer with a routed ``clean_mask``
-:func:`count_dynamics`                  epochs in which a row is misclassified and memorised, as
-                                        :class:`LearningDynamics`
-:func:`segment_dynamics`                mean lengths of the runs of such epochs
+:data:`trusted_accuracy`                scorer by this accuracy, with a routed ``clean_mask``
 ======================================  =====================================================
 """
 

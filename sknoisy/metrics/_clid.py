@@ -11,11 +11,11 @@ from ..meta import cross_layer_divergence
 
 __all__ = ["clid", "clid_scorer"]
 
-_BLOCK_ENTRIES = 2**22  # entries of the graphs that are held at a time
+_BLOCK_ENTRIES = 2**22  # entries of the graphs that are held in memory at a time
 
 
 def clid(features, proba_or_logits, temperature: float = 0.5) -> float:
-    r"""Cross-layer information divergence; lower is better, labels are not needed.
+    r"""Compute the cross-layer information divergence; lower is better, no labels are needed.
 
     With cosine similarities :math:`a_{ij}` of the features, L2-normalised predictions q and
 
@@ -25,20 +25,21 @@ def clid(features, proba_or_logits, temperature: float = 0.5) -> float:
         W_{ij} = \frac{q_i \cdot q_j}{\sum_k q_i \cdot q_k}, \quad
         \mathrm{CLID} = -\frac{1}{n} \sum_{ij} W_{ij} \log S_{ij} .
 
-    The value grows with the logarithm of n: compare only values of the same number of rows.
+    The value grows with the logarithm of n: compare values of the same number of rows only.
 
     Parameters
     ----------
     features : array-like of shape (n, d)
         Penultimate features, or any representation of the rows.
     proba_or_logits : array-like of shape (n, n_classes)
-        Class probabilities; rows that are not on the simplex are taken for logits.
+        Class probabilities. If not all rows are on the simplex, the values are taken as logits.
     temperature : float, default=0.5
         Temperature :math:`\tau` of the feature graph, positive.
 
     Returns
     -------
     divergence : float
+        Mean over the rows.
 
     Raises
     ------
@@ -74,47 +75,48 @@ def clid(features, proba_or_logits, temperature: float = 0.5) -> float:
 
 
 def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
-    r"""Score a fitted classifier by relative CLID: greater is better, and labels are not read.
+    r"""Score a fitted classifier by relative CLID; greater is better, and labels are not read.
 
-    Cross-validation scores a model on noisy labels, which favours models that learn the noise
-    where it has structure; this scorer compares the model's predictions with the geometry of its
+    Cross-validation by accuracy scores a model on noisy labels, which favours models that learn
+    structured noise. This scorer compares the model's predictions with the geometry of its
     features instead. Pass it as ``scoring=clid_scorer``.
 
-    Candidates have features of their own, so :func:`clid` is made comparable in two ways. First,
-    it is divided by CLID of the same features with equal predictions for all rows: a model that
-    has learnt nothing scores -1, be its features parallel or its predictions equal, and 0 is out
-    of reach. CLID itself is log n for parallel features, and a good model may have more. Second,
-    the temperature is far below that of training. Features after a ReLU have cosines from 0 to 1;
-    at 0.5 their feature graph is nearly even, and the model that spreads its classes furthest wins
-    although its predictions contradict its features. At 0.03 the graph holds near neighbours
-    alone. Beyond them the floor in the logarithm bounds the cost, so that spread gains nothing.
+    Candidates have different features, so :func:`clid` is made comparable in two ways. First, it
+    is divided by CLID of the same features with equal predictions for all rows. So a model that
+    has learnt nothing scores -1, whether its features are parallel or its predictions equal, and
+    no model reaches 0. (CLID itself is log n for parallel features, and a good model may have
+    more.) Second, the temperature is far below that of training. Features after a ReLU have
+    cosines from 0 to 1. At temperature 0.5 their feature graph is nearly uniform, and the model
+    that spreads its classes furthest wins, although its predictions contradict its features. At
+    0.03 the graph holds near neighbours only. Beyond them the floor in the logarithm bounds the
+    cost, so spread gains nothing.
 
-    Cross-validation fits its candidates on fewer rows than the model that is kept. Where defaults
-    depend on the number of rows, as those of :func:`~sknoisy.networks.mlp_settings` do at 800,
-    take enough folds to stay on the same side, else it compares other models.
+    Cross-validation fits its candidates on fewer rows than the final model. If defaults depend on
+    the number of rows, as those of :func:`~sknoisy.networks.mlp_settings` do at 800 rows, use
+    enough folds to stay on the same side of the limit; otherwise other models are compared.
 
     Parameters
     ----------
     estimator : classifier
-        Fitted, with ``predict_proba``; its ``features`` are used if it has them, else X, whose
-        columns should then be on one scale.
+        Fitted classifier with ``predict_proba``. Its ``features`` are used if it has this method,
+        else X, whose columns should then have the same scale.
     X : array-like of shape (n, d), or what the estimator takes
         Rows to score on, the same number for all candidates.
     y : ignored
-        For the signature of scorers.
+        Present for the signature of scorers.
     temperature : float, default=0.03
-        Temperature of the feature graph; another one by
+        Temperature of the feature graph. Change it by
         ``functools.partial(clid_scorer, temperature=0.1)``.
 
     Returns
     -------
     score : float
-        Minus the ratio.
+        CLID divided by CLID of equal predictions, times -1.
 
     Raises
     ------
     ValueError
-        As :func:`clid`.
+        If temperature is not positive, or features or probabilities are not finite.
 
     Examples
     --------

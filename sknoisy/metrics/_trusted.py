@@ -1,4 +1,4 @@
-"""Scores on the rows whose labels are trusted."""
+"""Accuracy on the rows whose labels are trusted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["trusted_accuracy", "trusted_accuracy_score"]
 
 
 def trusted_accuracy_score(y_true, y_pred, *, clean_mask) -> float:
-    """Accuracy on the trusted rows only.
+    """Compute the accuracy on the trusted rows only.
 
     Parameters
     ----------
@@ -23,6 +23,7 @@ def trusted_accuracy_score(y_true, y_pred, *, clean_mask) -> float:
     Returns
     -------
     accuracy : float
+        Share of the trusted rows whose given label is predicted.
 
     Raises
     ------
@@ -51,13 +52,13 @@ def trusted_accuracy_score(y_true, y_pred, *, clean_mask) -> float:
 
 
 class _TrustedScorer(Scorer):
-    # A class's request is resolved when it is asked for. One set on an instance now would lack the
-    # methods that imbalanced-learn adds to scikit-learn's routing when it is imported.
+    # The request of a class is resolved when it is read. A request set on an instance here would
+    # lack the methods that imbalanced-learn adds to scikit-learn's routing when it is imported.
     __metadata_request__score = {"clean_mask": True}
 
 
 #: Scorer of :func:`trusted_accuracy_score` that requests ``clean_mask``: with metadata routing
 #: enabled and ``set_fit_request(clean_mask=True)`` on the classifier,
-#: ``GridSearchCV(..., scoring=trusted_accuracy).fit(X, y, clean_mask=mask)`` hands each fold its
+#: ``GridSearchCV(..., scoring=trusted_accuracy).fit(X, y, clean_mask=mask)`` passes each fold its
 #: part of the mask.
 trusted_accuracy = _TrustedScorer(trusted_accuracy_score, 1, {}, "predict")

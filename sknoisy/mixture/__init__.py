@@ -1,18 +1,17 @@
-"""Mixtures that tell right labels from wrong ones by what the network makes of the rows.
+"""Mixture models that separate right labels from wrong ones by scores of the rows.
 
 ==========================  ===================================================================
-:func:`split_by_loss`       splits the rows by a mixture of their losses: :class:`LossSplit`
-:func:`loss_mixture`        that mixture, two Gaussians or two betas: :class:`LossMixture`
-:class:`BetaMixture`        a density of scores between two bounds
-:class:`WeibullMixture`     a density of scores that count epochs
-:func:`shift_scores`        makes such scores non-negative first
+:func:`split_by_loss`       splits rows by a mixture of their losses, see :class:`LossSplit`
+:func:`loss_mixture`        fits two Gaussians or two betas to losses, see :class:`LossMixture`
+:class:`BetaMixture`        density of scores between two bounds
+:class:`WeibullMixture`     density of non-negative scores, such as counts of epochs
+:func:`shift_scores`        shifts scores so that they are non-negative
 ==========================  ===================================================================
 """
 
 from ._beta import BetaMixture
 from ._loss_posterior import LossMixture, loss_mixture
-from ._shift import shift_scores
-from ._weibull import WeibullMixture
+from ._weibull import WeibullMixture, shift_scores
 from .loss_split import LossSplit, split_by_loss
 
 __all__ = [

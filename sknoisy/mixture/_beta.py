@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._compat import Interval, fit_context
-from ._beta_fit import Betas, Fit, climb, log_joint, statistics
+from ._beta_fit import BetaFit, Betas, climb, log_joint, statistics
 from ._density import MixtureDensity
-from ._weibull_fit import Rows, distinct_rows
+from ._weighted_rows import WeightedRows, distinct_rows
 
 __all__ = ["BetaMixture"]
 
@@ -20,20 +20,20 @@ Floats = NDArray[np.float64]
 
 
 class BetaMixture(MixtureDensity):
-    r"""Mixture of beta distributions, a density of data between two bounds.
+    r"""Mixture of beta distributions for data between two bounds.
 
     .. math:: f(x) = \sum_k \pi_k \prod_j
         \frac{x_j^{\alpha_{kj} - 1} (1 - x_j)^{\beta_{kj} - 1}}{B(\alpha_{kj}, \beta_{kj})}
 
     on (0, 1), with shares :math:`\pi` and shapes :math:`\alpha, \beta`. One column is the usual
-    case; several are independent of each other given the component. Components are ordered by
-    mean, of several columns by the mean of their means. A beta density can be steep at an end of
-    its support, as the losses of right labels are at 0, where a Gaussian cannot.
+    case; several columns are independent given the component. Components are ordered by mean,
+    averaged over the columns. Unlike a Gaussian, a beta density can be steep at an end of its
+    support, as the density of the losses of right labels is at 0.
 
-    The likelihood is climbed by expectation-maximisation. The shapes of a step are those of
-    greatest likelihood, found by Newton's method; Arazo et al. match weighted moments instead,
-    after which the likelihood may fall. Equal rows are counted and then treated as one, and the
-    result does not depend on the order of the rows.
+    The likelihood is maximised by expectation-maximisation. Each M-step finds the shapes of
+    greatest likelihood by Newton's method. Arazo et al. match weighted moments instead, after
+    which the likelihood may fall. Equal rows are counted and then treated as one. The result does
+    not depend on the order of the rows.
 
     Parameters
     ----------
@@ -42,22 +42,24 @@ class BetaMixture(MixtureDensity):
     support : tuple of two floats, default=(0, 1)
         The bounds of the data, the smaller first, the same for all columns.
     n_init : int, default=5
-        Starts, of which the most likely result is kept. The first, if there are two components,
-        cuts the data in the deepest valley beside the highest peak of a kernel density estimate;
-        otherwise they are cut into equal shares. The further ones are cut at random shares.
+        Number of starts; the result of greatest likelihood is kept. With two components, the
+        first start cuts the data in the deepest valley beside the highest peak of a kernel
+        density estimate; with more, it cuts the data into equal shares. The other starts cut at
+        random shares.
     max_iter : int, default=500
-        Iterations per start.
+        Maximum number of iterations per start.
     tol : float, default=1e-6
-        A climb ends when the mean log-likelihood gains no more than this in an iteration.
+        EM stops when the mean log-likelihood gains no more than this in an iteration.
     max_concentration : float, default=1000
         Upper bound of :math:`\alpha + \beta`, at least 2: the variance of a component of mean m is
-        at least ``m (1 - m) / (max_concentration + 1)``. Without a bound a component on a single
+        at least ``m (1 - m) / (max_concentration + 1)``. Without a bound, a component on a single
         value would have infinite density.
     margin : float, default=1e-4
-        In [1e-12, 0.5). Values closer to an end of the support than this share of its width,
-        where a beta density may be 0 or infinite, are moved there.
+        Distance from the ends of the support, as a share of its width, in [1e-12, 0.5). Values
+        closer to an end are moved to this distance, as a beta density may be 0 or infinite at an
+        end.
     random_state : int, RandomState or None, default=None
-        Cuts the starts after the first, and draws in :meth:`sample`.
+        Draws the starts after the first, and the rows of :meth:`sample`.
 
     Attributes
     ----------
@@ -68,24 +70,24 @@ class BetaMixture(MixtureDensity):
     means_ : ndarray of shape (n_components, n_features)
         Means of the components, in the unit of the data.
     variances_ : ndarray of shape (n_components, n_features)
-        Their variances.
+        Variances of the components, in the squared unit of the data.
     converged_ : bool
         Whether the best start converged.
     n_iter_ : int
-        Its iterations.
+        Number of iterations of the best start.
     lower_bound_ : float
-        Its mean log-likelihood; the name is that of scikit-learn's mixtures.
+        Mean log-likelihood of the best start; the name follows scikit-learn's mixtures.
     lower_bounds_ : ndarray of shape (n_iterations,)
-        Its mean log-likelihood after each iteration.
+        Mean log-likelihood of the best start after each iteration.
     n_features_in_ : int
-        Columns.
+        Number of columns.
     feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
+        Column names, if X was a frame whose column names are strings.
 
     See Also
     --------
-    loss_mixture : Fits it to losses of any scale.
-    WeibullMixture : A density of data that have no upper bound.
+    loss_mixture : Fits this mixture to losses of any scale.
+    WeibullMixture : Mixture for data without an upper bound.
 
     References
     ----------
@@ -143,12 +145,12 @@ class BetaMixture(MixtureDensity):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Within the support, its ends included; at least ``n_components`` rows, and at least
-            two.
+            Values within the support, its ends included; at least ``n_components`` rows, and at
+            least two.
         y : ignored
-            For the signature of estimators.
+            Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts; not negative, and not all zero. None: once.
+            Multiplicity of each row; non-negative and not all zero. None: 1 for each row.
 
         Returns
         -------
@@ -157,7 +159,7 @@ class BetaMixture(MixtureDensity):
         Raises
         ------
         ValueError
-            If X, sample_weight or a parameter is not as said above.
+            If X, sample_weight or a parameter is not valid.
 
         Warns
         -----
@@ -178,7 +180,7 @@ class BetaMixture(MixtureDensity):
         return self
 
     def _keep(self, mixture: Betas) -> None:
-        """Set the attributes of the components, in their order."""
+        """Set the fitted attributes, with the components ordered by mean."""
         low, width = self._check_support()
         total = mixture.shapes.sum(axis=0)
         shares = mixture.shapes[0] / total
@@ -189,7 +191,7 @@ class BetaMixture(MixtureDensity):
         self.variances_ = width**2 * (shares * (1 - shares) / (total + 1))[order]
 
     def _check_support(self) -> tuple[float, float]:
-        """Lower end and width."""
+        """Return the lower end and the width of the support."""
         ends = self.support
         numbers = len(ends) == 2 and all(isinstance(end, Real) for end in ends)
         if not numbers or not 0 < ends[1] - ends[0] < np.inf:
@@ -212,7 +214,7 @@ class BetaMixture(MixtureDensity):
         low, width = self._check_support()
         return np.clip((X - low) / width, self.margin, 1 - self.margin)
 
-    def _climb(self, rows: Rows, start: Floats) -> Fit:
+    def _climb(self, rows: WeightedRows, start: Floats) -> BetaFit:
         return climb(
             rows,
             start,

@@ -1,9 +1,9 @@
-"""Maximum likelihood of beta mixtures: the mathematics, on distinct rows and multiplicities.
+"""Maximum likelihood of beta mixtures, on distinct rows and their counts.
 
-Columns are independent given the component. A beta density is an exponential family: with
-T(x) = (log x, log(1 - x)), the mean log-likelihood of a component depends on its rows by the mean
-of T alone, and it is strictly concave in the two shapes. Shapes and means of T are arrays of shape
-(2, n_components, n_features).
+Columns are independent given the component. The beta distributions are an exponential family:
+with T(x) = (log x, log(1 - x)), the mean log-likelihood of a component depends on its rows only
+through the mean of T, and it is strictly concave in the two shapes. Shapes and means of T are
+arrays of shape (2, n_components, n_features).
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 from scipy.optimize.elementwise import find_root
 from scipy.special import betaln, digamma, logsumexp, polygamma
 
-from ._weibull_fit import Rows
+from ._weighted_rows import WeightedRows
 
-__all__ = ["Betas", "Fit", "climb", "log_joint", "statistics"]
+__all__ = ["BetaFit", "Betas", "climb", "log_joint", "statistics"]
 
 _TOLERANCE = 1e-10  # of the shapes, relative
 _ROUNDING = 1e-12
-_MAX_NEWTON = 100  # five as a rule
-_FAR = 100.0  # times the bound: where Newton's method is taken to run away
+_MAX_NEWTON = 100  # Newton's method usually takes five
+_FAR = 100.0  # times the bound: beyond it, Newton's method is taken to diverge
 _TINIEST_SHARE = 1e-9
 
 Floats = NDArray[np.float64]
 
 
 class Betas(NamedTuple):
-    """A mixture: log shares (k,), and shapes (2, k, n_features)."""
+    """Parameters of a mixture: log shares (k,) and shapes (2, k, n_features)."""
 
     log_weights: Floats
     shapes: Floats
 
 
-class Fit(NamedTuple):
-    """Where a climb ended; the log-likelihoods, one per iteration, are means over rows."""
+class BetaFit(NamedTuple):
+    """Result of a climb; ``log_likelihoods`` holds the mean over rows after each iteration."""
 
     mixture: Betas
     log_likelihoods: Floats
@@ -44,20 +44,20 @@ class Fit(NamedTuple):
 
 
 def statistics(log_x: Floats) -> Floats:
-    """T of each row, shape (2, n_features, m), from the logarithms (n_features, m)."""
+    """Return T of each row, shape (2, n_features, m), from the logarithms (n_features, m)."""
     return np.stack([log_x, np.log(-np.expm1(log_x))])
 
 
 def log_joint(T: Floats, mixture: Betas) -> Floats:
-    """Logarithm of share times density, shape (k, m)."""
+    """Return the logarithm of share times density, shape (k, m)."""
     constant = mixture.log_weights - betaln(*mixture.shapes).sum(axis=1)
     return constant[:, None] + np.einsum("skj,sjm->km", mixture.shapes - 1, T)
 
 
 def climb(
-    rows: Rows, log_resp: Floats, *, max_iter: int, tol: float, max_concentration: float
-) -> Fit:
-    """Expectation-maximisation from given responsibilities; it never goes down."""
+    rows: WeightedRows, log_resp: Floats, *, max_iter: int, tol: float, max_concentration: float
+) -> BetaFit:
+    """Run EM from given responsibilities; the likelihood never falls."""
     T = statistics(rows.log_x)
     mixture = _m_step(T, rows.counts, log_resp, None, max_concentration)
     height, log_resp = _e_step(T, rows.counts, mixture)
@@ -67,11 +67,11 @@ def climb(
         height, log_resp = _e_step(T, rows.counts, mixture)
         converged = height - heights[-1] <= tol
         heights.append(height)
-    return Fit(mixture, np.array(heights[1:]), converged)
+    return BetaFit(mixture, np.array(heights[1:]), converged)
 
 
 def _e_step(T: Floats, counts: Floats, mixture: Betas) -> tuple[float, Floats]:
-    """Mean log-likelihood, and the logarithms of the responsibilities, shape (k, m)."""
+    """Return the mean log-likelihood and the log-responsibilities of shape (k, m)."""
     joint = log_joint(T, mixture)
     log_density = np.logaddexp.reduce(joint, axis=0)
     return float(np.average(log_density, weights=counts)), joint - log_density
@@ -90,9 +90,10 @@ def _m_step(
 
 
 def _fit_betas(mean_T: Floats, shapes: Floats, max_concentration: float) -> Floats:
-    """The shapes of greatest likelihood whose sum, the concentration, is within its bound.
+    """Return the shapes of greatest likelihood whose sum, the concentration, is within its bound.
 
-    If the maximum lies beyond the bound, that within it lies on it, for the height is concave.
+    If the free maximum lies beyond the bound, the constrained one lies on the bound, because the
+    log-likelihood is concave.
     """
     shapes = _climb_by_newton(mean_T, shapes, _FAR * max_concentration)
     beyond = shapes.sum(axis=0) > max_concentration
@@ -103,12 +104,12 @@ def _fit_betas(mean_T: Floats, shapes: Floats, max_concentration: float) -> Floa
 
 
 def _height(mean_T: Floats, shapes: Floats) -> Floats:
-    """Mean log-likelihood of each component and column, without what the shapes leave alone."""
+    """Return the mean log-likelihood of each component and column, up to a constant."""
     return (shapes * mean_T).sum(axis=0) - betaln(*shapes)
 
 
 def _climb_by_newton(mean_T: Floats, shapes: Floats, far: float) -> Floats:
-    """Newton's method; steps stay positive, and are halved until they climb."""
+    """Maximise by Newton's method; shapes stay positive, and steps are halved until they climb."""
     height = _height(mean_T, shapes)
     open_ = np.full(height.shape, True)
     for _ in range(_MAX_NEWTON):
@@ -128,7 +129,10 @@ def _climb_by_newton(mean_T: Floats, shapes: Floats, far: float) -> Floats:
 
 
 def _newton_step(mean_T: Floats, shapes: Floats) -> Floats:
-    """Minus the Hessian is diag(c) - t 1 1', inverted by the formula of Sherman and Morrison."""
+    """Return the Newton step.
+
+    Minus the Hessian is diag(c) - t 1 1'; the formula of Sherman and Morrison inverts it.
+    """
     total = shapes.sum(axis=0)
     slope = mean_T - digamma(shapes) + digamma(total)
     c, t = polygamma(1, shapes), polygamma(1, total)
@@ -137,7 +141,11 @@ def _newton_step(mean_T: Floats, shapes: Floats) -> Floats:
 
 
 def _on_the_bound(mean_T: Floats, concentration: float) -> Floats:
-    """The best shapes of this concentration s: ``digamma(rs) - digamma((1 - r)s)`` increases."""
+    """Return the best shapes of concentration s.
+
+    They are rs and (1 - r)s, where r is the root of an increasing function,
+    ``digamma(rs) - digamma((1 - r)s)`` minus the difference of the means of T.
+    """
     root = find_root(
         lambda r, target: digamma(r * concentration) - digamma((1 - r) * concentration) - target,
         (_TINIEST_SHARE, 1 - _TINIEST_SHARE),

@@ -1,4 +1,4 @@
-"""What mixtures have in common, whatever their distributions are."""
+"""Base class of the mixtures, whatever their distributions are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import check_weights
 from ..exceptions import warn_user
-from ._weibull_fit import Rows, start_by_density, start_by_shares
+from ._weighted_rows import WeightedRows, start_by_density, start_by_shares
 
 __all__ = ["MixtureDensity"]
 
@@ -23,10 +23,10 @@ Floats = NDArray[np.float64]
 
 
 class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
-    """Starts of a fit, and density, posterior and draws of the mixture that a subclass fitted.
+    """Base class: the starts of a fit, and density, posterior and draws of the fitted mixture.
 
-    scikit-learn's ``BaseMixture`` is private and takes more arguments since it knows array
-    libraries, starts from the rows in their order, and knows no ``sample_weight``.
+    scikit-learn's ``BaseMixture`` is not used: it is private, its signatures change between
+    versions, its starts depend on the order of the rows, and it takes no ``sample_weight``.
     """
 
     n_components: int
@@ -38,18 +38,18 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def _log_joint(self, X) -> Floats:
-        """Logarithm of share times density, shape (n_components, n_samples)."""
+        """Return the logarithm of share times density, shape (n_components, n_samples)."""
 
     @abstractmethod
     def _n_parameters(self) -> int:
-        """Free parameters, shares included."""
+        """Return the number of free parameters, shares included."""
 
     @abstractmethod
     def _draw(self, components: NDArray[np.intp], rng: np.random.RandomState) -> Floats:
-        """One row of each of these components."""
+        """Draw one row from each of the given components."""
 
     def _check_rows(self, X: Floats, sample_weight) -> Floats | None:
-        """The weights as an array, if there are enough rows."""
+        """Return the weights as an array; raise if there are too few rows."""
         if len(X) < self.n_components:
             raise ValueError(
                 f"n_components={self.n_components} needs at least as many rows, got n_samples="
@@ -59,8 +59,8 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return None
         return check_weights(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
 
-    def _starts(self, rows: Rows) -> Iterator[Floats]:
-        """Responsibilities to start from."""
+    def _starts(self, rows: WeightedRows) -> Iterator[Floats]:
+        """Yield the log-responsibilities of each start."""
         rng = check_random_state(self.random_state)
         for i in range(1 if self.n_components == 1 else self.n_init):
             if i == 0 and self.n_components == 2:
@@ -86,7 +86,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         warn_user(trouble, ConvergenceWarning)
 
     def score_samples(self, X):
-        """Logarithm of the density of each row.
+        """Compute the log-density of each row.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return np.logaddexp.reduce(self._log_joint(X), axis=0)
 
     def score(self, X, y=None, sample_weight=None):
-        """Mean log-likelihood of the rows.
+        """Compute the mean log-likelihood of the rows.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return self._log_likelihood(X, sample_weight)[0]
 
     def _log_likelihood(self, X, sample_weight) -> tuple[float, float]:
-        """Mean log-likelihood, and the number of rows that it is a mean of."""
+        """Return the mean log-likelihood and the total weight of the rows."""
         log_density = self.score_samples(X)
         weights = check_weights(
             sample_weight, log_density, dtype=np.float64, ensure_non_negative=True
@@ -126,7 +126,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return float(np.average(log_density, weights=weights)), float(weights.sum())
 
     def predict_proba(self, X):
-        """Probability of each component, given the row.
+        """Compute the probability of each component given the row.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return np.exp(joint - np.logaddexp.reduce(joint, axis=0)).T
 
     def predict(self, X):
-        """Most probable component of each row.
+        """Return the most probable component of each row.
 
         Parameters
         ----------
@@ -151,12 +151,12 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         components : ndarray of shape (n_samples,), int64
-            In the order of ``weights_``.
+            Numbers of the components, in the order of ``weights_``.
         """
         return self._log_joint(X).argmax(axis=0)
 
     def bic(self, X, sample_weight=None):
-        """Bayesian information criterion; lower is better.
+        """Compute the Bayesian information criterion; lower is better.
 
         Parameters
         ----------
@@ -173,7 +173,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return -2 * mean * n + self._n_parameters() * np.log(n)
 
     def aic(self, X, sample_weight=None):
-        """Akaike information criterion; lower is better.
+        """Compute the Akaike information criterion; lower is better.
 
         Parameters
         ----------
@@ -195,12 +195,12 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         n_samples : int, default=1
-            At least 1.
+            Number of rows, at least 1.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features), float64
-            Rows, component by component.
+            Drawn rows, component by component.
         components : ndarray of shape (n_samples,), int64
             The component of each row.
 

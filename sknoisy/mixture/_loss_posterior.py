@@ -1,4 +1,4 @@
-"""Two components on per-sample losses: the posterior of the lower one."""
+"""Two-component mixtures of per-sample losses, and the posterior of the lower component."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = [
     "share_above",
 ]
 
-_TOLERANCE, _LEAST_VARIANCE = 1e-2, 5e-4  # of EM on Gaussians, as published
-_BETA_TOLERANCE = 1e-4  # betas climb more slowly
-_N_PARAMETERS = 5  # two of each component, one share
+_TOLERANCE, _LEAST_VARIANCE = 1e-2, 5e-4  # EM on Gaussians, as published
+_BETA_TOLERANCE = 1e-4  # EM on betas gains less per step
+_N_PARAMETERS = 5  # two per component, and one share
 _ROUNDING = 1e-6  # losses come from a network in float32
 
 Losses = NDArray[np.float64]
@@ -35,18 +35,19 @@ Mask = NDArray[np.bool_]
 
 
 class LossMixture(NamedTuple):
-    """Two components fitted to losses.
+    """Result of :func:`loss_mixture`.
 
     Attributes
     ----------
     clean_proba : ndarray of shape (n,), float64
-        Posterior of the lower component: never larger at a larger loss.
+        Posterior of the lower component; it never rises with the loss.
     mixture : GaussianMixture, BetaMixture or None
-        Fitted to losses scaled to [0, 1], one column. None if it said nothing.
+        Mixture fitted to the losses, scaled to [0, 1], as one column. None if it did not separate
+        the rows.
     lower : int or None
-        The component of lower mean: its number in the mixture.
+        Number of the component of lower mean; None if there is no mixture.
     loss_range : tuple of two floats
-        The losses that became 0 and 1.
+        The losses that are scaled to 0 and 1.
 
     Examples
     --------
@@ -74,40 +75,41 @@ def loss_mixture(
 ) -> LossMixture:
     r"""Fit two Gaussians, or two beta distributions, to per-sample losses scaled to [0, 1].
 
-    Networks learn right labels first, so that their losses are those of the lower component:
+    Networks learn right labels first, so rows with right labels have lower losses. The
+    probability that a label is right is the posterior of the lower component,
 
     .. math:: P(\text{clean} \mid \ell_i) =
         \pi_1 f_1(\ell_i) / \sum_k \pi_k f_k(\ell_i), \quad \mu_1 < \mu_2.
 
-    Gaussians are what DivideMix fits. Losses of right labels pile up at 0, with a long tail; beta
+    DivideMix fits Gaussians. Losses of right labels pile up at 0 and have a long tail; beta
     distributions can be as steep and as skewed (Arazo et al.).
 
-    What is not in the papers: a larger loss never counts as cleaner. The log odds of two Gaussians
-    are a parabola. Those of two betas have the derivative
+    One rule is not in the papers: ``clean_proba`` never rises with the loss. The log odds of two
+    Gaussians are a parabola. The log odds of two betas have the derivative
 
     .. math:: \frac{A}{x} - \frac{B}{1 - x} = \frac{A - (A + B) x}{x (1 - x)},
         \quad A = \alpha_1 - \alpha_2, \; B = \beta_1 - \beta_2,
 
     which changes its sign once, at ``A / (A + B)``, if A and B have the same sign. Otherwise the
     log odds fall everywhere, since :math:`A \ge 0 \ge B` would mean :math:`\mu_1 \ge \mu_2`.
-    Beyond the one place where they may turn, the odds stay as they are there.
+    Beyond the one point where they may turn, the odds are held at their value at this point.
 
     The result does not depend on the order of the rows.
 
     Parameters
     ----------
     losses : array-like of shape (n,)
-        Per-sample losses, cross-entropies as a rule. Their unit has no effect.
+        Per-sample losses, usually cross-entropies. Their scale has no effect.
     kind : {"gaussian", "beta"}, default="gaussian"
         "gaussian": scikit-learn's :class:`~sklearn.mixture.GaussianMixture`. "beta":
         :class:`BetaMixture`.
     max_iter : int, default=100
-        Steps of EM, which stops when the mean log likelihood gains less than 0.01 (Gaussians, as
-        published) or 0.0001 (betas). The papers stop after 10 in any case.
+        Maximum number of EM steps. EM stops when the mean log-likelihood gains less than 0.01
+        (Gaussians, as published) or 0.0001 (betas). The papers stop after 10 steps in any case.
     candidates : array-like of bool of shape (n,), default=None
         Rows to which the mixture is fitted; the others only get a ``clean_proba``. None: all.
     random_state : int, RandomState or None, default=None
-        Draws the start of the k-means from which EM starts (Gaussians), or all starts but the
+        Draws the start of the k-means that initialises EM (Gaussians), or all starts after the
         first (betas).
 
     Returns
@@ -123,16 +125,16 @@ def loss_mixture(
     Warns
     -----
     MixtureWarning
-        If the mixture says nothing: with fewer than 5 rows (it has 5 parameters), with equal
-        losses, when EM does not converge, when one component explains the losses as well by the
-        BIC (a beta distribution with modes at both ends is not counted as one), and when the means
-        lie within twice the smaller standard deviation (two such Gaussians have one mode in
-        whatever proportion they are mixed). Then ``clean_proba`` is the share of
-        the candidates that have a larger loss (ties count half), and ``mixture`` is None.
+        If the mixture does not separate the rows: there are fewer than 5 rows (the mixture has 5
+        parameters), all losses are equal, EM does not converge, one component has no worse a BIC
+        (a beta distribution with modes at both ends does not count as one component), or the
+        means lie within twice the smaller standard deviation (two such Gaussians have one mode,
+        in whatever proportion they are mixed). Then ``clean_proba`` is the share of the
+        candidates that have a larger loss (ties count half), and ``mixture`` is None.
 
     See Also
     --------
-    split_by_loss : Splits the rows by it, class by class where it says nothing.
+    split_by_loss : Splits the rows by this mixture, and by class if it does not separate them.
 
     References
     ----------
@@ -155,15 +157,15 @@ def loss_mixture(
     fitted, trouble = fit_losses(losses, counts, kind, max_iter, random_state)
     if trouble is not None:
         warn_user(
-            f"The mixture of the losses is of no use: {trouble}. clean_proba is the share of rows "
-            "of larger loss instead.",
+            f"The loss mixture did not separate the rows: {trouble}. clean_proba is the share of "
+            "rows with a larger loss instead.",
             MixtureWarning,
         )
     return fitted
 
 
 def check_mixture(kind: str, max_iter: int) -> None:
-    """Refuse what no mixture can be fitted with."""
+    """Raise ValueError if `kind` is unknown or `max_iter` is below 1."""
     if kind not in ("gaussian", "beta"):
         raise ValueError(f"kind must be 'gaussian' or 'beta', got {kind!r}.")
     if not max_iter >= 1:
@@ -171,7 +173,7 @@ def check_mixture(kind: str, max_iter: int) -> None:
 
 
 def check_losses(losses) -> Losses:
-    """Finite losses, one dimension."""
+    """Return the losses as a one-dimensional float64 array; raise unless all are finite."""
     return check_array(
         column_or_1d(losses, input_name="losses"),
         ensure_2d=False,
@@ -181,7 +183,7 @@ def check_losses(losses) -> Losses:
 
 
 def check_candidates(candidates, losses: Losses) -> Mask:
-    """Which rows count."""
+    """Return the mask of the candidates; all rows if `candidates` is None."""
     if candidates is None:
         return np.ones(len(losses), bool)
     counts = np.asarray(candidates)
@@ -191,15 +193,15 @@ def check_candidates(candidates, losses: Losses) -> Mask:
             f"{counts.dtype} and shape {counts.shape}."
         )
     if not counts.any():
-        raise ValueError("candidates is True nowhere, so there is no row to take.")
+        raise ValueError("candidates is True nowhere, so there is no row to fit.")
     return counts
 
 
 def fit_losses(
     losses: Losses, counts: Mask, kind: str, max_iter: int, random_state: Any
 ) -> tuple[LossMixture, str | None]:
-    """The mixture, and the reason why it says nothing: None if it was of use."""
-    fitted = np.sort(losses[counts])  # starts are drawn from rows: their order must not matter
+    """Return the mixture, and why it did not separate the rows: None if it did."""
+    fitted = np.sort(losses[counts])  # starts are drawn from rows, whose order must not matter
     low, high = float(fitted[0]), float(fitted[-1])
     without = LossMixture(share_above(losses, fitted), None, None, (low, high))
     if len(fitted) < _N_PARAMETERS:
@@ -209,7 +211,7 @@ def fit_losses(
     scaled = ((fitted - low) / (high - low))[:, None]
     mixture = _new_mixture(kind, 2, max_iter, random_state)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the caller says so
+        warnings.simplefilter("ignore", ConvergenceWarning)  # reported below
         mixture.fit(scaled)
     if not mixture.converged_:
         return without, f"it did not converge in {max_iter} iterations"
@@ -246,11 +248,12 @@ def _has_two_components(mixture: Any, scaled: NDArray[np.float64], kind: str) ->
 
 
 def _bic_of_one_mode(one: BetaMixture, scaled: NDArray[np.float64]) -> float:
-    """That of the best beta distribution that does not have its modes at both ends.
+    """Return the BIC of the best beta distribution that does not have modes at both ends.
 
-    With both shapes below 1 it does, and may pass for two clusters. As the likelihood is concave,
-    the best of the others then has one shape of 1. The other shape is ``s = -1 / mean(log x)``,
-    or that of 1 - x, and the mean log-likelihood ``log(s) - 1 + 1 / s``.
+    A beta distribution whose shapes are both below 1 has modes at both ends and may fit two
+    clusters. The likelihood is concave, so the best distribution outside that region then has one
+    shape of 1. The other shape is ``s = -1 / mean(log x)``, or the same of 1 - x, and the mean
+    log-likelihood is ``log(s) - 1 + 1 / s``.
     """
     if max(one.alphas_.item(), one.betas_.item()) >= 1:
         return one.bic(scaled)
@@ -261,7 +264,7 @@ def _bic_of_one_mode(one: BetaMixture, scaled: NDArray[np.float64]) -> float:
 
 
 def _where_posterior_falls(mixture: Any, lower: int, upper: int) -> tuple[float, float]:
-    """Ends of the range in which a larger loss has lower odds of the lower component."""
+    """Return the range of losses on which the odds of the lower component fall with the loss."""
     if isinstance(mixture, BetaMixture):
         A = float(mixture.alphas_[lower, 0] - mixture.alphas_[upper, 0])
         B = float(mixture.betas_[lower, 0] - mixture.betas_[upper, 0])
@@ -269,7 +272,7 @@ def _where_posterior_falls(mixture: Any, lower: int, upper: int) -> tuple[float,
             return 0.0, 1.0
         return (A / (A + B), 1.0) if A > 0 else (0.0, A / (A + B))
     means, precisions = mixture.means_.ravel(), mixture.precisions_.ravel()
-    curvature = precisions[upper] - precisions[lower]  # that of the log odds of the lower one
+    curvature = precisions[upper] - precisions[lower]  # of the log odds of the lower one
     if curvature == 0:
         return -np.inf, np.inf
     slopes = precisions * means
@@ -278,7 +281,7 @@ def _where_posterior_falls(mixture: Any, lower: int, upper: int) -> tuple[float,
 
 
 def share_above(losses: Losses, others: Losses) -> Losses:
-    """Share of the others, which are sorted, that lie above each loss; ties count half."""
+    """Return the share of the sorted `others` that exceed each loss; ties count half."""
     if not len(others):
         return np.full(len(losses), 0.5)
     below_or_equal = np.searchsorted(others, losses, side="right")

@@ -1,4 +1,4 @@
-"""Mixture of Weibull distributions, for scores that count epochs."""
+"""Mixture of Weibull distributions, for non-negative scores such as counts of epochs."""
 
 from __future__ import annotations
 
@@ -6,40 +6,39 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._compat import Interval, StrOptions, fit_context
 from ._density import MixtureDensity
 from ._weibull_fit import (
-    Fit,
-    Rows,
+    WeibullFit,
     Weibulls,
     climb_by_em,
     climb_directly,
-    distinct_rows,
     log_joint,
-    logarithms,
 )
+from ._weighted_rows import WeightedRows, distinct_rows, logarithms
 
-__all__ = ["WeibullMixture"]
+__all__ = ["WeibullMixture", "shift_scores"]
 
 Floats = NDArray[np.float64]
 
 
 class WeibullMixture(MixtureDensity):
-    r"""Mixture of Weibull distributions, a density of non-negative data.
+    r"""Mixture of Weibull distributions for non-negative data.
 
     .. math:: f(x) = \sum_k \pi_k \prod_j
         \frac{\beta_{kj}}{\alpha_{kj}} \Bigl(\frac{x_j}{\alpha_{kj}}\Bigr)^{\beta_{kj} - 1}
         \exp\Bigl(-\Bigl(\frac{x_j}{\alpha_{kj}}\Bigr)^{\beta_{kj}}\Bigr)
 
     with shares :math:`\pi`, scales :math:`\alpha` and shapes :math:`\beta`. One column is the
-    usual case; several are independent of each other given the component. Components are ordered
-    by scale, of several columns by the geometric mean of their scales.
+    usual case; several columns are independent given the component. Components are ordered by
+    scale, or by the geometric mean of the scales of several columns.
 
-    Equal rows are counted and then treated as one. The cost of an iteration is that of the
-    distinct rows; ten million scores that count epochs cost little more than a sort. The result
+    Equal rows are counted and then treated as one. The cost of an iteration grows with the number
+    of distinct rows; ten million scores that count epochs cost little more than a sort. The result
     does not depend on the order of the rows.
 
     Parameters
@@ -47,56 +46,57 @@ class WeibullMixture(MixtureDensity):
     n_components : int, default=2
         Number of Weibull distributions.
     method : {"em", "direct"}, default="em"
-        How the likelihood is climbed. "em": expectation-maximisation; the shapes are found by
-        Newton's method within their bounds, the scales in closed form. "direct": all parameters
-        at once by L-BFGS-B, as MILD's released code does (there the gradient is numerical, and
-        other optimisers follow should one fail).
+        How the likelihood is maximised. "em": expectation-maximisation; the shapes are found by
+        Newton's method within their bounds, the scales in closed form. "direct": L-BFGS-B on all
+        parameters at once, as in MILD's released code (which uses a numerical gradient, and falls
+        back on other optimisers if one fails).
     n_init : int, default=5
-        Starts, of which the most likely result is kept. The first is that of MILD's released
-        code, if there are two components: the data are cut in the deepest valley beside the
-        highest peak of a kernel density estimate; otherwise they are cut into equal shares. The
-        further ones are cut at random shares.
+        Number of starts; the result of greatest likelihood is kept. With two components, the
+        first start is that of MILD's released code: it cuts the data in the deepest valley beside
+        the highest peak of a kernel density estimate. With more, it cuts the data into equal
+        shares. The other starts cut at random shares.
     max_iter : int, default=500
-        Iterations per start.
+        Maximum number of iterations per start.
     tol : float, default=1e-6
-        A climb ends when the mean log-likelihood gains no more than this in an iteration; unlike a
-        share of the log-likelihood, it has the same effect in every unit of the data. For "direct"
-        it is relative where the mean log-likelihood exceeds 1.
+        The search stops when the mean log-likelihood gains no more than this in an iteration.
+        This rule does not depend on the unit of the data, unlike one relative to the
+        log-likelihood. With ``method="direct"`` it is relative if the mean log-likelihood exceeds
+        1.
     max_shape : float, default=50
-        Upper bound of the shapes; the lower one is 0.05. Without a bound a component on a single
-        value would have infinite density.
+        Upper bound of the shapes; the lower bound is 0.05. Without a bound, a component on a
+        single value would have infinite density.
     zero_value : float, default=0.1
-        What stands for a zero, at which a Weibull density may be 0 or infinite. A column that has
-        positive values no larger than twice as much has half the smallest of them instead, so that
-        the order of the values remains.
+        Replaces zeros, at which a Weibull density may be 0 or infinite. If a column has positive
+        values of at most ``2 * zero_value``, half of the smallest of them is used instead, which
+        keeps the order of the values.
     random_state : int, RandomState or None, default=None
-        Cuts the starts after the first, and draws in :meth:`sample`.
+        Draws the starts after the first, and the rows of :meth:`sample`.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_components,)
         Shares of the components.
     scales_ : ndarray of shape (n_components, n_features)
-        Scales: 63.2 % of a component lie below its scale, whatever its shape.
+        Scales: 63.2 % of a component lies below its scale, whatever its shape.
     shapes_ : ndarray of shape (n_components, n_features)
         Shapes.
     zero_value_ : ndarray of shape (n_features,)
-        What stands for zeros.
+        The value that replaces zeros in each column.
     converged_ : bool
         Whether the best start converged.
     n_iter_ : int
-        Its iterations.
+        Number of iterations of the best start.
     lower_bound_ : float
-        Its mean log-likelihood; the name is that of scikit-learn's mixtures.
+        Mean log-likelihood of the best start; the name follows scikit-learn's mixtures.
     n_features_in_ : int
-        Columns.
+        Number of columns.
     feature_names_in_ : ndarray of shape (n_features,)
-        Column names, if X was a frame of strings.
+        Column names, if X was a frame whose column names are strings.
 
     See Also
     --------
-    shift_scores : Makes scores non-negative.
-    split_by_loss : Tells right labels from wrong ones by two Gaussians.
+    shift_scores : Shifts scores so that they are non-negative.
+    split_by_loss : Separates right labels from wrong ones by a mixture of the losses.
 
     References
     ----------
@@ -155,11 +155,11 @@ class WeibullMixture(MixtureDensity):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Finite and not negative; at least ``n_components`` rows, and at least two.
+            Finite, non-negative values; at least ``n_components`` rows, and at least two.
         y : ignored
-            For the signature of estimators.
+            Present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts; not negative, and not all zero. None: once.
+            Multiplicity of each row; non-negative and not all zero. None: 1 for each row.
 
         Returns
         -------
@@ -168,7 +168,7 @@ class WeibullMixture(MixtureDensity):
         Raises
         ------
         ValueError
-            If X, sample_weight or a parameter is not as said above.
+            If X, sample_weight or a parameter is not valid.
 
         Warns
         -----
@@ -200,7 +200,7 @@ class WeibullMixture(MixtureDensity):
             )
         return X
 
-    def _climb(self, rows: Rows, start: Floats) -> Fit:
+    def _climb(self, rows: WeightedRows, start: Floats) -> WeibullFit:
         climb = climb_by_em if self.method == "em" else climb_directly
         return climb(rows, start, max_iter=self.max_iter, tol=self.tol, max_shape=self.max_shape)
 
@@ -220,3 +220,36 @@ class WeibullMixture(MixtureDensity):
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = True
         return tags
+
+
+def shift_scores(scores: ArrayLike) -> NDArray[np.float64]:
+    """Shift scores so that none is negative: the minimum becomes 0 unless it is positive.
+
+    To apply a threshold of the shifted scores to the scores themselves, add their minimum.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n,)
+        Finite scores.
+
+    Returns
+    -------
+    shifted : ndarray of shape (n,), float64
+        ``scores - min(scores)``, or `scores` if all are positive.
+
+    Raises
+    ------
+    ValueError
+        If there is no score, or one is NaN or infinite.
+
+    Examples
+    --------
+    >>> from sknoisy.mixture import shift_scores
+    >>> shift_scores([-4, 0, 2]).tolist()
+    [0.0, 4.0, 6.0]
+    >>> shift_scores([1, 2]).tolist()
+    [1.0, 2.0]
+    """
+    column = column_or_1d(scores, input_name="scores")
+    values = check_array(column, ensure_2d=False, dtype=np.float64, input_name="scores")
+    return values - min(values.min(), 0.0)

@@ -1,4 +1,4 @@
-"""Maximum likelihood of Weibull mixtures: the mathematics, on distinct rows and multiplicities.
+"""Maximum likelihood of Weibull mixtures, on distinct rows and their counts.
 
 Columns are independent given the component, and everything is computed from the logarithms t of
 the data. With scale alpha and shape beta, and z = beta (t - log alpha), the logarithm of a
@@ -11,49 +11,36 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import Bounds, minimize
+
+from ._weighted_rows import WeightedRows
 
 __all__ = [
     "MIN_SHAPE",
-    "Fit",
-    "Rows",
+    "WeibullFit",
     "Weibulls",
     "climb_by_em",
     "climb_directly",
-    "distinct_rows",
     "log_joint",
-    "logarithms",
-    "start_by_density",
-    "start_by_shares",
 ]
 
 MIN_SHAPE = 0.05
-_STEEPEST = 500.0  # where exp is continued as a straight line
-_START_BLUR = 0.1  # share of its probability that a start spreads over all components
-_GRID = 512  # points of the density estimate
+_STEEPEST = 500.0  # beyond it, exp is continued as a straight line
 _SHAPE_TOLERANCE = 1e-10
 
 Floats = NDArray[np.float64]
 
 
-class Rows(NamedTuple):
-    """Distinct rows: ``log_x`` of shape (n_features, m), and their ``counts`` of shape (m,)."""
-
-    log_x: Floats
-    counts: Floats
-
-
 class Weibulls(NamedTuple):
-    """A mixture: log shares (k,), logarithms of the scales and shapes (k, n_features)."""
+    """Parameters of a mixture: log shares (k,), log scales and shapes (k, n_features)."""
 
     log_weights: Floats
     log_scales: Floats
     shapes: Floats
 
 
-class Fit(NamedTuple):
-    """Where a climb ended; the log-likelihood is the mean over rows."""
+class WeibullFit(NamedTuple):
+    """Result of a climb; ``log_likelihood`` is the mean over rows."""
 
     mixture: Weibulls
     log_likelihood: float
@@ -61,29 +48,8 @@ class Fit(NamedTuple):
     converged: bool
 
 
-def distinct_rows(X: Floats, weights: Floats | None, zero_value: float) -> tuple[Rows, Floats]:
-    """Rows of positive weight, and per column what stands for zeros: below all other values."""
-    if weights is not None:
-        X, weights = X[weights > 0], weights[weights > 0]
-    data, axis = (X[:, 0], None) if X.shape[1] == 1 else (X, 0)  # an axis makes it slow
-    if weights is None:
-        distinct, count = np.unique(data, axis=axis, return_counts=True)
-    else:
-        distinct, index = np.unique(data, axis=axis, return_inverse=True)
-        count = np.bincount(index.ravel(), weights=weights)
-    x = distinct.reshape(len(count), -1)
-    half_smallest = np.where(x > 0, x, np.inf).min(axis=0) / 2
-    zeros = np.clip(half_smallest, np.finfo(np.float64).smallest_subnormal, zero_value)
-    return Rows(logarithms(x, zeros), count.astype(np.float64)), zeros
-
-
-def logarithms(X: Floats, zeros: Floats) -> Floats:
-    """Logarithms of the data, transposed; ``zeros`` stand in the place of zeros."""
-    return np.log(np.where(X == 0, zeros, X).T)
-
-
 def log_joint(log_x: Floats, mixture: Weibulls) -> Floats:
-    """Logarithm of share times density, shape (k, m)."""
+    """Return the logarithm of share times density, shape (k, m)."""
     z = _exponents(log_x, mixture)
     log_density = np.log(mixture.shapes)[:, :, None] + z - log_x - _exp(z)
     return mixture.log_weights[:, None] + log_density.sum(axis=1)
@@ -99,9 +65,9 @@ def _exp(z: Floats) -> Floats:
 
 
 def climb_by_em(
-    rows: Rows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
-) -> Fit:
-    """Expectation-maximisation from given responsibilities; it never goes down."""
+    rows: WeightedRows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
+) -> WeibullFit:
+    """Run EM from given responsibilities; the likelihood never falls."""
     mixture = _m_step(rows, log_resp, None, max_shape)
     height, log_resp = _e_step(rows, mixture)
     for n_iter in range(1, max_iter + 1):
@@ -109,18 +75,20 @@ def climb_by_em(
         before = height
         height, log_resp = _e_step(rows, mixture)
         if height - before <= tol:
-            return Fit(mixture, height, n_iter, True)
-    return Fit(mixture, height, max_iter, False)
+            return WeibullFit(mixture, height, n_iter, True)
+    return WeibullFit(mixture, height, max_iter, False)
 
 
-def _e_step(rows: Rows, mixture: Weibulls) -> tuple[float, Floats]:
-    """Mean log-likelihood, and the logarithms of the responsibilities, shape (k, m)."""
+def _e_step(rows: WeightedRows, mixture: Weibulls) -> tuple[float, Floats]:
+    """Return the mean log-likelihood and the log-responsibilities of shape (k, m)."""
     joint = log_joint(rows.log_x, mixture)
     log_density = np.logaddexp.reduce(joint, axis=0)
     return float(np.average(log_density, weights=rows.counts)), joint - log_density
 
 
-def _m_step(rows: Rows, log_resp: Floats, shapes: Floats | None, max_shape: float) -> Weibulls:
+def _m_step(
+    rows: WeightedRows, log_resp: Floats, shapes: Floats | None, max_shape: float
+) -> Weibulls:
     log_resp = log_resp + np.log(rows.counts)
     log_total = _log_sum_exp(log_resp)
     log_p = log_resp - log_total[:, None]
@@ -133,11 +101,11 @@ def _m_step(rows: Rows, log_resp: Floats, shapes: Floats | None, max_shape: floa
 def _fit_weibulls(
     log_x: Floats, log_p: Floats, shapes: Floats, max_shape: float
 ) -> tuple[Floats, Floats]:
-    """Log scales and shapes of one Weibull per component and column, rows weighted by p.
+    """Return log scales and shapes of one Weibull per component and column, rows weighted by p.
 
-    The shape is the root of ``sum p x^b t / sum p x^b - 1 / b - sum p t``, which increases in b:
-    Newton's method, and bisection wherever it would leave the bracket. The likelihood has one
-    maximum in b, so that a root beyond a bound means the bound.
+    The shape is the root of ``sum p x^b t / sum p x^b - 1 / b - sum p t``, which increases in b.
+    It is found by Newton's method, with bisection where a step would leave the bracket. The
+    likelihood has one maximum in b, so if the root lies beyond a bound, the bound is optimal.
     """
     mean = np.exp(log_p) @ log_x.T
     low, high = np.full_like(shapes, MIN_SHAPE / 2), np.full_like(shapes, 2 * max_shape)
@@ -159,7 +127,10 @@ def _fit_weibulls(
 
 
 def _tilted_moments(log_x: Floats, log_p: Floats, shapes: Floats) -> tuple[Floats, ...]:
-    """``log sum p x^b``, and mean and variance of t under weights p x^b: (k, n_features) each."""
+    """Return ``log sum p x^b``, and mean and variance of t under weights p x^b.
+
+    Each has shape (k, n_features).
+    """
     exponent = log_p[:, None, :] + shapes[:, :, None] * log_x
     top = exponent.max(axis=-1, keepdims=True)
     tilted = np.exp(exponent - top)
@@ -170,9 +141,9 @@ def _tilted_moments(log_x: Floats, log_p: Floats, shapes: Floats) -> tuple[Float
 
 
 def climb_directly(
-    rows: Rows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
-) -> Fit:
-    """L-BFGS-B on the logits of the shares and the logarithms of scales and shapes."""
+    rows: WeightedRows, log_resp: Floats, *, max_iter: int, tol: float, max_shape: float
+) -> WeibullFit:
+    """Run L-BFGS-B on the logits of the shares and the logarithms of scales and shapes."""
     guess = _m_step(rows, log_resp, None, max_shape)
     k, size = len(guess.shapes), guess.shapes.size
     start = [guess.log_weights, guess.log_scales.ravel(), np.log(guess.shapes).ravel()]
@@ -188,7 +159,7 @@ def climb_directly(
         options={"maxiter": max_iter, "ftol": tol, "gtol": 1e-8},
     )
     mixture = _unravel(result.x, guess.shapes.shape)
-    return Fit(mixture, float(-result.fun), int(result.nit), bool(result.success))
+    return WeibullFit(mixture, float(-result.fun), int(result.nit), bool(result.success))
 
 
 def _unravel(theta: Floats, shape: tuple[int, int]) -> Weibulls:
@@ -201,8 +172,8 @@ def _unravel(theta: Floats, shape: tuple[int, int]) -> Weibulls:
     )
 
 
-def _descent(theta: Floats, rows: Rows, shape: tuple[int, int]) -> tuple[float, Floats]:
-    """Minus the mean log-likelihood, and its gradient (by Fisher's identity)."""
+def _descent(theta: Floats, rows: WeightedRows, shape: tuple[int, int]) -> tuple[float, Floats]:
+    """Return minus the mean log-likelihood, and its gradient (by Fisher's identity)."""
     mixture = _unravel(theta, shape)
     height, log_resp = _e_step(rows, mixture)
     resp = np.exp(log_resp) * (rows.counts / rows.counts.sum())
@@ -214,48 +185,6 @@ def _descent(theta: Floats, rows: Rows, shape: tuple[int, int]) -> tuple[float, 
         (resp[:, None, :] * (1 - z * pull)).sum(axis=-1).ravel(),
     ]
     return -height, -np.concatenate(gradient)
-
-
-def start_by_shares(rows: Rows, cuts: Floats) -> Floats:
-    """Responsibilities of a partition: the rows by size, cut at the given shares."""
-    key = _size(rows)
-    order = np.argsort(key, kind="stable")
-    position = np.empty_like(key)
-    position[order] = np.cumsum(rows.counts[order]) - rows.counts[order] / 2
-    return _blurred(np.searchsorted(cuts, position / rows.counts.sum()), len(cuts) + 1)
-
-
-def start_by_density(rows: Rows) -> Floats:
-    """Responsibilities of two parts, cut in the deepest valley beside the highest peak.
-
-    Lines are drawn from the peak of a kernel density estimate to its values at both ends of the
-    data; the cut is where the estimate lies furthest below its line.
-    """
-    key, count = _size(rows), rows.counts
-    low, high = key.min(), key.max()
-    if low == high:
-        return start_by_shares(rows, np.array([0.5]))
-    cell = (key - low) * ((_GRID - 1) / (high - low))
-    histogram = np.bincount(cell.round().astype(np.intp), weights=count, minlength=_GRID)
-    centre = np.average(cell, weights=count)
-    std = np.sqrt(np.average((cell - centre) ** 2, weights=count))
-    width = std * max(count.sum(), 1) ** -0.2  # Scott's rule
-    density = gaussian_filter1d(histogram, width, mode="constant")
-    grid, peak = np.arange(_GRID), int(density.argmax())
-    corners = [0, peak, _GRID - 1]
-    gap = np.interp(grid, corners, density[corners]) - density
-    return _blurred((cell > gap.argmax()).astype(np.intp), 2)
-
-
-def _size(rows: Rows) -> Floats:
-    """One number per row: the sum of its columns, each relative to its mean."""
-    x = np.exp(rows.log_x - rows.log_x.max(axis=1, keepdims=True))
-    return (x / np.average(x, axis=1, weights=rows.counts)[:, None]).sum(axis=0)
-
-
-def _blurred(parts: NDArray[np.intp], k: int) -> Floats:
-    hard = np.arange(k)[:, None] == parts
-    return np.log((1 - _START_BLUR) * hard + _START_BLUR / k)
 
 
 def _log_sum_exp(a: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Rows split by a mixture of their losses: those of its lower component have right labels."""
+"""Split of the rows by a mixture of their losses; the lower component has the right labels."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ __all__ = ["LossSplit", "split_by_loss"]
 
 
 class LossSplit(NamedTuple):
-    """Rows split by their loss.
+    """Result of :func:`split_by_loss`.
 
     Attributes
     ----------
     clean_proba : ndarray of shape (n,), float64
-        How far the row's label is believed: never larger at a larger loss in the same class.
+        Estimated probability that the label is right; within a class it never rises with the
+        loss.
     is_clean : ndarray of shape (n,), bool
-        True where it is taken for right.
+        True where the label is taken as right.
 
     Examples
     --------
@@ -60,54 +61,57 @@ def split_by_loss(
     candidates: ArrayLike | None = None,
     random_state: Any = None,
 ) -> LossSplit:
-    r"""Tell right labels from wrong ones by a two-component mixture of the losses.
+    r"""Separate right labels from wrong ones by a two-component mixture of the losses.
 
-    Networks learn right labels first. With losses scaled to [0, 1], and two Gaussians unless
-    ``kind`` says otherwise,
+    Networks learn right labels first, so rows with right labels have lower losses. The losses are
+    scaled to [0, 1], and two Gaussians (or two betas, see ``kind``) are fitted to them:
 
     .. math:: P(\text{clean} \mid \ell_i) =
         \pi_1 N(\ell_i; \mu_1, \sigma_1^2) / \sum_k \pi_k N(\ell_i; \mu_k, \sigma_k^2),
-        \quad \mu_1 < \mu_2,
+        \quad \mu_1 < \mu_2.
 
-    and rows above the threshold are taken for right. Three guards are not in the papers:
+    Rows whose probability exceeds the threshold are taken as right. Three guards are not in the
+    papers:
 
-    - Each given class keeps its ``min_per_class`` rows (or share) of lowest loss, whatever the
-      posterior says, though no more than ``fallback_share`` of its rows: no class is ever emptied.
+    - Each given class keeps its ``min_per_class`` rows (or share) of lowest loss, whatever their
+      posterior, but at most ``fallback_share`` of its rows. So no class is ever emptied.
     - The log odds of two Gaussians are a parabola. Past its vertex a larger loss would count as
-      cleaner; there the odds stay as they are at the vertex.
-    - Where the mixture says nothing, the ``fallback_share`` of lowest loss of each class is
-      taken, with a warning, and ``clean_proba`` is the share of the class's rows that have a
-      larger loss (ties count half). This is so with fewer than 5 rows (the mixture has 5
-      parameters), with equal losses, when EM does not converge, when one Gaussian explains the
-      losses as well by the BIC, and when the means lie within twice the smaller standard
-      deviation, where the density has one mode in whatever proportion the two are mixed.
+      cleaner; there the odds are held at their value at the vertex.
+    - If the mixture does not separate the rows, the ``fallback_share`` of lowest loss of each
+      class is taken, with a warning, and ``clean_proba`` is the share of the class's rows that
+      have a larger loss (ties count half). This happens if there are fewer than 5 rows (the
+      mixture has 5 parameters), if all losses are equal, if EM does not converge, if one Gaussian
+      has no worse a BIC, or if the means lie within twice the smaller standard deviation, where
+      the density has one mode in whatever proportion the two are mixed.
 
-    The result does not depend on the order of the rows, except that rows of equal loss in the
-    same class are taken in their order where a guard takes some of them.
+    The result does not depend on the order of the rows, with one exception: where a guard takes
+    some of several rows of equal loss in a class, it takes the first of them.
 
     Parameters
     ----------
     losses : array-like of shape (n,)
-        Per-sample losses, cross-entropies as a rule. Their unit has no effect.
+        Per-sample losses, usually cross-entropies. Their scale has no effect.
     targets : array-like of shape (n,)
         Given labels of any type.
     threshold : float, default=0.5
-        In [0, 1]; DivideMix takes 0.6 where nine tenths of the labels are wrong.
+        Threshold in [0, 1]. DivideMix takes 0.6 if nine tenths of the labels are wrong.
     min_per_class : int or float, default=10
-        At least 1; a float in (0, 1) is a share of the rows of the class.
+        Rows that each class keeps: a whole number from 1, or a share of the class in (0, 1).
     fallback_share : float, default=0.5
-        In (0, 1]. The default is a split at the median.
+        Share of each class, in (0, 1], that is taken if the mixture does not separate the rows.
+        The default splits at the median.
     kind : {"gaussian", "beta"}, default="gaussian"
-        The two components: Gaussians, or beta distributions, as :func:`loss_mixture` fits them.
+        Distribution of the two components, as in :func:`loss_mixture`.
     max_iter : int, default=100
-        Steps of EM, which stops when the mean log likelihood gains less than 0.01 (Gaussians) or
-        0.0001 (betas). The papers stop after 10 in any case; Gaussians converge in two to five as
-        a rule.
+        Maximum number of EM steps. EM stops when the mean log-likelihood gains less than 0.01
+        (Gaussians) or 0.0001 (betas). The papers stop after 10 steps in any case; Gaussians
+        usually converge in two to five.
     candidates : array-like of bool of shape (n,), default=None
-        Rows that count: the others have no part in the mixture and are never taken, though they
-        get a ``clean_proba``. None: all.
+        Rows to which the mixture is fitted and from which rows are taken; the others only get a
+        ``clean_proba``. None: all.
     random_state : int, RandomState or None, default=None
-        Draws the start of the k-means from which EM starts, or the further starts of betas.
+        Draws the start of the k-means that initialises EM (Gaussians), or all starts after the
+        first (betas).
 
     Returns
     -------
@@ -123,7 +127,7 @@ def split_by_loss(
     Warns
     -----
     MixtureWarning
-        If the mixture says nothing.
+        If the mixture does not separate the rows.
 
     References
     ----------
@@ -167,7 +171,7 @@ def split_or_fall_back(
     candidates: ArrayLike | None = None,
     random_state: Any = None,
 ) -> tuple[LossSplit, str | None]:
-    """The split, and the warning that belongs to it: None if the mixture was of use."""
+    """Return the split, and the text of its warning: None if the mixture separated the rows."""
     _check_parameters(threshold, min_per_class, fallback_share)
     check_mixture(kind, max_iter)
     losses, codes, counts = _check_rows(losses, targets, candidates)
@@ -182,14 +186,14 @@ def split_or_fall_back(
             clean_proba[rows] = share_above(losses[rows], losses[eligible])
     if trouble is not None:
         trouble = (
-            f"The mixture of the losses is of no use: {trouble}. Of each class the "
-            f"{fallback_share:.0%} of lowest loss are taken for right instead."
+            f"The loss mixture did not separate the rows: {trouble}. The {fallback_share:.0%} of "
+            "lowest loss in each class are taken as right instead."
         )
     return LossSplit(clean_proba, is_clean), trouble
 
 
 def _share_of(rows: NDArray[np.intp], share: float) -> int:
-    """Number of rows, at least 1; rounded first, because 0.07 * 100 is 7.000000000000001."""
+    """Return the number of rows, at least 1; rounded first, as 0.07 * 100 > 7 in floats."""
     return max(math.ceil(round(share * len(rows), 9)), 1)
 
 
@@ -206,7 +210,7 @@ def _check_parameters(threshold: float, min_per_class: int | float, fallback_sha
 
 
 def _check_rows(losses, targets, candidates) -> tuple[Losses, NDArray[np.intp], Mask]:
-    """Losses, class codes, and which rows count."""
+    """Return the losses, the class codes, and the mask of the candidates."""
     losses = check_losses(losses)
     targets = column_or_1d(targets, input_name="targets")
     check_consistent_length(losses, targets)

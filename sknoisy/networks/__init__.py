@@ -1,22 +1,16 @@
-"""Default networks, and a wrapper that gives the penultimate features of any module.
+"""Default networks, and a wrapper that returns the penultimate features of any module.
 
-Networks for a table, for images on a CPU, and for images as the papers have them:
+- :class:`~sknoisy.networks.MLP`, for tables; :func:`~sknoisy.networks.mlp_settings` returns its
+  size for a table
+- :class:`~sknoisy.networks.PreActResNet`, for images
+- :class:`~sknoisy.networks.WideResNet`, for images, as in the meta-learning papers
+- :class:`~sknoisy.networks.WithFeatures`, returns features and logits of any module from one
+  forward pass
+- :class:`~sknoisy.networks.Dropout`, a layer with a cheap forward-mode derivative
 
-- :class:`~sknoisy.networks.MLP`, sized to a table by :func:`~sknoisy.networks.mlp_settings`
-- :class:`~sknoisy.networks.PreActResNet`
-- :class:`~sknoisy.networks.WideResNet`
-
-All of them take timm's names for their two halves: ``forward(x)`` is
-``forward_head(forward_features(x))``, ``forward_head(features, pre_logits=True)`` gives the
-penultimate features and ``get_classifier()`` the last layer, ``fc``.
-
-Features and logits in one forward pass, of these and of any other module:
-
-- :class:`~sknoisy.networks.WithFeatures`
-
-A layer whose derivative in forward mode is cheap:
-
-- :class:`~sknoisy.networks.Dropout`
+The networks have timm's methods: ``forward(x)`` is ``forward_head(forward_features(x))``,
+``forward_head(features, pre_logits=True)`` returns the penultimate features, and
+``get_classifier()`` returns the last layer, ``fc``.
 """
 
 from .defaults import MLPSettings, mlp_settings

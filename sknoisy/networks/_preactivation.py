@@ -1,4 +1,4 @@
-"""The pre-activation residual network that PreActResNet and WideResNet are sizes of."""
+"""The pre-activation residual network, shared by PreActResNet and WideResNet."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .dropout import Dropout
 
-# Three halvings of the largest network leave one pixel of eight.
+# The largest network halves its input three times.
 MIN_SIZE = 8
 
 
@@ -59,13 +59,13 @@ class PreActNetwork(nn.Module):
     """Stem, stages of pre-activation blocks, batch norm, ReLU, global average pooling, linear.
 
     The stem is one 3x3 convolution of stride 1; every stage after the first halves height and
-    width. Convolutions start from He et al.'s normal distribution (2015, eq. 14: variance
-    2 / fan-out), the last layer as :class:`torch.nn.Linear` leaves it.
+    width. Convolutions are initialised from He et al.'s normal distribution (2015, eq. 14:
+    variance 2 / fan-out), and the last layer as in :class:`torch.nn.Linear`.
 
     Parameters
     ----------
     in_channels : int
-        Channels of the images.
+        Number of channels of the images.
     n_classes : int
         Number of logits.
     stem_width : int
@@ -143,19 +143,20 @@ class PreActNetwork(nn.Module):
         return F.relu(self.norm(self.stages(self.stem(x))))
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pool what `forward_features` returned and map it to logits.
+        """Pool the output of `forward_features` and map it to logits.
 
         Parameters
         ----------
         features : Tensor of shape (n_samples, widths[-1], h, w)
+            Output of `forward_features`.
         pre_logits : bool, default=False
-            Stop before the last layer and return the penultimate features.
+            Whether to stop before the last layer and return the penultimate features.
 
         Returns
         -------
         Tensor of shape (n_samples, n_classes), or (n_samples, widths[-1])
         """
-        # The mean has a deterministic backward pass on CUDA, adaptive pooling has not.
+        # On CUDA, the mean has a deterministic backward pass; adaptive pooling does not.
         pooled = features.mean(dim=(2, 3))
         return pooled if pre_logits else self.fc(pooled)
 

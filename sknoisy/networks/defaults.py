@@ -1,4 +1,4 @@
-"""The network of an estimator that is given none: rules on rows, columns and classes."""
+"""Size and regularisation of the default network, by rows, columns and classes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ __all__ = ["MLPSettings", "mlp_settings"]
 
 
 class MLPSettings(NamedTuple):
-    """Settings of the default MLP.
+    """Settings of the default MLP, as returned by :func:`mlp_settings`.
 
     Attributes
     ----------
     hidden : tuple of int
         Widths of the hidden layers.
     dropout : float
-        Dropout of the hidden layers.
+        Dropout probability of the hidden layers.
     input_dropout : float
-        Dropout of the input.
+        Dropout probability of the input.
     weight_decay : float
         L2 penalty of the optimiser.
 
@@ -38,18 +38,18 @@ class MLPSettings(NamedTuple):
 
 
 def mlp_settings(n_rows: int, n_columns: int, n_classes: int) -> MLPSettings:
-    """Width, dropout and weight decay of the MLP for a table.
+    """Return width, dropout and weight decay of the MLP for a table.
 
-    Two hidden layers of 128 units, wider where there are more classes than that. Dropout keeps
-    the network from memorising wrong labels before the weighting network can tell them apart, and
-    costs accuracy where there is little to learn from:
+    The MLP has two hidden layers of 128 units, or of ``n_classes`` units if there are more
+    classes. Dropout keeps the network from memorising wrong labels before a weighting network can
+    separate them, but costs accuracy on small tables:
 
-    - fewer than 800 rows and at most 100 columns: none;
-    - else 0.3 in the hidden layers, and in the input 1/300 for each column up to 0.3: a table of
-      few columns loses too much with one of them.
+    - fewer than 800 rows and at most 100 columns: no dropout;
+    - otherwise: 0.3 in the hidden layers, and ``min(0.3, n_columns / 300)`` in the input, as a
+      table of few columns loses too much with each of them.
 
-    Weight decay is 5e-4, and 1e-3 for more than 100 columns, where a network can memorise every
-    row by a few of them.
+    Weight decay is 5e-4, and 1e-3 for more than 100 columns, because a network can memorise every
+    row of a wide table by a few columns.
 
     Parameters
     ----------
@@ -59,6 +59,7 @@ def mlp_settings(n_rows: int, n_columns: int, n_classes: int) -> MLPSettings:
     Returns
     -------
     settings : MLPSettings
+        Named tuple of ``hidden``, ``dropout``, ``input_dropout`` and ``weight_decay``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Dropout with a cheap derivative in forward mode."""
+"""Dropout with a cheap forward-mode derivative."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["Dropout"]
 class Dropout(nn.Module):
     """Dropout as one product with a random mask.
 
-    It is :class:`torch.nn.Dropout` in distribution. That one's forward-mode derivative goes
-    through Python decompositions and takes six times as long on small batches.
+    It has the same distribution as :class:`torch.nn.Dropout`, whose forward-mode derivative uses
+    Python decompositions and takes six times as long on small batches.
 
     Parameters
     ----------
@@ -45,17 +45,17 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         mask = torch.rand(x.shape, device=x.device, dtype=x.dtype).ge_(self.p).div_(1 - self.p)
-        if is_under_functorch():  # vmap takes no Function of this kind
+        if is_under_functorch():  # vmap does not accept this kind of Function
             return x * mask
         return _MaskProduct.apply(x, mask)
 
     def extra_repr(self) -> str:
-        """Show the probability."""
+        """Return the probability as text for ``repr``."""
         return f"p={self.p}"
 
 
 class _MaskProduct(torch.autograd.Function):
-    """Product with a constant; torch's own forward-mode product is slow on small tensors."""
+    """Product with a constant; torch's forward-mode product is slow on small tensors."""
 
     @staticmethod
     def forward(ctx, x, mask):

@@ -16,26 +16,26 @@ _CURE = (
 
 
 class WithFeatures(nn.Module):
-    """Wrap a module that returns logits; return penultimate features and logits.
+    """Wrapper of a module that returns logits; it returns penultimate features and logits.
 
-    The penultimate features are found in one of two ways.
+    The penultimate features are found in one of two ways:
 
-    - A module with timm's methods [1]_ is asked: ``forward_head(forward_features(x),
-      pre_logits=True)`` are the features, ``get_classifier()`` of them the logits. Where
-      ``get_classifier`` is missing or gives no layer that takes the features, the logits are
-      ``forward_head(forward_features(x))``, a second call of the head.
-    - Of any other module the features are the input of the :class:`torch.nn.Linear` that ran
-      last. The first forward pass finds that layer, later ones watch it alone.
+    - If the module has timm's methods [1]_, the features are ``forward_head(forward_features(x),
+      pre_logits=True)``, and ``get_classifier()`` maps them to logits. If ``get_classifier`` is
+      missing or returns no layer that takes the features, the logits are
+      ``forward_head(forward_features(x))``, which calls the head twice.
+    - For any other module, the features are the input of the :class:`torch.nn.Linear` that ran
+      last. The first forward pass finds this layer, and later passes hook this layer only.
 
-    Features of more than two dimensions are flattened from dimension 1. A hook lives no longer
-    than one forward pass, so nothing stays behind on `module`. Parameters are named
-    ``module.<name>``, as :func:`torch.func.functional_call` needs them.
+    Features of more than two dimensions are flattened from dimension 1. Hooks are removed after
+    each forward pass, so `module` stays as it was. Parameters are named ``module.<name>``, as
+    :func:`torch.func.functional_call` expects them.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Its forward takes one argument and returns logits of shape (n_samples, n_classes). It is
-        neither copied nor changed.
+        Module whose forward takes one argument and returns logits of shape
+        (n_samples, n_classes). It is neither copied nor changed.
 
     Attributes
     ----------
@@ -44,12 +44,13 @@ class WithFeatures(nn.Module):
 
     Notes
     -----
-    A module that overrides ``forward`` but inherits timm's methods, or that carries forward hooks
-    of its own, is not asked: a call of it may do more than these methods. Nor is one whose
-    ``forward_head`` takes no ``pre_logits``.
+    Timm's methods are not used if a module overrides ``forward`` but inherits these methods, or
+    has forward hooks, because a call of the module may then do more than these methods. They are
+    not used either if ``forward_head`` has no ``pre_logits``.
 
-    The linear layer that ran last is not always the one that makes the logits: a convolution may,
-    after linear layers in squeeze-and-excitation blocks. Such a module needs timm's methods.
+    The linear layer that ran last does not always compute the logits: in a network of
+    squeeze-and-excitation blocks, which hold linear layers, the last layer may be a convolution.
+    Such a module needs timm's methods.
 
     References
     ----------
@@ -69,7 +70,7 @@ class WithFeatures(nn.Module):
     def __init__(self, module: nn.Module):
         super().__init__()
         self.module = module
-        # A name and not the layer, which would be registered as a second submodule.
+        # The name, because the layer would be registered as a second submodule.
         self._last_linear: str | None = None
         self._stops_at_features = _takes_pre_logits(module)
 
@@ -79,10 +80,10 @@ class WithFeatures(nn.Module):
         prefix: str = "",
         remove_duplicate: bool = True,
     ) -> Iterator[tuple[str, nn.Module]]:
-        """Name each submodule once, also one that is registered under several names.
+        """Return each submodule under one name only.
 
-        :func:`torch.func.functional_call` replaces a parameter under each name that it finds. In
-        a module of two names it would do so twice, and then put back its own replacement.
+        :func:`torch.func.functional_call` replaces a parameter under each of its names. With two
+        names it would replace it twice, and afterwards restore its own replacement.
         """
         return super().named_modules(memo, prefix, remove_duplicate=True)
 
@@ -92,19 +93,22 @@ class WithFeatures(nn.Module):
         Parameters
         ----------
         x : what `module` takes
+            Input of the module.
 
         Returns
         -------
         features : Tensor of shape (n_samples, n_penultimate)
+            Penultimate features.
         logits : Tensor of shape (n_samples, n_classes)
+            Output of the module.
 
         Raises
         ------
         TypeError
-            If `module` returns something else than a tensor.
+            If `module` does not return a tensor.
         ValueError
-            If the logits are not of two dimensions, if the linear layer did not run or there is
-            none, or if features and logits differ in the number of rows.
+            If the logits are not two-dimensional, no linear layer ran, the layer of the first
+            pass did not run, or features and logits differ in the number of rows.
         """
         features: Tensor | None
         if self._stops_at_features and _follows_timm(self.module):
@@ -117,15 +121,16 @@ class WithFeatures(nn.Module):
         return self._check_features(features, len(logits)).flatten(1), logits
 
     def _ask(self, x: Any) -> tuple[Tensor, Tensor]:
-        """Call timm's methods."""
+        """Return features and logits by timm's methods."""
         module: Any = self.module
         feature_map = module.forward_features(x)
         classifier = module.get_classifier() if hasattr(module, "get_classifier") else None
-        # timm has a pair in distilled transformers, and convolutions that take the unpooled map.
+        # In timm, distilled transformers return a pair, and some networks return a convolution
+        # of the unpooled map.
         if isinstance(classifier, nn.Module) and not isinstance(classifier, nn.Conv2d):
             features = module.forward_head(feature_map, pre_logits=True)
             return features, classifier(features)
-        # The logits come first, for them to see the random draws of the module's own forward.
+        # The logits come first, so that they get the random draws of the module's own forward.
         logits = module.forward_head(feature_map)
         return module.forward_head(feature_map, pre_logits=True), logits
 
@@ -140,11 +145,11 @@ class WithFeatures(nn.Module):
             if isinstance(layer, nn.Linear) and layer in names:
                 features, last = _input(args, kwargs), names[layer]
 
-        # One hook for all modules, for one pass: hooks on the layers themselves would switch off
-        # the fast path of nn.TransformerEncoderLayer, and this pass would differ from later ones.
+        # One global hook for one pass: hooks on the layers would switch off the fast path of
+        # nn.TransformerEncoderLayer, and this pass would differ from later ones.
         with register_module_forward_hook(record, with_kwargs=True):
             logits = self.module(x)
-        self._last_linear = last  # not before: a pass that raises may stop at an earlier layer
+        self._last_linear = last  # set last: a pass that raises may stop at an earlier layer
         return features, logits
 
     def _watch(self, x: Any, name: str) -> tuple[Tensor | None, Tensor]:
@@ -175,7 +180,7 @@ class WithFeatures(nn.Module):
             )
 
     def _check_features(self, features: Tensor | None, n_samples: int) -> Tensor:
-        """Return `features`, or raise where they are missing or not one row per sample."""
+        """Return `features`; raise if they are missing or not one row per sample."""
         module = type(self.module).__name__
         if features is None:
             missing = "no nn.Linear ran"
@@ -193,12 +198,12 @@ class WithFeatures(nn.Module):
 
 
 def _follows_timm(module: nn.Module) -> bool:
-    """Whether a call is forward_head(forward_features(x)), as far as the module tells."""
+    """Return whether calling the module is expected to be forward_head(forward_features(x))."""
     if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
         return False
 
     def age(method: str) -> int | None:
-        """Position in the method resolution order of the class that defines `method`."""
+        """Return the position, in the MRO, of the class that defines `method`."""
         classes = enumerate(type(module).__mro__)
         return next((position for position, cls in classes if method in vars(cls)), None)
 
@@ -209,11 +214,11 @@ def _follows_timm(module: nn.Module) -> bool:
 
 
 def _takes_pre_logits(module: nn.Module) -> bool:
-    """Whether ``forward_head`` can be asked to stop before the last layer."""
+    """Return whether ``forward_head`` has the parameter ``pre_logits``."""
     forward_head = getattr(module, "forward_head", None)
     return callable(forward_head) and "pre_logits" in signature(forward_head).parameters
 
 
 def _input(args: tuple, kwargs: dict) -> Tensor:
-    """Return the input of a linear layer, however it was passed."""
+    """Return the input of a linear layer, passed by position or by name."""
     return args[0] if args else kwargs["input"]

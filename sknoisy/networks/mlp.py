@@ -12,7 +12,7 @@ __all__ = ["MLP"]
 class MLP(nn.Module):
     """Multilayer perceptron with ReLU activations and dropout.
 
-    Weights start as :class:`torch.nn.Linear` leaves them.
+    Weights are initialised as in :class:`torch.nn.Linear`.
 
     Parameters
     ----------
@@ -92,13 +92,14 @@ class MLP(nn.Module):
         return self.layers(x)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Map what `forward_features` returned to logits.
+        """Map the output of `forward_features` to logits.
 
         Parameters
         ----------
         features : Tensor of shape (n_samples, hidden[-1])
+            Output of `forward_features`.
         pre_logits : bool, default=False
-            Stop before the last layer: here, return `features` as they are.
+            Whether to stop before the last layer, that is, to return `features` unchanged.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Wide residual networks, the networks of the meta-learning papers on CIFAR."""
+"""Wide residual networks, as used in the meta-learning papers on CIFAR."""
 
 from ._preactivation import PreActNetwork
 
@@ -8,7 +8,7 @@ __all__ = ["WideResNet"]
 class WideResNet(PreActNetwork):
     """Wide residual network for images of about 32x32 pixels.
 
-    Any height and width of 8 pixels or more will do: the last feature map is averaged.
+    Height and width may be any numbers from 8 on, as the last feature map is averaged.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class WideResNet(PreActNetwork):
 
     See Also
     --------
-    PreActResNet : The same blocks, narrower.
+    PreActResNet : Narrower networks of the same blocks.
 
     References
     ----------

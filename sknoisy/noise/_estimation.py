@@ -1,4 +1,4 @@
-"""Reading transition matrices: validity, the noise rate they imply, and their estimate."""
+"""Transition matrices: their validation, the noise rate they imply, and their estimation."""
 
 from __future__ import annotations
 
@@ -86,8 +86,7 @@ def estimate_transition(
     Returns
     -------
     transition : ndarray of shape (n_classes, n_classes), float64
-        Row-normalised counts. A class without clean samples gets its row of the identity, since
-        nothing was seen to leave it.
+        Row-normalised counts. A class without clean samples gets its row of the identity.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Label noise that is given: by a transition matrix, or by labels that people made."""
+"""Label noise that is given by a transition matrix, or by labels of annotators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ._estimation import check_transition, encode_pair, estimate_transition
 from ._labels import NoisyLabels, decode, encode
-from ._sampling import draw, draw_rows
+from ._sampling import draw, draw_classes
 
 
 def from_transition(
@@ -28,7 +28,7 @@ def from_transition(
         Clean labels of any type. Not modified.
     transition : array-like of shape (n_classes, n_classes) or (n_samples, n_classes)
         Probabilities of the noisy classes (columns), one row per clean class or one per sample.
-        A square matrix of n_classes rows is taken by class.
+        A square matrix of n_classes rows is read as one row per class.
     classes : iterable of labels, default=None
         All classes, in the order of the transition matrix; None: those in y, sorted.
     random_state : int, Generator, RandomState or None, default=None
@@ -55,14 +55,14 @@ def from_transition(
     codes, decoder = encode(y, classes)
     P = check_transition(transition, len(decoder), len(codes)).copy()
     rng = np.random.default_rng(random_state)
-    noisy = draw(P, codes, rng) if len(P) == len(decoder) else draw_rows(P, rng)
+    noisy = draw(P, codes, rng) if len(P) == len(decoder) else draw_classes(P, rng)
     return decode(decoder, codes, noisy, P)
 
 
 def human(
     y: ArrayLike, y_noisy: ArrayLike, *, classes: Iterable[Hashable] | None = None
 ) -> NoisyLabels:
-    """Put labels that people made into the form of every other noise model.
+    """Return labels of annotators in the form of the noise generators.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def human(
 
     See Also
     --------
-    estimate_transition : The matrix alone.
+    estimate_transition : Returns the matrix only.
     sknoisy.datasets.load_cifar10 : Reads the labels of CIFAR-N.
 
     Examples

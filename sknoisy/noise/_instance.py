@@ -1,4 +1,4 @@
-"""Instance-dependent noise: which wrong label a sample gets depends on its features."""
+"""Instance-dependent noise: the wrong label of a sample depends on its features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_consistent_length
 
 from ._labels import NoisyLabels, check_n_classes, check_rate, decode, encode
-from ._sampling import draw_rows
+from ._sampling import draw_classes
 
 # Numbers held as float64 at a time: 32 MB.
 _CHUNK_ENTRIES = 2**22
@@ -31,7 +31,7 @@ def instance_dependent(
     classes: Iterable[Hashable] | None = None,
     random_state: Any = None,
 ) -> NoisyLabels:
-    r"""Noise by random projections of the features.
+    r"""Replace labels by random projections of the features.
 
     Sample i of class k keeps its label with probability :math:`1 - q_i`, where :math:`q_i` is
     normal around `rate`, truncated to [0, 1]; else it gets a class from the softmax of
@@ -117,13 +117,13 @@ def instance_dependent(
             logits[:, k] = -np.inf
             transition[chunk] = q[chunk, None] * softmax(logits, axis=1)
         transition[rows, k] = 1 - q[rows]
-    return decode(decoder, codes, draw_rows(transition, rng), transition)
+    return decode(decoder, codes, draw_classes(transition, rng), transition)
 
 
 def _flip_probabilities(
     rate: float | ArrayLike, std: float, n_samples: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw q_i from the normal distribution truncated to [0, 1]."""
+    """Draw the flip probabilities q_i from the normal distribution truncated to [0, 1]."""
     if not isinstance(std, numbers.Real) or not 0 <= std < np.inf:
         raise ValueError(f"std={std!r} must be a number of at least 0.")
     if np.ndim(rate) == 0:
@@ -145,7 +145,7 @@ def _flip_probabilities(
 
 
 class _Features:
-    """Rows of X as scaled float64, converted only when asked for."""
+    """Rows of X as scaled float64, converted on access."""
 
     def __init__(self, flat: NDArray[Any], scale: float | str) -> None:
         self.flat = flat

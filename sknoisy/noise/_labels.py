@@ -1,4 +1,4 @@
-"""Labels in and out: any label type becomes class codes 0..c-1 and back, never in place."""
+"""Conversion of labels of any type to class codes 0..c-1 and back, never in place."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Matrix = NDArray[np.float64]
 
 
 class NoisyLabels(NamedTuple):
-    """What every noise generator returns.
+    """Result of every noise generator.
 
     Attributes
     ----------
     y : ndarray of shape (n_samples,)
-        The noisy labels, of the type of the labels that came in.
+        Noisy labels, of the type of the clean labels.
     mask : ndarray of shape (n_samples,), bool
         True where the noisy label differs from the clean one.
     transition : ndarray of shape (n_classes, n_classes) or (n_samples, n_classes), float64
         ``transition[i, j]`` is the probability of noisy class ``j`` given clean class ``i``, or,
-        for noise that depends on the sample, given sample ``i``. Classes are in sorted order, or
-        in that of the argument ``classes``.
+        for noise that depends on the sample, given sample ``i``. Classes are sorted, or in the
+        order of the argument ``classes``.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def encode(y: ArrayLike, classes: Iterable[Hashable] | None = None) -> tuple[Cod
 
 
 def index_of(classes: NDArray[Any]) -> dict[Hashable, int]:
-    """Map each class to its code; classes must differ from each other."""
+    """Return the code of each class; raise if a class occurs twice."""
     position: dict[Hashable, int] = {label: i for i, label in enumerate(classes.tolist())}
     if len(position) < len(classes):
         raise ValueError(f"classes={classes.tolist()[:20]} names a class twice.")
@@ -82,7 +82,7 @@ def index_of(classes: NDArray[Any]) -> dict[Hashable, int]:
 
 
 def codes_of(labels: Iterable[Hashable], classes: NDArray[Any], *, what: str) -> list[int]:
-    """Return the codes of some labels, or say which of them is no class."""
+    """Return the codes of some labels; raise if one of them is not a class."""
     position = index_of(classes)
     labels = list(labels)
     unknown = [label for label in labels if label not in position]
@@ -96,7 +96,7 @@ def codes_of(labels: Iterable[Hashable], classes: NDArray[Any], *, what: str) ->
 
 
 def decode(classes: NDArray[Any], codes: Codes, noisy: Codes, transition: Matrix) -> NoisyLabels:
-    """Put a result together from clean codes and noisy codes."""
+    """Return the result for clean codes and noisy codes."""
     return NoisyLabels(classes[noisy], noisy != codes, transition)
 
 

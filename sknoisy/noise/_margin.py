@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._labels import Matrix, NoisyLabels, check_n_classes, check_rate, decode, encode
-from ._sampling import draw_rows
+from ._sampling import draw_classes
 
 # Probability of the flip u -> s as a function of the margin m = eta_u - eta_s.
 _FLIP = {
@@ -38,8 +38,8 @@ def polynomial_margin(
     - type II: :math:`1 - m^3`,
     - type III: :math:`1 - \frac13 (m^3 + m^2 + m)`,
 
-    multiplied by the factor that makes the expected fraction of wrong labels `rate`, and cut at
-    1. Labels other than u, where the reference model contradicts the clean label, stay.
+    multiplied by the factor that makes the expected fraction of wrong labels `rate`, and clipped
+    at 1. Labels other than u, which the reference model contradicts, stay.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def polynomial_margin(
     transition = np.zeros_like(eta)
     transition[samples, codes] = 1 - flip
     transition[samples, s] += flip  # += because s is the label itself where flip is 0
-    noisy = draw_rows(transition, np.random.default_rng(random_state))
+    noisy = draw_classes(transition, np.random.default_rng(random_state))
     return decode(decoder, codes, noisy, transition)
 
 
@@ -126,7 +126,7 @@ def _rescale(flip: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
     if wanted == 0:
         return np.zeros_like(flip)
     descending = np.sort(flip[flip > 0])[::-1]
-    # If the n largest are cut at 1, the others must give the rest: f = (wanted - n) / their sum.
+    # If the n largest are clipped at 1, the others sum to the rest: f = (wanted - n) / their sum.
     remaining = np.cumsum(descending[::-1])[::-1]
     factors = (wanted - np.arange(possible)) / remaining
     n_cut = int(np.argmax(factors * descending <= 1))

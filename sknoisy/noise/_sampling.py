@@ -1,4 +1,4 @@
-"""Draws of labels: independent or with exact counts, by inverse distribution functions."""
+"""Draws of noisy labels, independent or with exact counts, by inverse distribution functions."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def draw(transition: Matrix, codes: Codes, rng: np.random.Generator) -> Codes:
     return drawn
 
 
-def draw_rows(probabilities: Matrix, rng: np.random.Generator) -> Codes:
-    """Draw one class per sample from that sample's own row."""
+def draw_classes(probabilities: Matrix, rng: np.random.Generator) -> Codes:
+    """Draw one class per sample from the sample's own row of `probabilities`."""
     uniform = rng.random((len(probabilities), 1))
     return (_cumulative(probabilities) <= uniform).sum(axis=1)
 
 
 def _cumulative(probabilities: Matrix) -> Matrix:
-    """Distribution functions by row, ending at exactly 1."""
+    """Return the distribution function of each row, which ends at exactly 1."""
     cumulative = np.cumsum(probabilities, axis=1)
     return cumulative / cumulative[:, -1:]
 

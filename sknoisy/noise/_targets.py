@@ -1,7 +1,7 @@
-"""Replacement distributions: what a class-conditional noise model puts in place of a label.
+"""Replacement distributions of the class-conditional noise models.
 
 Every such model replaces a label of class i with probability ``r_i`` by a draw from row i of a
-matrix ``Q``, hence ``P = (1 - r) I + r Q``. The models differ in ``Q`` alone.
+matrix ``Q``, hence ``P = (1 - r) I + r Q``. The models differ in ``Q`` only.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ._labels import Matrix, check_n_classes
 
 
 def mix(targets: Matrix, rate: float | NDArray[np.float64]) -> Matrix:
-    """Return ``(1 - r_i) I + r_i Q_i``, the rate being one number or one per class."""
+    """Return ``(1 - r_i) I + r_i Q_i``, where `rate` is one number or one per class."""
     n_classes = len(targets)
     r = np.broadcast_to(np.asarray(rate, dtype=float), n_classes)[:, None]
     return (1 - r) * np.eye(n_classes) + r * targets
 
 
 def symmetric_targets(n_classes: int, include_true: bool) -> Matrix:
-    """Uniform over all classes, or over the wrong ones."""
+    """Return uniform distributions over all classes, or over the wrong ones."""
     check_n_classes(n_classes)
     if include_true:
         return np.full((n_classes, n_classes), 1 / n_classes)
@@ -31,7 +31,7 @@ def symmetric_targets(n_classes: int, include_true: bool) -> Matrix:
 
 
 def map_targets(n_classes: int, mapping: Mapping[int, int]) -> Matrix:
-    """Send each class to one class; those not in the mapping to themselves."""
+    """Return the matrix that sends each class to one class; others stay as they are."""
     targets = np.eye(check_n_classes(n_classes))
     for source, target in mapping.items():
         for index in (source, target):
@@ -42,7 +42,7 @@ def map_targets(n_classes: int, mapping: Mapping[int, int]) -> Matrix:
 
 
 def superclass_targets(n_classes: int, groups: Any, mode: str) -> Matrix:
-    """Next class of the group ("next"), or any other of the group ("uniform")."""
+    """Return the matrix that sends classes to the next or to any other class of their group."""
     if mode not in ("next", "uniform"):
         raise ValueError(f"mode={mode!r} must be 'next' or 'uniform'.")
     groups = [list(g) for g in (groups.values() if isinstance(groups, Mapping) else groups)]
@@ -66,7 +66,7 @@ def superclass_targets(n_classes: int, groups: Any, mode: str) -> Matrix:
 
 
 def random_map_targets(n_classes: int, n_targets: int, map_seed: int) -> Matrix:
-    """`n_targets` wrong classes per class, drawn once."""
+    """Return the matrix that sends each class to `n_targets` wrong classes, drawn once."""
     check_n_classes(n_classes)
     if not 1 <= n_targets < n_classes:
         raise ValueError(
@@ -82,5 +82,5 @@ def random_map_targets(n_classes: int, n_targets: int, map_seed: int) -> Matrix:
 
 
 def pairflip_map(n_classes: int) -> dict[int, int]:
-    """Each class to the next one, the last to the first."""
+    """Return the mapping of each class to the next one, and of the last to the first."""
     return {i: (i + 1) % n_classes for i in range(n_classes)}

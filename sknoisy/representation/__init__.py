@@ -1,9 +1,9 @@
-"""Self-supervised encoders as transformers: features that no wrong label can mislead.
+"""Self-supervised encoders as transformers: features that do not depend on labels.
 
 ================  ===============================================================================
-:class:`SimCLR`   two views of a row agree, against all other rows of the batch; images and tables
-:class:`MoCo`     the same against a queue of earlier rows
-:class:`SCARF`    a row and its copy with replaced entries agree; tables
+:class:`SimCLR`   contrasts two views of a row with the other rows of the batch; images and tables
+:class:`MoCo`     contrasts two views of a row with a queue of earlier rows; images and tables
+:class:`SCARF`    contrasts a row and a corrupted copy with copies of the other rows; tables
 ================  ===============================================================================
 """
 

@@ -1,4 +1,4 @@
-"""From ``augment`` of SimCLR and MoCo to a function of rows and generator."""
+"""The parameter ``augment`` of SimCLR and MoCo: its names, checks and functions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _FOR_IMAGES = {
 }
 NAMES = {"auto", "corruption", *_FOR_IMAGES}
 
-# Both views are corrupted here, where SCARF corrupts 60 % of one.
+# Both views are corrupted here; SCARF corrupts 60 % of one view.
 _RATE = 0.3
 
 
 def check_augment(augment: Any, X) -> None:
-    """Refuse an augmentation that is made for other rows.
+    """Check that the augmentation suits the rows.
 
     Raises
     ------
     ValueError
-        If one for images is to be applied to a table, or one for tables to images.
+        If `augment` is made for images and X is a table, or the other way round.
     """
     is_image = X.ndim == 4
     if augment in _FOR_IMAGES and not is_image:
@@ -50,7 +50,10 @@ def check_augment(augment: Any, X) -> None:
 def resolve_augment(
     augment: str | Callable[..., Tensor] | None, rows: Rows, scaling: InputScaling
 ) -> Augmentation | None:
-    """The augmentation of both views; "auto" is SimCLR's for images and corruption for tables."""
+    """Return the augmentation of both views.
+
+    "auto" is "flip+crop+color" for images and "corruption" for tables.
+    """
     if augment == "auto":
         augment = "corruption" if scaling.channel_axis_ is None else "flip+crop+color"
     if augment == "corruption":

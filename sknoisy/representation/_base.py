@@ -1,4 +1,4 @@
-"""The life cycle of the self-supervised transformers: validate, seed, train, drop, transform."""
+"""Base class of the self-supervised transformers: fit, checkpoints and transform."""
 
 from __future__ import annotations
 
@@ -45,49 +45,50 @@ __all__ = ["BaseRepresentation"]
 share_docs = SharedDocs(
     """
 augment : str, None or callable, default="auto"
-    How a view is made of a row.
+    Augmentation that makes a view of a row.
 encoder : None, nn.Module class, factory or instance, default=None
     The network; it returns features (n, d). None: an MLP of four layers of 256 units for
-    tables, the small :class:`~sknoisy.networks.PreActResNet` for images. Of a module with
-    timm's ``get_classifier`` the last layer is taken away. An instance is deep-copied.
+    tables, the small :class:`~sknoisy.networks.PreActResNet` for images. If the module has
+    timm's ``get_classifier``, its last layer is removed. An instance is deep-copied.
 encoder_params : dict or None, default=None
     Arguments of the class or factory, or of the default network. ``n_features`` and
     ``in_channels`` are filled in where the signature names them.
 projection_dim : int, default=128
-    Columns of the projection head's output, which the loss compares.
+    Number of columns of the projection head's output, which the loss compares.
 optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adam"
     Optimiser; "sgd" has momentum 0.9.
 lr : float, default=1e-3
     Learning rate.
 max_epochs : int, default=100
-    Passes over the data.
+    Number of passes over the data.
 checkpoint : path-like or None, default=None
-    A file for the state of training, written after each epoch. Where it exists, ``fit`` goes
-    on from it: a run that broke off ends bit for bit as if it had not, and one that had ended
-    trains no more.
+    File for the state of training, written after each epoch. If it exists, ``fit`` resumes from
+    it: a resumed run ends bit for bit like an unbroken one, and a finished run is not trained
+    further.
 callbacks : list or None, default=None
     Further skorch callbacks. A checkpoint does not hold their state.
 verbose : int, default=0
     1 shows a progress bar.
 random_state : int, RandomState or None, default=None
-    Decides all draws; on a CPU, two fits with the same int give the same features bit for bit.
+    Seed of all draws. On a CPU, two fits with the same int give the same features bit for bit.
 encoder_ : nn.Module
-    The trained encoder, in eval mode; it takes scaled rows.
+    The trained encoder, in eval mode. Its input is scaled rows.
 net_ : RepresentationNet
-    The skorch net that trained it; ``net_.module_`` is the encoder.
+    The skorch net that trained the encoder; ``net_.module_`` is the encoder.
 history_ : skorch.history.History
     Per epoch: ``train_loss``, ``event_lr``, ``dur``.
 n_iter_ : int
-    Epochs that were run, those before a checkpoint among them.
+    Number of epochs, including those before a checkpoint.
 """,
     base=network_docs,
 )
 
 
 class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Base of the self-supervised transformers; a method adds its views, module and loss.
+    """Base class of the self-supervised transformers.
 
-    The parameters are described in :class:`~sknoisy.representation.SimCLR`.
+    A subclass defines `_views` and `_loss`, and may override `_check_method`, `_module` and
+    `_weight_decay`. The parameters are described in :class:`~sknoisy.representation.SimCLR`.
     """
 
     _parameter_constraints: dict = {
@@ -108,9 +109,6 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
-    # A method's loss of what its module returns for the two views of a batch, at a temperature.
-    _loss: Callable[[Tensor, float], Tensor]
-    _weight_decay = 0.0
 
     def __init__(
         self,
@@ -149,17 +147,22 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.verbose = verbose
         self.random_state = random_state
 
-    # --- the seam ---------------------------------------------------------------------------
+    # --- the seam: what a method defines ----------------------------------------------------
+
+    # Loss of the module's output for the two views of a batch, at a temperature.
+    _loss: Callable[[Tensor, float], Tensor]
+    # The optimiser's default; SimCLR and MoCo set that of their papers.
+    _weight_decay = 0.0
 
     def _check_method(self, X) -> None:
-        """Refuse rows that the method cannot use, before any work."""
+        """Raise ValueError if the method cannot use X; called before an earlier fit is dropped."""
 
     def _views(self, rows: Rows) -> tuple[Augmentation | None, Augmentation | None]:
-        """The augmentations that make the two views of a row."""
+        """Return the augmentations that make the two views of a row."""
         raise NotImplementedError
 
     def _module(self, network: Projected, n_rows: int) -> nn.Module:
-        """What is trained: it takes both views of n rows, (2n, ...)."""
+        """Return the module to train; its input is both views of n rows, (2n, ...)."""
         return network
 
     # --- fit --------------------------------------------------------------------------------
@@ -173,9 +176,9 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             At least two rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
-            CSR and CSC matrices. Images where the method takes them.
+            CSR and CSC matrices. SCARF takes no images.
         y : None
-            Ignored.
+            Ignored, present for API consistency.
 
         Returns
         -------
@@ -185,7 +188,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Raises
         ------
         ValueError
-            On input that cannot be used, and on a ``checkpoint`` of another run.
+            If X is not valid, or ``checkpoint`` was written by another run.
         NonFiniteLossError
             If the training loss becomes NaN or infinite.
         """
@@ -211,7 +214,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return self
 
     def _last_callbacks(self, X, device: torch.device, seed: int) -> list[Callback]:
-        """Checkpoint and progress bar: the bar asks how far the checkpoint has come."""
+        """Return checkpoint and progress bar, in this order: the bar starts at the checkpoint."""
         callbacks: list[Callback] = []
         if self.checkpoint is not None:
             path = check_path(self.checkpoint)
@@ -221,7 +224,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return callbacks
 
     def _forget(self) -> None:
-        """Drop what an earlier fit learned: should this one fail, there is nothing to use."""
+        """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
         of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
         learned = [name for name in vars(self) if name.endswith("_") and name not in of_X]
         for name in [*learned, "_n_features_out"]:
@@ -268,7 +271,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         )
 
     def _finish(self, net: RepresentationNet, network: Projected) -> None:
-        """Keep the encoder, drop the head that it was trained under."""
+        """Set the fitted attributes; keep the encoder and drop the projection head."""
         net.keep(network.encoder.eval())
         self.net_, self.history_ = net, net.history
         self.n_iter_ = net.n_finished_epochs
@@ -284,11 +287,11 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     @property
     def encoder_(self) -> nn.Module:
-        """The trained encoder, a module in eval mode that takes scaled rows."""
+        """The trained encoder, a module in eval mode; its input is scaled rows."""
         return self.net_.module_
 
     def transform(self, X) -> np.ndarray:
-        """Features of rows.
+        """Return the features of rows.
 
         Parameters
         ----------
@@ -304,7 +307,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         NotFittedError
             Before ``fit``.
         ValueError
-            If X is not of the kind that was fitted, or so extreme that the network gives NaN.
+            If X is not of the kind that was fitted, or so extreme that features are not finite.
         """
         check_is_fitted(self)
         X = check_X(self, X, reset=False)
@@ -314,7 +317,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     @torch.no_grad()
     def _features(self, rows: Rows) -> Iterator[Tensor]:
-        """Features of one block of rows after another, on the CPU."""
+        """Yield the features of one block of rows after another, on the CPU."""
         index = torch.arange(len(rows), device=self.net_.device)
         for block in index.split(rows_per_pass(self.net_)):
             features = self.encoder_(rows.take(block)).float().cpu()
@@ -337,7 +340,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
 
 class _Progress(EpochProgress):
-    """A bar that begins where the training does."""
+    """A progress bar that starts at the epoch where training resumes."""
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X, y, **kwargs)

@@ -1,4 +1,4 @@
-"""The state of training on the disk, from which a broken run goes on."""
+"""Checkpoints of training, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _NOT_COMPARED = {"callbacks", "checkpoint", "device", "random_state", "verbose"}
 
 
 def check_path(checkpoint: str | os.PathLike) -> Path:
-    """The path of a file that can be written.
+    """Return the path of a file that can be written.
 
     Raises
     ------
     ValueError
-        If it has no folder, or is one.
+        If its folder does not exist, or the path is a folder itself.
     """
     path = Path(checkpoint)
     if not path.parent.is_dir():
@@ -43,21 +43,21 @@ def check_path(checkpoint: str | os.PathLike) -> Path:
 
 
 class TrainingCheckpoint(Callback):
-    """Write the state of training after each epoch; begin with the one that was written last.
+    """Write the state of training after each epoch, and resume from the last written state.
 
-    It stands behind all callbacks that change the state. The file appears whole or not at all.
+    Place it after all callbacks that change the state. The file is replaced atomically.
 
     Parameters
     ----------
     path : Path
-        The file.
+        File of the checkpoint.
     run : dict of str
-        What :func:`describe_run` says of the run.
+        Description of the run, from :func:`describe_run`.
 
     Raises
     ------
     ValueError
-        If there is a file that is no checkpoint, or that of another run.
+        If the file exists and is not a checkpoint, or was written by another run.
     """
 
     def __init__(self, path: Path, run: dict[str, str]):
@@ -65,7 +65,7 @@ class TrainingCheckpoint(Callback):
         self._state = self._read()
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Go on from the state that was read."""
+        """Restore the state that was read, if any."""
         state, self._state = self._state, None
         if state is not None:
             _restore(net, X, state)
@@ -75,7 +75,7 @@ class TrainingCheckpoint(Callback):
         self._write(net, dataset_train, len(net.history) >= net.max_epochs)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Note that no epochs are to follow, if a callback has stopped the training early."""
+        """Mark the run as finished if a callback has stopped it early."""
         if net.stopped_early():
             self._write(net, X, True)
 
@@ -84,7 +84,7 @@ class TrainingCheckpoint(Callback):
         with open(unfinished, "wb") as file:
             torch.save({"run": self.run, "finished": finished, **_state(net, data)}, file)
             file.flush()
-            os.fsync(file.fileno())  # else a new name may outlive a power cut without its content
+            os.fsync(file.fileno())  # else a power cut may leave the new name without its content
         os.replace(unfinished, self.path)
 
     def _read(self) -> dict[str, Any] | None:
@@ -110,7 +110,7 @@ class TrainingCheckpoint(Callback):
 
 
 def _state(net, data: TrainingData) -> dict[str, Any]:
-    """All that the next epoch depends on."""
+    """Return everything that the next epoch depends on."""
     assert data.generator is not None
     scheduler, cuda = _scheduler(net), data.device.type == "cuda"
     return {
@@ -126,7 +126,7 @@ def _state(net, data: TrainingData) -> dict[str, Any]:
 
 
 def _restore(net, data: TrainingData, state: dict[str, Any]) -> None:
-    """The reverse of :func:`_state`."""
+    """Restore what :func:`_state` returned."""
     assert data.generator is not None
     net.history.extend(json.loads(state["history"]))
     net.module_.load_state_dict(state["module"])
@@ -142,28 +142,30 @@ def _restore(net, data: TrainingData, state: dict[str, Any]) -> None:
 
 
 def _scheduler(net) -> Any:
-    """That of ``lr_schedule``, if it has one."""
+    """Return the torch scheduler of ``lr_schedule``, or None."""
     callback = dict(net.callbacks_).get("lr_schedule")
     return None if callback is None else callback.lr_scheduler_
 
 
 def describe_run(estimator, X, device: torch.device, seed: int) -> dict[str, str]:
-    """What must be the same for a run to go on: parameters, kind of device, and data.
+    """Describe what must be equal for a run to resume: parameters, kind of device, and data.
 
     Parameters
     ----------
     estimator : estimator
-        Its parameters, but for those that do not act on the numbers. ``callbacks`` are passed
-        over, too.
+        Its parameters are described, except ``callbacks`` and those that do not affect the
+        result.
     X : ndarray or CSR matrix
         Training rows.
     device : torch.device
+        Only its type is described.
     seed : int
-        Compared, unless ``random_state`` is None: a run of None goes on with its own seed.
+        Described unless ``random_state`` is None: such a run resumes with the seed it began with.
 
     Returns
     -------
     run : dict of str
+        Descriptions by name.
     """
     params = estimator.get_params(deep=False).items()
     return {
@@ -176,7 +178,7 @@ def describe_run(estimator, X, device: torch.device, seed: int) -> dict[str, str
 
 
 def _describe(value: Any) -> str:
-    """A text that is the same in every process, unlike an address."""
+    """Return a text that is the same in every process, so without memory addresses."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, nn.Module):

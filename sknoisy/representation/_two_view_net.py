@@ -13,13 +13,14 @@ __all__ = ["Criterion", "RepresentationNet"]
 
 
 class Criterion(nn.Module):
-    """A loss without targets, as skorch calls it.
+    """A loss without targets, with the signature that skorch expects.
 
     Parameters
     ----------
     loss : callable
-        ``loss(output, temperature)`` of what the module returns for a batch.
+        ``loss(output, temperature)``, where output is what the module returns for a batch.
     temperature : float
+        Temperature of the loss.
     """
 
     def __init__(self, loss: Callable[[Tensor, float], Tensor], temperature: float):
@@ -27,23 +28,24 @@ class Criterion(nn.Module):
         self.loss, self.temperature = loss, temperature
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """The loss; the target means nothing."""
+        """Return the loss; the target is ignored."""
         return self.loss(output, self.temperature)
 
 
 class RepresentationNet(DeviceNet):
-    """A ``DeviceNet`` that may start in the middle, and end as an encoder.
+    """A ``DeviceNet`` that can resume a run, and keeps the encoder only.
 
     Attributes
     ----------
     epochs_left : int or None
-        Epochs of the next training; None: ``max_epochs``. A callback may set it at its begin.
+        Number of epochs to train; None: ``max_epochs``. A callback may set it in
+        ``on_train_begin``.
     """
 
     epochs_left: int | None = None
 
     def get_dataset(self, X, y=None):
-        """Training data come as they are."""
+        """Return the training data unchanged."""
         if not isinstance(X, TrainingData):
             raise TypeError(
                 f"{type(self).__name__} reads the transformer's own training data, got "
@@ -56,8 +58,8 @@ class RepresentationNet(DeviceNet):
         return super().fit_loop(X, y, epochs=self.epochs_left, **fit_params)
 
     def keep(self, encoder: nn.Module) -> None:
-        """Hold the encoder instead of the module that it was trained in, and nothing more."""
+        """Replace the trained module by its encoder, and drop the optimiser's state."""
         self.module, self.module_ = type(encoder), encoder  # an instance would be pickled twice
-        # Schedulers hold the optimiser, too, and it holds the parameters of the whole module.
+        # Schedulers also hold the optimiser, which holds the parameters of the whole module.
         self.optimizer_.state.clear()
         self.optimizer_.param_groups.clear()

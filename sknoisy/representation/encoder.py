@@ -1,4 +1,4 @@
-"""The network that is trained: an encoder, which stays, and a projection head, which does not."""
+"""The network that is trained: an encoder under a projection head, which is dropped after fit."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _MLP = MLPSettings((256, 256, 256, 256), dropout=0.0, input_dropout=0.0, weight_
 
 
 class Projected(nn.Module):
-    """An encoder under a projection head of one hidden layer, which is as wide as the features.
+    """An encoder under a projection head of one hidden layer, as wide as the features.
 
     Parameters
     ----------
     encoder : nn.Module
         Maps n rows to features (n, n_features).
     n_features : int
+        Number of features.
     projection_dim : int
-        Columns of the output.
+        Number of columns of the output.
     """
 
     def __init__(self, encoder: nn.Module, n_features: int, projection_dim: int):
@@ -36,34 +37,36 @@ class Projected(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Projections of n rows, of shape (n, projection_dim)."""
+        """Return the projections of n rows, of shape (n, projection_dim)."""
         return self.head(self.encoder(x))
 
 
 def build_encoder(encoder: Any, encoder_params: dict | None, example: Tensor) -> tuple:
-    """A fresh encoder on the device of some rows, and the number of its features.
+    """Build a new encoder on the device of `example`, and count its features.
 
     Parameters
     ----------
     encoder : None, nn.Module class, factory or instance
-        None: an MLP for tables, the small PreAct ResNet for images. Of a module with timm's
-        ``get_classifier`` that last layer is taken away. An instance is deep-copied.
+        None: an MLP for tables, the small PreAct ResNet for images. If the module has timm's
+        ``get_classifier``, its last layer is removed. An instance is deep-copied.
     encoder_params : dict or None
         Arguments of the class or factory.
     example : Tensor of shape (2, ...)
-        Two rows as the encoder will see them.
+        Two scaled rows.
 
     Returns
     -------
     module : nn.Module
+        The encoder, in training mode.
     n_features : int
+        Number of its features.
 
     Raises
     ------
     ValueError
-        If there are `encoder_params` for an instance, or the features are not of shape (n, d).
+        If `encoder_params` are given for an instance, or the features are not of shape (n, d).
     TypeError
-        If the class or factory gives no module, or the module no tensor.
+        If the class or factory returns no module, or the module returns no tensor.
     """
     if encoder_params and isinstance(encoder, nn.Module):
         raise ValueError(
@@ -78,7 +81,7 @@ def build_encoder(encoder: Any, encoder_params: dict | None, example: Tensor) ->
 
 
 def _drop_classifier(module: nn.Module) -> None:
-    """Let timm's modules, sknoisy's own among them, return their penultimate features."""
+    """Remove the last layer of a module with timm's methods, such as sknoisy's own networks."""
     get_classifier: Any = getattr(module, "get_classifier", None)
     classifier = None if get_classifier is None else get_classifier()
     if isinstance(classifier, nn.Linear):

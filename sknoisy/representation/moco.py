@@ -1,4 +1,4 @@
-"""MoCo: agreement of two views of a row against a queue of earlier rows."""
+"""MoCo: contrast two views of a row with a queue of earlier rows."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ __all__ = ["MoCo", "MomentumContrast", "queue_info_nce"]
 
 
 class MomentumContrast(nn.Module):
-    """Queries from one network, keys from its moving average, and a queue of earlier keys.
+    """Query network, key network (its moving average), and a queue of earlier keys.
 
     Parameters
     ----------
     network : Projected
         The query network.
     projection_dim : int
-        Columns of its output.
+        Number of columns of its output.
     queue_size : int
-        Keys in the queue. It starts with random directions.
+        Number of keys in the queue, which starts with random directions.
     momentum : float
-        Share that the key network keeps of itself in each step.
+        Momentum of the key network's moving average.
     """
 
     queue: Tensor
@@ -46,17 +46,20 @@ class MomentumContrast(nn.Module):
         self.register_buffer("queue", F.normalize(torch.randn(queue_size, projection_dim), dim=1))
 
     def forward(self, views: Tensor) -> Tensor:
-        """Similarities of n queries to their own keys, then to those of the queue.
+        """Return the similarities of n queries to their own keys and to those of the queue.
+
+        In training, the key network is updated before the keys are computed, and the queue
+        afterwards.
 
         Parameters
         ----------
         views : Tensor of shape (2n, ...)
-            n first views, of which the queries are made, and n second ones for the keys.
+            n first views, which give the queries, then n second views, which give the keys.
 
         Returns
         -------
         similarity : Tensor of shape (n, 1 + queue_size)
-            Cosines. In training the key network has followed before, and the queue does so after.
+            Cosines; the own key comes first.
         """
         first, second = views.chunk(2)
         queries = F.normalize(self.query(first), dim=1)
@@ -66,23 +69,23 @@ class MomentumContrast(nn.Module):
             keys = F.normalize(self.key(second), dim=1)
         own = (queries * keys).sum(dim=1, keepdim=True)
         similarity = torch.cat([own, queries @ self.queue.T], dim=1)
-        if self.training:  # the newest keys stand first
+        if self.training:  # the newest keys come first
             self.queue = torch.cat([keys, self.queue])[: len(self.queue)]
         return similarity
 
     def _follow(self) -> None:
-        """MoCo, eq. (2)."""
+        """Update the key network: MoCo, eq. (2)."""
         for key, query in zip(self.key.parameters(), self.query.parameters(), strict=True):
             key.mul_(self.momentum).add_(query, alpha=1 - self.momentum)
 
 
 def queue_info_nce(similarity: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of n queries that look for their own key.
+    """Compute the cross-entropy of n queries that classify their own key among all keys.
 
     Parameters
     ----------
     similarity : Tensor of shape (n, 1 + queue_size)
-        Cosines, the own key's first.
+        Cosines; the own key comes first.
     temperature : float
         Divides the similarities.
 
@@ -97,17 +100,17 @@ def queue_info_nce(similarity: Tensor, temperature: float) -> Tensor:
 
 @share_docs
 class MoCo(BaseRepresentation):
-    """Self-supervised features by MoCo, of images and of tables.
+    """Self-supervised features of images and tables by MoCo.
 
-    As in :class:`SimCLR`, a view of a row is to be told by another view of the same row, but from
-    those in a queue of earlier batches, not from the rest of its own: batches may be small. What
-    stands in the queue comes from a second network, the moving average of the first, so that it
-    does not age too fast.
+    As in :class:`SimCLR`, the network learns to recognise a view of a row by another view of the
+    same row, here among the rows of a queue of earlier batches instead of the rest of the batch,
+    so batches may be small. A second network, the moving average of the first, computes the
+    entries of the queue, so that old entries stay comparable with new ones.
 
     Parameters
     ----------
     queue_size : int, default=4096
-        Earlier rows to be told from, at most the number of training rows.
+        Number of earlier rows in the queue, at most the number of training rows.
     momentum : float, default=0.99
         Share that the averaged network keeps of itself in each step. The paper's 0.999 needs tens
         of thousands of steps.
@@ -115,7 +118,7 @@ class MoCo(BaseRepresentation):
         Divides the similarities in the loss; the lower, the more the nearest rows count.
     {augment}
 
-        - "flip+crop+color", "crop+color", "flip+crop", "crop", for images: "crop" cuts out a
+        - "flip+crop+color", "crop+color", "flip+crop" or "crop", for images: "crop" cuts out a
           rectangle of a fifth of the area or more and enlarges it, "flip" mirrors half of the
           images, "color" changes brightness and contrast and, of three channels, hue and
           saturation.
@@ -123,10 +126,10 @@ class MoCo(BaseRepresentation):
           same columns in other rows.
         - "auto": "flip+crop+color" for images, "corruption" for tables.
         - a callable: ``augment(rows, generator)``, on whole batches as the network sees them.
-        - None: the views differ by the network's own draws alone, its dropout.
+        - None: the views differ by the dropout of the network only.
     {encoder, encoder_params, projection_dim, optimizer}
     optimizer_params : dict or None, default=None
-        Its further arguments. Unless given, ``weight_decay`` is 1e-4.
+        Further arguments of the optimiser. ``weight_decay`` is 1e-4 by default.
     {lr, lr_schedule, max_epochs}
     batch_size : int, default=128
         Rows per batch.

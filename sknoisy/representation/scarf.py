@@ -19,7 +19,7 @@ __all__ = ["SCARF", "info_nce"]
 
 
 def info_nce(projections: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of n rows that look for their own among n corrupted copies.
+    """Compute the cross-entropy of n rows that classify their own among n corrupted copies.
 
     Parameters
     ----------
@@ -44,43 +44,43 @@ class SCARF(BaseRepresentation):
     """Self-supervised features of tables by random feature corruption (SCARF).
 
     In a copy of each row, most entries are replaced by values of the same columns in other rows.
-    An encoder under a small projection head learns to tell which copy belongs to which row, and so
-    what columns say of each other. Afterwards the head is dropped, and the encoder's output are
-    the features. No labels are used, so wrong ones do no harm.
+    An encoder under a small projection head learns to match copies with rows, and so learns how
+    columns depend on each other. After training, the head is dropped, and the encoder's output
+    gives the features. No labels are used, so wrong labels do no harm.
 
     Parameters
     ----------
     corruption_rate : float, default=0.6
-        Share of the columns that are replaced, rounded down to whole columns.
+        Share of the columns that are replaced in a copy, rounded down to whole columns.
     temperature : float, default=1.0
         Divides the similarities in the loss; the lower, the more the nearest rows count.
     encoder : None, nn.Module class, factory or instance, default=None
-        The network; it returns features (n, d). None: an MLP of four layers of 256 units. Of a
-        module with timm's ``get_classifier`` the last layer is taken away. An instance is
+        The network; it returns features (n, d). None: an MLP of four layers of 256 units. If the
+        module has timm's ``get_classifier``, its last layer is removed. An instance is
         deep-copied.
     {encoder_params}
     projection_dim : int, default=256
-        Columns of the projection head's output, which the loss compares.
+        Number of columns of the projection head's output, which the loss compares.
     {optimizer}
     optimizer_params : dict or None, default=None
-        Its further arguments.
+        Further arguments of the optimiser.
     {lr, lr_schedule, max_epochs}
     batch_size : int, default=128
-        Rows per batch. Each row is told from all others of its batch.
+        Rows per batch. Each row is contrasted with all others of its batch.
     {standardize, device, checkpoint, callbacks, verbose, random_state}
 
     Attributes
     ----------
     {encoder_, net_, history_, n_iter_}
     n_features_in_ : int
-        Columns.
+        Number of columns.
     {feature_names_in_}
     image_shape_ : None
-        As of the other transformers, which take images, too.
+        Always None; the other transformers also take images.
 
     See Also
     --------
-    SimCLR : For images, and for tables with augmentations of your own.
+    SimCLR : Takes images, and tables with augmentations of your own.
 
     References
     ----------

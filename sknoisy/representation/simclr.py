@@ -1,4 +1,4 @@
-"""SimCLR: agreement of two views of a row against all other rows of the batch."""
+"""SimCLR: contrast two views of a row with all other rows of the batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["SimCLR", "nt_xent"]
 
 
 def nt_xent(projections: Tensor, temperature: float) -> Tensor:
-    """Normalised, temperature-scaled cross-entropy of n pairs.
+    """Compute the normalised, temperature-scaled cross-entropy of n pairs.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
         Mean over the 2n rows; log(2n - 1) if partners are no more similar than the rest.
     """
     z = F.normalize(projections, dim=1)
-    # SimCLR, eq. (1): softmax of s_ik / tau over all k but i
+    # SimCLR, eq. (1): softmax of s_ik / tau over all k except i
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     similarity = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
     partners = torch.arange(len(z), device=z.device).roll(len(z) // 2)
@@ -43,11 +43,11 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
 
 @share_docs
 class SimCLR(BaseRepresentation):
-    """Self-supervised features by SimCLR, of images and of tables.
+    """Self-supervised features of images and tables by SimCLR.
 
-    Two random views are made of each row. An encoder under a small projection head learns to tell
-    which two views in a batch come from the same row. Afterwards the head is dropped, and the
-    encoder's output are the features. No labels are used, so wrong ones do no harm.
+    Two random views are made of each row. An encoder under a small projection head learns which
+    two views in a batch come from the same row. After training, the head is dropped, and the
+    encoder's output gives the features. No labels are used, so wrong labels do no harm.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class SimCLR(BaseRepresentation):
         Divides the similarities in the loss; the lower, the more the nearest rows count.
     {augment}
 
-        - "flip+crop+color", "crop+color", "flip+crop", "crop", for images: "crop" cuts out a
+        - "flip+crop+color", "crop+color", "flip+crop" or "crop", for images: "crop" cuts out a
           rectangle of a fifth of the area or more and enlarges it, "flip" mirrors half of the
           images, "color" changes brightness and contrast and, of three channels, hue and
           saturation.
@@ -63,14 +63,14 @@ class SimCLR(BaseRepresentation):
           same columns in other rows.
         - "auto": "flip+crop+color" for images, "corruption" for tables.
         - a callable: ``augment(rows, generator)``, on whole batches as the network sees them.
-        - None: the views differ by the network's own draws alone, its dropout.
+        - None: the views differ by the dropout of the network only.
     {encoder, encoder_params, projection_dim, optimizer}
     optimizer_params : dict or None, default=None
-        Its further arguments. Unless given, ``weight_decay`` is 1e-6.
+        Further arguments of the optimiser. ``weight_decay`` is 1e-6 by default.
     {lr, lr_schedule, max_epochs}
     batch_size : int, default=128
-        Rows per batch. Each row is told from all others of its batch, so that large batches teach
-        more per step; where data are few, the number of steps counts more.
+        Rows per batch. Each row is contrasted with all others of its batch, so a step on a larger
+        batch learns more; with few data, the number of steps matters more.
     {standardize, device, checkpoint, callbacks, verbose, random_state}
 
     Attributes
@@ -79,7 +79,7 @@ class SimCLR(BaseRepresentation):
 
     See Also
     --------
-    MoCo : Compares with a queue of earlier batches; an epoch costs a quarter less.
+    MoCo : Contrasts with a queue of earlier batches; an epoch costs a quarter less.
     SCARF : Made for tables.
 
     References

@@ -15,7 +15,8 @@ from scipy.stats import gaussian_kde, kstest, weibull_min
 from sklearn.exceptions import ConvergenceWarning
 
 from sknoisy.mixture import WeibullMixture, shift_scores
-from sknoisy.mixture._weibull_fit import _descent, distinct_rows, start_by_density
+from sknoisy.mixture._weibull_fit import _descent
+from sknoisy.mixture._weighted_rows import distinct_rows, start_by_density
 
 METHODS = pytest.mark.parametrize("method", ["em", "direct"])
 

@@ -1,4 +1,4 @@
-"""One classifier for noisy labels that picks the method."""
+"""A classifier for noisy labels that picks a method for the data."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ _MAX_VOTE_ROWS = 20_000
 
 
 class MethodChoice(NamedTuple):
-    """What :class:`NoisyLabelClassifier` picked.
+    """The method that :class:`NoisyLabelClassifier` picked, and what it estimated.
 
     Attributes
     ----------
     method : str
-        One of those that ``method`` takes.
+        Name of the method.
     reason : str
-        Why.
+        Reason for the choice.
     noise_rate : float
         Estimated share of wrong labels.
     network_share : float
-        Share of the networks in the predictions: of a vote 0.2 or, where networks do clearly
-        better on these data, 0.5; 0 beside an ``estimator`` of the user's; of other methods 1.
+        Weight of the networks in the predictions. In a vote, it is 0.5 if networks do clearly
+        better on the data, else 0.2, and 0 if an ``estimator`` was given. It is 1 for all other
+        methods.
     """
 
     method: str
@@ -51,53 +52,57 @@ class MethodChoice(NamedTuple):
 
 @share_docs
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
-    """Classifier for noisy labels that picks the method by the data.
+    """Classifier for noisy labels that picks a method for the data.
 
-    For tables the method is a **vote**. A random forest, out of bag, and the networks of
-    :class:`CLIDMUClassifier` and :class:`MILDClassifier` say what they make of every row; their
-    mean, together with the given label, is the row's purified label; and forests learn the
-    purified labels. They err in different ways: a forest is steady on few rows and mixed columns,
-    networks see through noise that follows the classes. The networks have a fifth of the say in
-    predictions, too, and half of it where a network that has seen half of the rows predicts the
-    given labels of the others clearly better than the forest does out of bag (by two standard
-    errors). For images, and for tables of more than 20,000 rows, one network is trained.
+    For tables the method is a **vote**. A random forest (out of bag) and the networks of
+    :class:`CLIDMUClassifier` and :class:`MILDClassifier` predict class probabilities for every
+    row. The mean of these probabilities and the given label decides the row's purified label, and
+    forests learn the purified labels. The members err in different ways: a forest is stable on
+    few rows and mixed columns, while networks resist noise that depends on the class.
+
+    The networks also enter the predictions, with a weight of 0.2. The weight is 0.5 if networks
+    predict given labels that they have not seen clearly better than the forest does out of bag
+    (by two standard errors). For images, and for tables of more than 20,000 rows, one network is
+    trained.
 
     Parameters
     ----------
     method : {"auto", "vote", "clid_mu", "dmlp", "famus", "l2r", "meta_weight_net", "mild", \
             "mlc", "mlnt", "mslc", "transition_mlc"}, default="auto"
         "auto": "vote" for tables of up to 20,000 rows, "mild" for longer ones, "famus" for
-        images. The others are the library's classifiers by name, with default parameters.
+        images. The other names stand for the library's classifiers, with default parameters.
     estimator : None or classifier, default=None
-        What learns the purified labels of the vote; it is cloned, and refused by other methods.
-        None: the mean of a random forest and of extremely randomised trees. If it is given, it
-        alone predicts.
+        Classifier that learns the purified labels of the vote; it is cloned, and then it alone
+        predicts. None: the mean of a random forest and of extremely randomised trees. Other
+        methods than the vote accept None only.
     network_params : dict or None, default=None
-        Parameters of the networks, such as ``{"max_epochs": 100}``; in a vote, of both.
+        Parameters of the networks, such as ``{"max_epochs": 100}``. In a vote, both networks get
+        them.
     n_jobs : int or None, default=None
-        Processes of the forests.
+        Number of processes of the forests.
     device : "auto", str or torch.device, default="auto"
-        Of the networks. "auto": a CUDA GPU if there is one, else the CPU.
+        Device of the networks. "auto": a CUDA GPU if there is one, else the CPU.
     verbose : int, default=0
-        1 shows progress of the networks and says what was picked.
+        1 shows the progress of the networks and prints the choice.
     random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int give the same model.
+        Seed of all draws. On a CPU, two fits with the same int give the same model.
 
     Attributes
     ----------
     choice_ : MethodChoice
-        Named tuple of ``method``; ``reason``; ``noise_rate``, the estimated share of wrong labels:
-        of the vote, of the labels that it changed, else of those that the network does not
-        predict; and ``network_share``, what the networks have to say in predictions.
+        Named tuple of ``method``; ``reason``; ``noise_rate``, the estimated share of wrong
+        labels, which is the share of given labels that differ from the purified ones; and
+        ``network_share``, the weight of the networks in predictions.
     {classes_}
     purified_labels_ : ndarray of shape (n_samples,)
-        The label that each row was taken to have: by the vote, else the network's prediction; of
-        trusted rows the given one.
+        Purified labels: the result of the vote, or the network's predictions. Trusted rows keep
+        their given labels.
     clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right: the share of the vote, or that of the network; 1
-        for trusted rows.
+        Probability that the given label is right, by the vote or by the network; 1 for trusted
+        rows.
     estimator_ : classifier
-        What predicts, alone or with the networks; it knows the classes as 0, 1, ...
+        The classifier that predicts, alone or together with the networks; its classes are 0, 1,
+        ...
     members_ : dict of classifier
         The networks that voted, by name; empty for other methods.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -105,14 +110,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     See Also
     --------
     CLIDMUClassifier, MILDClassifier, FaMUSClassifier : Methods that it picks from.
-    PurifiedClassifier : A cleaner of your choice in front of a classifier of your choice.
+    PurifiedClassifier : Combines a cleaner and a classifier of your choice.
 
     Examples
     --------
     >>> from sknoisy import NoisyLabelClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = NoisyLabelClassifier(random_state=0).fit(digits.data[:900], digits.target[:900])
+    >>> clf = NoisyLabelClassifier(network_params={"max_epochs": 5}, random_state=0)
+    >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
     True
     >>> clf.choice_.method, bool(0.2 < clf.choice_.noise_rate < 0.4)
@@ -172,7 +178,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            On input that cannot be used; the message names the value and the cure.
+            If the input or a parameter is not valid.
         TypeError
             If ``sample_weight`` is passed and ``estimator`` does not take it.
         """
@@ -185,7 +191,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         params = {"device": self.device, "verbose": self.verbose, **(self.network_params or {})}
 
-        for name in ("estimator_", "members_"):  # should this fit fail, there is no model
+        for name in ("estimator_", "members_"):  # a failed fit leaves no fitted model
             self.__dict__.pop(name, None)
         if method == "vote":
             members = networks(seed, **params)
@@ -210,6 +216,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _pick(self, X) -> tuple[str, str]:
+        """Return the method for X, and the reason."""
         if self.method == "vote" and X.ndim == 4:
             raise ValueError(
                 f'method="vote" needs a table, since forests vote; X holds images of shape '
@@ -224,7 +231,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return "vote", f"X is a table of {X.shape[0]} rows"
 
     def _check_estimator(self, method: str, reason: str, weights: np.ndarray | None) -> None:
-        """Refuse, before anything is trained, an estimator that has no use here."""
+        """Raise, before anything is trained, if `estimator` cannot be used."""
         if self.estimator is None:
             return
         if method != "vote":
@@ -242,7 +249,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     def _fit_on_purified(self, X, codes: np.ndarray, weights, seed: int) -> Any:
         given = {} if weights is None else {"sample_weight": weights}
         if self.estimator is None:
-            with config_context(enable_metadata_routing=False):  # nobody need request our weights
+            # Users need not request these weights.
+            with config_context(enable_metadata_routing=False):
                 return forests(seed, self.n_jobs).fit(X, codes, **given)
         return seed_undecided(clone(self.estimator), seed).fit(X, codes, **given)
 
@@ -258,7 +266,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             tqdm.write(f"{type(self).__name__}: {message}", file=sys.stderr)
 
     def predict_proba(self, X) -> np.ndarray:
-        """Class probabilities.
+        """Predict class probabilities.
 
         Parameters
         ----------
@@ -287,7 +295,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         return (1 - share) * proba + share * of_networks
 
     def predict(self, X) -> np.ndarray:
-        """Labels of the most probable classes.
+        """Predict the most probable labels.
 
         Parameters
         ----------
@@ -297,7 +305,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         labels : ndarray of shape (n_samples,)
-            In the type of the labels that were fitted.
+            Labels of the type that was fitted.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Labels by the vote of a forest and two networks, each of which has learned the noisy ones."""
+"""Purified labels by the vote of a forest and two networks, trained on the noisy labels."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from ..mild.classifier import MILDClassifier
 
 __all__ = ["Vote", "forests", "lead_of_networks", "networks", "share_of_networks", "vote"]
 
-# A forest has not seen the row of which it speaks out of bag; networks have.
+# Out of bag, a forest has not seen the row; the networks have. So the forest counts twice.
 _OUT_OF_BAG = 2.0
-# Of a probability of 1: the given label decides where the others hardly do.
+# Weight of the given label, relative to all members: it decides if they are nearly undecided.
 _GIVEN = 0.3
 _CLEARLY = 2.0  # standard errors
 
 
 class Vote(NamedTuple):
-    """What the vote says of every row.
+    """Result of a vote.
 
     Attributes
     ----------
     proba : ndarray of shape (n, n_classes)
         Probabilities of the true class; each class is the most probable one of some row.
     out_of_bag : ndarray of shape (n, n_classes)
-        Those of the forest alone, of trees that have not seen the row; zeros where there are none.
+        Probabilities by the trees of the forest that have not seen the row; zeros if there are
+        none.
     """
 
     proba: np.ndarray
@@ -40,7 +41,7 @@ class Vote(NamedTuple):
 
 
 def networks(seed: int, **params: Any) -> dict[str, ClassifierMixin]:
-    """The networks that vote, unfitted, with these parameters."""
+    """Return the unfitted networks that vote, with the given parameters."""
     return {
         "clid_mu": CLIDMUClassifier(**{"random_state": seed, **params}),
         "mild": MILDClassifier(**{"random_state": seed, **params}),
@@ -48,7 +49,7 @@ def networks(seed: int, **params: Any) -> dict[str, ClassifierMixin]:
 
 
 def forests(seed: int, n_jobs: int | None) -> VotingClassifier:
-    """What learns the purified labels: the mean of a random forest and extremely random trees."""
+    """Return the default learner of purified labels: a random forest and randomised trees."""
     members = [
         ("forest", RandomForestClassifier(random_state=seed, n_jobs=n_jobs)),
         ("extra_trees", ExtraTreesClassifier(random_state=seed, n_jobs=n_jobs)),
@@ -65,7 +66,7 @@ def vote(
     seed: int,
     n_jobs: int | None,
 ) -> Vote:
-    """Fit all that vote, and count.
+    """Fit all members of the vote, and average their probabilities.
 
     Parameters
     ----------
@@ -78,23 +79,24 @@ def vote(
     weights : ndarray of shape (n,) or None
         Weights of the rows.
     members : dict of classifier
-        The networks; they are fitted.
+        The networks; they are fitted here.
     seed : int
-        Of the forest that votes out of bag.
+        Seed of the forest that votes out of bag.
     n_jobs : int or None
-        Its processes.
+        Number of processes of this forest.
 
     Returns
     -------
     vote : Vote
+        Named tuple of ``proba`` and ``out_of_bag``.
     """
     forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
         forest.fit(X, codes, weights)
     given = np.eye(codes.max() + 1)[codes]
-    # A row that was in every bag has no vote out of bag, nor has one that is alone in its class:
-    # no tree that speaks of it has seen the class.
+    # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
+    # class: the trees that have not seen the row have not seen the class.
     out_of_bag = np.nan_to_num(forest.oob_decision_function_)
     out_of_bag[np.bincount(codes)[codes] == 1] = 0
     total = _OUT_OF_BAG * out_of_bag + (_OUT_OF_BAG + len(members)) * _GIVEN * given
@@ -115,7 +117,7 @@ def lead_of_networks(
     network: ClassifierMixin,
     seed: int,
 ) -> float:
-    """How much better a network predicts given labels that it has not seen than the forest does.
+    """Compare network and forest on given labels that they have not seen.
 
     Parameters
     ----------
@@ -124,19 +126,19 @@ def lead_of_networks(
     codes : ndarray of int64 of shape (n,)
         Encoded given labels.
     weights : ndarray of shape (n,) or None
-        Weights of the rows; those of weight 0 have no say.
+        Weights of the rows; rows of weight 0 are left out.
     out_of_bag : ndarray of shape (n, n_classes)
-        What the forest says of them.
+        Out-of-bag probabilities of the forest.
     network : classifier
-        Clones of it are fitted to either half of the rows, and asked about the other.
+        A clone is fitted to each half of the rows, and predicts the other half.
     seed : int
-        Draws the halves.
+        Seed of the split into halves.
 
     Returns
     -------
     lead : float
-        Difference of the shares that are predicted, in its standard errors; minus infinity where a
-        half has less than two classes.
+        Accuracy of the network on given labels minus that of the forest, in standard errors of
+        the difference; minus infinity if a half has fewer than two classes.
     """
     rows = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
     half = stratified_half(codes[rows], np.random.RandomState(seed))
@@ -144,16 +146,16 @@ def lead_of_networks(
         return -math.inf
     lead = -(out_of_bag[rows].argmax(axis=1) == codes[rows]).astype(float)
     for part in (half, ~half):
-        learned, asked = rows[part], rows[~part]
+        learned, held_out = rows[part], rows[~part]
         given = {} if weights is None else {"sample_weight": weights[learned]}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a network that is only a probe
+            warnings.simplefilter("ignore")  # this network is only a probe
             fitted = clone(network).fit(X[learned], codes[learned], **given)
-        lead[~part] += fitted.predict(X[asked]) == codes[asked]
+        lead[~part] += fitted.predict(X[held_out]) == codes[held_out]
     error = lead.std() / math.sqrt(len(lead))
     return float(lead.mean() / error) if error else math.copysign(math.inf, lead.sum() or -1)
 
 
 def share_of_networks(lead: float) -> float:
-    """Share of the networks in predictions: half where they lead clearly, else a fifth."""
+    """Return the weight of the networks in predictions: 0.5 if they lead clearly, else 0.2."""
     return 0.5 if lead > _CLEARLY else 0.2

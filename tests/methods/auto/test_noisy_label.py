@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
+from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -18,9 +18,17 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils._param_validation import InvalidParameterError
 from small_family import noisy_blobs
 
-from sknoisy import CLIDMUClassifier, NoisyLabelClassifier
+import sknoisy
+from sknoisy import (
+    CLIDMUClassifier,
+    FaMUSClassifier,
+    MILDClassifier,
+    NoisyLabelClassifier,
+    PurifiedClassifier,
+)
 from sknoisy.methods.auto import classifier as noisy_label
 from sknoisy.methods.auto import vote as _vote
+from sknoisy.methods.registry import METHODS, estimator_class
 
 X, Y, TRUSTED = noisy_blobs()
 TRUTH = noisy_blobs(rate=0.0)[1]
@@ -72,7 +80,7 @@ def test_a_longer_table_is_for_one_network(monkeypatch):
     monkeypatch.setattr(noisy_label, "_MAX_VOTE_ROWS", 119)
     clf = small().fit(X, Y)
     assert clf.choice_[:2] == ("mild", "X is a table of more than 119 rows")
-    assert isinstance(clf.estimator_, noisy_label.MILDClassifier)
+    assert isinstance(clf.estimator_, MILDClassifier)
     assert clf.members_ == {}
     assert small(method="vote", estimator=LogisticRegression())._pick(X)[0] == "vote"
     monkeypatch.setattr(noisy_label, "_MAX_VOTE_ROWS", 120)
@@ -82,14 +90,14 @@ def test_a_longer_table_is_for_one_network(monkeypatch):
 def test_images_are_for_famus(images):
     clf = small(network_params={"max_epochs": 2}).fit(*images)
     assert clf.choice_[:2] == ("famus", "X holds images")
-    assert isinstance(clf.estimator_, noisy_label.FaMUSClassifier)
+    assert isinstance(clf.estimator_, FaMUSClassifier)
     assert clf.image_shape_ == (8, 8, 3)
 
 
-@pytest.mark.parametrize("name", noisy_label._METHODS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_method_by_name_is_its_class_with_these_parameters(name):
     clf = small(method=name).fit(X, NAMES, clean_mask=TRUSTED)
-    cls = noisy_label._METHODS[name]
+    cls = estimator_class(METHODS[name].estimator)
     assert type(clf.estimator_) is cls
     assert cls.__name__.lower() == name.replace("_", "") + "classifier"
     seed = clf.estimator_.random_state
@@ -113,17 +121,15 @@ def test_a_method_by_name_is_fitted_on_all_that_was_passed():
 
 
 def test_every_classifier_of_the_library_has_a_name():
-    from sknoisy import classifiers
-
-    public = {getattr(classifiers, name) for name in classifiers.__all__}
+    public = (getattr(sknoisy, name) for name in sknoisy.__all__)
     others = {
         cls
         for cls in public
         if isinstance(cls, type)
-        and issubclass(cls, noisy_label.ClassifierMixin)
-        and cls is not NoisyLabelClassifier
+        and issubclass(cls, ClassifierMixin)
+        and cls not in (NoisyLabelClassifier, PurifiedClassifier)
     }
-    assert set(noisy_label._METHODS.values()) == others
+    assert {estimator_class(method.estimator) for method in METHODS.values()} == others
 
 
 # --- the vote -----------------------------------------------------------------------------------
