@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .methods.registry import ESTIMATORS as _ESTIMATORS
 from .methods.registry import estimator_class as _estimator_class
 
-if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ loads on first access
+if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ imports on first access
     from .cleaning import PurifiedClassifier
     from .methods.auto import NoisyLabelClassifier
     from .methods.clid_mu import CLIDMUClassifier

@@ -1,25 +1,23 @@
-r"""Texts that the docstrings of several estimators share, each written once.
+r"""Texts shared by the docstrings of several estimators, each written once.
 
-A docstring names the entries that it takes, in braces on lines of their own; the decorator fills
-them in:
+A docstring lists the entries to insert in braces, on a line of their own. The decorator replaces
+the line by the entries:
 
+>>> import inspect
 >>> docs = SharedDocs(
 ...     "lr : float, default=0.05\n    Learning rate.\n"
-...     "batch_size : int, default=100\n    Rows per batch."
+...     "batch_size : int, default=100\n    Number of rows per batch."
 ... )
 >>> @docs
 ... class Example:
-...     "An estimator.\n\n    Parameters\n    ----------\n    {lr, batch_size}"
->>> print(Example.__doc__)
+...     "An estimator.\n\n    {lr, batch_size}"
+>>> print(inspect.getdoc(Example))
 An estimator.
 <BLANKLINE>
-
-Parameters
-----------
-    lr : float, default=0.05
-        Learning rate.
-    batch_size : int, default=100
-        Rows per batch.
+lr : float, default=0.05
+    Learning rate.
+batch_size : int, default=100
+    Number of rows per batch.
 """
 
 from __future__ import annotations
@@ -34,20 +32,20 @@ _Class = TypeVar("_Class", bound=type)
 
 
 class SharedDocs:
-    """Decorator of classes that fills shared entries into their docstrings.
+    """Class decorator that inserts shared entries into docstrings.
 
     Parameters
     ----------
     text : str
-        Entries of numpydoc sections, header lines at the margin. An entry is called by the first
-        name of its header.
+        Entries of numpydoc sections, with their header lines at the margin. The first name in
+        the header is the key of the entry.
     base : SharedDocs or None, default=None
-        Gives the entries that `text` lacks.
+        Provides the entries that `text` does not define.
 
     Raises
     ------
     KeyError
-        On decorating, if a docstring asks for an entry that there is none of.
+        If a decorated docstring lists an entry that does not exist.
     """
 
     def __init__(self, text: str, base: SharedDocs | None = None):
@@ -56,7 +54,7 @@ class SharedDocs:
             self.entries[re.split(r"\W", entry, maxsplit=1)[0]] = entry
 
     def __call__(self, cls: _Class) -> _Class:
-        """Fill in; docstrings that python -OO has taken away stay away."""
+        """Insert the entries, unless python -OO has removed the docstring."""
         if cls.__doc__ is not None:
             cls.__doc__ = re.sub(r"^( *)\{([\w, ]+)\}$", self._fill, cls.__doc__, flags=re.M)
         return cls
@@ -68,91 +66,98 @@ class SharedDocs:
 
 share_docs = SharedDocs("""
 meta_batch_size : int, default=100
-    Rows per meta batch.
+    Number of rows per meta batch.
 module : None, nn.Module class, factory or instance, default=None
-    The network; it returns logits. None: an MLP for tables, the small
+    The network, which returns logits. If None, an MLP is used for tables and the small
     :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
 module_params : dict or None, default=None
     Arguments of the class or factory, or of the default network. ``n_features``,
-    ``in_channels`` and ``n_classes`` are filled in where the signature names them.
+    ``in_channels`` and ``n_classes`` are filled in if the signature names them.
 optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
-    Optimiser of the network; "sgd" has momentum 0.9.
+    Optimiser of the network. "sgd" uses momentum 0.9.
 optimizer_params : dict or None, default=None
-    Its further arguments. Unless given, ``weight_decay`` is 5e-4 or, for the default MLP, what
-    :func:`~sknoisy.networks.mlp_settings` says.
+    Further arguments of the optimiser. By default, ``weight_decay`` is 5e-4 or, for the
+    default MLP, the value that :func:`~sknoisy.networks.mlp_settings` returns.
 lr : float, default=0.05
-    Learning rate of the network, also the size of the virtual step.
+    Learning rate of the network, which is also the size of the virtual step.
 max_epochs : int, default=60
-    Passes over the data.
+    Number of passes over the training set.
 batch_size : int, default=100
-    Rows per batch.
+    Number of rows per batch.
 augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
-    Augmentation of training images, on whole batches: ``augment(images, generator)``. "auto":
-    "flip+crop" for images, none for tables.
+    Augmentation of training images. A callable is applied to whole batches, as
+    ``augment(images, generator)``. "auto" stands for "flip+crop" if the rows are images, and
+    for None if X is a table.
 standardize : "auto" or bool, default="auto"
-    Shift and scale columns, or the channels of images, to mean 0 and variance 1. "auto": for
-    images, and for tables that the default network reads.
+    Whether to shift and scale columns, or the channels of images, to mean 0 and variance 1.
+    "auto" does so for images, and for tables if the default network is used.
 device : "auto", str or torch.device, default="auto"
-    "auto": a CUDA GPU if there is one, else the CPU.
+    Device to train on. "auto" selects a CUDA GPU if there is one, else the CPU.
 callbacks : list or None, default=None
-    Further skorch callbacks.
+    Additional skorch callbacks.
 random_state : int, RandomState or None, default=None
-    Decides all draws; on a CPU, two fits with the same int give the same model bit for bit.
+    Controls all random draws. On a CPU, two fits with the same int give the same model bit
+    for bit.
 classes_ : ndarray of shape (n_classes,)
-    Labels.
+    Class labels.
 clean_proba_ : ndarray of shape (n_samples,)
-    Probability that the given label is right: the model's probability of it, 1 for trusted
-    rows.
+    Probability that the given label of each row is right. This is the probability that the
+    model predicts for the given label, and 1 for trusted rows.
 n_iter_ : int
-    Epochs that were run.
+    Number of epochs run.
 n_features_in_ : int
-    Columns, or pixels times channels.
+    Number of columns, or pixels times channels of an image.
 feature_names_in_ : ndarray of shape (n_features,)
-    Column names, if X was a frame of strings.
+    Column names. Defined only if X is a frame whose column names are strings.
 image_shape_ : tuple or None
-    Shape of one image.
+    Shape of one image; None for tables.
 gradient : {"forward", "reverse", "famus"} or callable, default="forward"
-    Gradient strategy: :class:`~sknoisy.meta.ForwardGradient`,
-    :class:`~sknoisy.meta.ReverseGradient`, :class:`~sknoisy.meta.LayerSampledGradient` with
-    their defaults, or such a class or instance.
+    Gradient strategy. The names stand for :class:`~sknoisy.meta.ForwardGradient`,
+    :class:`~sknoisy.meta.ReverseGradient` and :class:`~sknoisy.meta.LayerSampledGradient`
+    with their defaults. A class or an instance of a strategy can be passed, too.
 n_warmup_epochs : "auto" or int, default="auto"
-    Epochs of plain cross-entropy first. "auto": 5, at most half of ``max_epochs``.
+    Number of epochs of plain cross-entropy before the meta updates start. "auto" stands for
+    5, at most half of ``max_epochs``.
 lr_schedule : {"cosine", "constant"} or callable, default="cosine"
-    Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
-    and returns a torch scheduler.
+    Schedule of the learning rate over the epochs. "cosine" ends at a fiftieth of ``lr``. A
+    callable receives the optimiser and returns a torch scheduler.
 verbose : int, default=0
-    1 shows a progress bar, and says what "auto" and missing trusted rows stood for.
+    If 1, show a progress bar, and print the values that "auto" stands for and the rows that
+    replace missing trusted rows.
 meta_rows_ : ndarray of shape (n_meta,)
-    Rows of the meta set: the trusted ones, or the pseudo-clean ones of the last epoch.
+    Indices of the rows in the meta set: the trusted rows or, if there are none, the
+    pseudo-clean rows of the last epoch.
 layer_names_, layer_usage_ : tuple of str, ndarray of shape (n_epochs, n_layers)
-    Layers and the share of steps in which each was active, by epochs of the meta update; of a
-    gradient that samples layers only.
+    Names of the layers, and the share of steps in which each layer was active, for each epoch
+    with meta updates. Defined only if the gradient strategy samples layers.
 n_recoveries_ : int
-    How often a collapsing network was set back to an earlier epoch, with a
-    :class:`~sknoisy.exceptions.CollapseWarning`.
+    Number of times that a collapsing network was set back to an earlier epoch. Each time, a
+    :class:`~sknoisy.exceptions.CollapseWarning` is issued.
 n_skipped_batches_ : int
-    Batches of which no row had any weight; the network made no step on them.
+    Number of batches in which no row had any weight. The network makes no step on them.
 net_ : DeviceNet
-    The fitted skorch net; its module sees scaled rows.
+    The fitted skorch net. Its module expects scaled rows.
 history_ : skorch.history.History
-    Per epoch: ``train_loss``, ``meta_loss``, ``event_lr``, ``dur``, and ``n_pseudo_clean`` if
-    there are no trusted rows.
+    Training history. Each epoch has ``train_loss``, ``meta_loss``, ``event_lr`` and ``dur``,
+    and ``n_pseudo_clean`` if there are no trusted rows.
 loss : {"cross_entropy", "ldam"}, default="cross_entropy"
-    Training loss of a row; "ldam" has a wider margin for rarer given classes
+    Training loss of each row. "ldam" has wider margins for rarer given classes
     (:class:`~sknoisy.meta.LDAMLoss`).
 class_weight : dict, {"balanced"} or None, default=None
-    Weights of the given classes in the training loss, by label; a class that a dict leaves
-    out weighs 1. "balanced": each counts the same. They multiply ``sample_weight``.
+    Weights of the given classes in the training loss, by label. Classes that are missing from
+    a dict have weight 1. "balanced" gives each class the same total weight. The class weights
+    multiply ``sample_weight``.
 n_warmup_epochs_, meta_lr_ : int, float
-    The values that "auto" stood for.
+    Values of ``n_warmup_epochs`` and ``meta_lr`` after "auto" is resolved.
 trusted_weight : "auto" or float, default="auto"
-    Weight of a row of ``clean_mask`` in the training loss, against 1 of the others. It stands
-    for the mixing of the released label corrector, which takes a seventh of each batch from
-    2 % of trusted rows. "auto": 8 for tables, 1 for images.
+    Weight of the rows in ``clean_mask`` in the training loss, relative to 1 for other rows.
+    It replaces the mixing of the released label corrector, which fills a seventh of each
+    batch with trusted rows, although they are 2 % of the data. "auto" stands for 8 if X is a
+    table, and for 1 if the rows are images.
 purified_labels_ : ndarray of shape (n_samples,)
-    Most probable class of each row's soft label.
+    Most probable class of the soft label of each row.
 sample_indices_ : ndarray of shape (n_selected,), int64
-    The rows that are selected, ascending.
+    Indices of the selected rows, in ascending order.
 clean_mask_ : ndarray of shape (n_samples,), bool
-    True where the row is selected.
+    True for the selected rows.
 """)

@@ -11,17 +11,20 @@ __all__ = [
     "SelectionWarning",
 ]
 
-# Frames of these packages are passed over in the search for the user's line.
+# The search for the user's line skips the frames of these packages.
 _LIBRARIES = {"concurrent", "contextlib", "imblearn", "joblib", "sklearn", "sknoisy", "skorch"}
 _LIBRARIES |= {"threading", "torch"}
 
 
 class CollapseWarning(UserWarning):
-    """The network began to predict the same for every row, or lost a class, and was set back.
+    """Warning issued when a collapsing network is set back to an earlier epoch.
+
+    A network collapses when its predictions become nearly constant, or when it hardly predicts a
+    class any more.
 
     Examples
     --------
-    To stop a search at the first collapse, make an error of it:
+    Turn the warning into an error to stop a search at the first collapse:
 
     >>> import warnings
     >>> from sknoisy import CLIDMUClassifier
@@ -36,7 +39,9 @@ class CollapseWarning(UserWarning):
 
 
 class InterruptedFitWarning(UserWarning):
-    """Training was stopped by the user; the estimator is fitted with what was learned so far.
+    """Warning issued when the user interrupts ``fit``.
+
+    The estimator is fitted nevertheless, with what was learned so far.
 
     Examples
     --------
@@ -58,11 +63,14 @@ class InterruptedFitWarning(UserWarning):
 
 
 class MixtureWarning(UserWarning):
-    """A mixture of per-sample losses said nothing; rows were split by the rank of their losses.
+    """Warning issued when a loss mixture does not separate the rows.
+
+    The rows are then split by the rank of their losses.
 
     Examples
     --------
-    To stop where the losses do not tell right labels from wrong ones, make an error of it:
+    Turn the warning into an error to stop if the losses do not separate right labels from wrong
+    ones:
 
     >>> import warnings
     >>> from sknoisy.exceptions import MixtureWarning
@@ -78,15 +86,15 @@ class MixtureWarning(UserWarning):
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The training loss became NaN or infinite.
+    """Error raised when the training loss becomes NaN or infinite.
 
     Parameters
     ----------
     message : str
-        Names epoch, batch and learning rate.
+        Message with the epoch, the batch and the learning rate.
     last_finite_state : dict of str to Tensor or None, default=None
-        The state dict of the network at the end of the last epoch before it, or at its start, on
-        the CPU.
+        State dict of the network at the end of the last complete epoch or, if there is none, at
+        the start of training. The tensors are on the CPU.
 
     Examples
     --------
@@ -107,11 +115,13 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class SelectionWarning(UserWarning):
-    """A selection of rows that is doubtful: a round failed, or the labels look like pure noise.
+    """Warning issued when a selection of rows is doubtful.
+
+    This is the case if a round of the selection failed, or if the labels look like pure noise.
 
     Examples
     --------
-    To stop where the labels are pure noise, make an error of it:
+    Turn the warning into an error to stop if the labels are pure noise:
 
     >>> import warnings
     >>> import numpy as np
@@ -129,18 +139,20 @@ class SelectionWarning(UserWarning):
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Issue a warning that points at the user's line: the innermost call from outside.
+    """Issue a warning that points at the user's line.
+
+    This is the innermost line outside this library and the libraries that it is built on.
 
     Parameters
     ----------
     message : str
         Text of the warning.
     category : type of Warning, default=UserWarning
-        Its class.
+        Class of the warning.
     """
     frame, level = sys._getframe(1), 2
     while frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
-        if frame.f_back is None:  # a thread that nobody outside has entered
+        if frame.f_back is None:  # no frame is the user's, as in a thread
             level = 2
             break
         frame, level = frame.f_back, level + 1

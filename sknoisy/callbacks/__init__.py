@@ -1,12 +1,12 @@
-"""skorch callbacks: they decide when; they also work on a stock ``NeuralNetClassifier``.
+"""skorch callbacks of the methods. They also work on a stock ``NeuralNetClassifier``.
 
 ===============================  ==========================================================
 :class:`MetaUpdate`              trains a meta model beside the network, batch by batch
-:class:`TeacherAverage`          keeps the moving average of the network
-:class:`PerSampleCrossEntropy`   the criterion through which its guidance acts
+:class:`PerSampleCrossEntropy`   the criterion to which :class:`MetaUpdate` passes the guidance
 :class:`PseudoCleanRows`         chooses rows for the meta set by their losses, every epoch
+:class:`TeacherAverage`          keeps a moving average of the network
 :class:`RecordDynamics`          records which rows are memorised, one bit per row and epoch
-:class:`RowLoader`               the data loader of a stock net, with the rows of each batch
+:class:`RowLoader`               data loader for a stock net, whose batches carry row numbers
 :class:`CLIDScore`               records CLID after each epoch
 :class:`CheckpointEnsemble`      keeps the states of the best epochs
 :class:`CollapseGuard`           sets a collapsing network back to its last good epoch

@@ -1,4 +1,4 @@
-"""The states of the best epochs."""
+"""Callback that keeps the states of the best epochs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class CheckpointEnsemble(Callback):
     Parameters
     ----------
     monitor : str, default="clid"
-        Key of the history; the callback that records it stands earlier in the list. Epochs that
-        do not record it, or NaN, are passed over, and so are those that a
-        :class:`~sknoisy.callbacks.CollapseGuard` before it threw away.
+        Key of the history. The callback that records it must come earlier in the list. Epochs
+        without a value, or with NaN, are skipped, and so are epochs after which a
+        :class:`~sknoisy.callbacks.CollapseGuard` set the network back.
     n_members : int, default=5
-        How many states to keep.
+        Number of states to keep.
     n_skip_epochs : int, default=0
-        Epochs at the beginning that cannot be chosen.
+        Number of epochs at the beginning that cannot be chosen.
 
     Attributes
     ----------
@@ -46,14 +46,14 @@ class CheckpointEnsemble(Callback):
         self.n_skip_epochs = n_skip_epochs
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Forget earlier states."""
+        """Drop the states of an earlier training."""
         self.members_: list[tuple[float, int, dict[str, Tensor]]] = []
         self._readers = [
             RecordedInTime(key, "CheckpointEnsemble") for key in (self.monitor, "set_back")
         ]
 
     def on_epoch_begin(self, net, **kwargs):
-        """Check that the epoch before was recorded in time."""
+        """Check that the monitored value of the last epoch was recorded in time."""
         for reader in self._readers:
             reader.check(net)
 

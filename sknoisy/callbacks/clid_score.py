@@ -1,4 +1,4 @@
-"""CLID of the network after each epoch."""
+"""Callback that records CLID after each epoch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ __all__ = ["CLIDScore"]
 
 
 class CLIDScore(Callback):
-    """Record CLID as ``"clid"`` in the history at the end of each epoch; labels are not read.
+    """Record CLID as ``"clid"`` in the history at the end of each epoch, without labels.
 
     Parameters
     ----------
     rows : int or array-like of int, default=1000
-        Rows of the training set to score, or how many to draw.
+        Rows of the training set to score, or the number of rows to draw.
     temperature : float, default=0.5
         Temperature of the feature graph.
     batch_size : int, default=100
-        Rows per graph: CLID is the mean over batches, weighted by their size. A tail smaller than
-        half a batch is left out, since CLID grows with the logarithm of the rows.
+        Number of rows per graph. CLID is the mean over batches, weighted by their size. A last
+        batch of less than half the size is left out, because CLID grows with the logarithm of
+        the number of rows.
     random_state : int, RandomState or None, default=None
-        Draws the rows.
+        Controls the draw of the rows.
 
     Examples
     --------
@@ -41,11 +42,11 @@ class CLIDScore(Callback):
         self.random_state = random_state
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Draw the rows anew."""
+        """Drop the rows of an earlier training."""
         self._index = None
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
-        """Score the network."""
+        """Record CLID of the network."""
         if self._index is None:
             # A random order: rows sorted by class would make batches of one class.
             rng = check_random_state(self.random_state)

@@ -1,4 +1,4 @@
-"""Detection of and recovery from a collapse of the network under a meta update."""
+"""Callback that detects a collapse of the network and recovers from it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .named import callback_named
 __all__ = ["CollapseGuard"]
 
 _LOST_PROBABILITY = 0.25
-_ROUNDING = 1e-12  # constant predictions have an information of not quite 0
+_ROUNDING = 1e-12  # the information of constant predictions is not exactly 0
 
 
 class _Predictions(NamedTuple):
-    """What a network says of the watched rows.
+    """Summary of the predictions on the watched rows.
 
     Attributes
     ----------
     information : float
         Mutual information of row and prediction.
     share, probability : Tensor of shape (n_classes,)
-        Share of the rows that each class is predicted for, and its mean probability.
+        For each class, the share of rows for which it is predicted, and its mean probability.
     """
 
     information: float
@@ -39,7 +39,7 @@ class _Predictions(NamedTuple):
 
 
 class _States(NamedTuple):
-    """State dicts after an epoch; that of the meta model is None where there is none."""
+    """State dicts after an epoch; ``meta_model`` is None if there is no meta model."""
 
     epoch: int
     module: dict[str, Any]
@@ -49,43 +49,47 @@ class _States(NamedTuple):
 class CollapseGuard(Callback):
     """Set a collapsing network back to its last good epoch and slow the meta model down.
 
-    CLID has a trivial minimum, the constant prediction, and a weighting network can starve whole
-    classes. After each epoch the predictions p on fixed rows are compared with those after the
-    warm-up:
+    A constant prediction is a trivial minimum of CLID, and a weighting network can starve whole
+    classes. After each epoch, the predictions p on fixed rows are compared with those after the
+    warm-up. The network has collapsed in two cases:
 
-    - the mutual information between row and prediction, H(mean p) - mean H(p), is 0 for a constant
-      prediction, however unequal the classes are;
-    - a class that was predicted for at least half its even share of the rows, and whose rows carry
-      half an even share of the user's weight, has lost nearly all of them and most of its mean
-      probability. Counting predictions passes over rare classes that noise alone made look
-      frequent; the probability stays where a poorly trained network is only undecided.
+    - The mutual information between row and prediction, H(mean p) - mean H(p), falls below
+      ``tolerance`` times its reference. It is 0 for a constant prediction, however unequal the
+      classes are.
+    - For one of the classes, the share of rows for which it is predicted falls below
+      ``tolerance`` times its reference, and its mean probability below a quarter of its
+      reference. Classes are watched if their reference share and their share of the user's
+      weight are at least half of an even share. Counting predictions ignores rare classes that
+      look frequent only because of noise, and the probability does not fall if a poorly trained
+      network is merely undecided.
 
-    If either falls below ``tolerance`` times its reference, the network and the meta model return
-    to the last good epoch. If they collapse again within ``n_reference_epochs``, that epoch was on
-    the edge, and they return to the reference epoch. Both optimisers start afresh, the meta
-    model's at a tenth of its rate, and a :class:`~sknoisy.exceptions.CollapseWarning` tells so.
+    After a collapse, the network and the meta model return to the last good epoch. If they
+    collapse again within ``n_reference_epochs``, the last good epoch was close to the collapse,
+    and they return to the reference epoch. Both optimisers start afresh, the meta optimiser at a
+    tenth of its step size, and a :class:`~sknoisy.exceptions.CollapseWarning` is issued.
 
-    In the list of callbacks it stands before a :class:`PseudoCleanRows`, which would otherwise
-    choose by the collapsed network.
+    The guard must come before a :class:`PseudoCleanRows` in the list of callbacks. Otherwise the
+    collapsed network would choose the rows.
 
     Parameters
     ----------
     n_reference_epochs : int, default=5
-        The reference is taken after this epoch.
+        Epoch after which the reference is taken.
     tolerance : float, default=0.05
         Share of the reference below which the network counts as collapsed.
     rows : int or array-like of int, default=1000
-        Rows of the training set that are watched, or how many to draw.
+        Rows of the training set to watch, or the number of rows to draw.
     meta_update : str, default="MetaUpdate"
         Name of the :class:`MetaUpdate` whose meta model is set back and slowed down, too, if the
-        net has one; an unnamed callback has the name of its class.
+        net has one. An unnamed callback has the name of its class.
     random_state : int, RandomState or None, default=None
-        Draws the rows.
+        Controls the draw of the rows.
 
     Attributes
     ----------
     n_recoveries_ : int
-        How often the network was set back. The history says it of each epoch as ``"set_back"``.
+        Number of times that the network was set back. In the history, ``"set_back"`` is True
+        for epochs after which this happened.
 
     Examples
     --------
@@ -110,7 +114,7 @@ class CollapseGuard(Callback):
         self.random_state = random_state
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Forget the reference."""
+        """Drop the reference of an earlier training."""
         self.n_recoveries_ = 0
         self._index: Tensor | None = None
         self._reference: _Predictions | None = None
@@ -119,7 +123,7 @@ class CollapseGuard(Callback):
         self._set_back_at = -math.inf
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
-        """Compare with the reference, recover if need be."""
+        """Compare the predictions with the reference, and recover from a collapse."""
         if self._index is None:
             rng = check_random_state(self.random_state)
             rows = draw_rows(len(dataset_train), self.rows, rng)
@@ -142,7 +146,7 @@ class CollapseGuard(Callback):
             self._recover(net, trouble)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Forget the data and the kept states."""
+        """Drop the rows and the kept states."""
         self._index = self._reference = None
         self._first = self._good = None
 
@@ -204,7 +208,7 @@ class CollapseGuard(Callback):
 
 
 def _weight_by_class(dataset, n_classes: int) -> Tensor:
-    """Share of each given class in the user's weight; ones where the data set has none."""
+    """Return the share of each given class in the user's weight, or ones without weights."""
     if getattr(dataset, "sample_weight", None) is None:
         return torch.ones(n_classes)
     weights = torch.bincount(dataset.targets, dataset.sample_weight, minlength=n_classes).cpu()

@@ -1,4 +1,4 @@
-"""The meta update at the start of each batch."""
+"""Callback that makes a meta update before each training step."""
 
 from __future__ import annotations
 
@@ -28,48 +28,51 @@ __all__ = ["MetaUpdate"]
 class MetaUpdate(Callback):
     """Train a meta model beside the network and let it guide the training loss.
 
-    At the start of each training batch: a virtual step of the network on this batch, the gradient
-    of the meta objective on a meta batch with respect to the meta model, one step of the meta
-    optimiser, and the guidance of the new meta model for the actual step, which the net takes as
-    usual. The net's criterion must be :class:`PerSampleCrossEntropy`.
+    At the start of each training batch, the callback makes a virtual step of the network on the
+    batch, computes the gradient of the meta objective on a meta batch with respect to the meta
+    model, and makes one step of the meta optimiser. It then passes the guidance of the updated
+    meta model to the criterion, and the net makes its actual step as usual. The criterion of the
+    net must be :class:`PerSampleCrossEntropy`.
 
     Parameters
     ----------
     meta_model : MetaModel or callable, default=WNet
-        An instance, which is deep-copied, or a class or factory that is called when training
-        begins; ``n_features`` (of the penultimate layer) and ``n_classes`` are filled in where
-        the signature names them. It holds its optimiser and step size.
+        An instance, which is deep-copied, or a class or factory, which is called when training
+        begins. ``n_features`` (of the penultimate layer) and ``n_classes`` are filled in if the
+        signature names them. The meta model holds its optimiser and step size.
     objective : callable or None, default=None
-        Meta objective of (features, logits, targets); None: :class:`~sknoisy.meta.CLIDObjective`.
+        Meta objective, a function of (features, logits, targets). None stands for
+        :class:`~sknoisy.meta.CLIDObjective`.
     gradient : callable or None, default=None
-        Gradient strategy; None: :class:`~sknoisy.meta.ForwardGradient`. A stock skorch net
-        computes its own forward pass, so there the strategy does not share its own.
+        Gradient strategy. None stands for :class:`~sknoisy.meta.ForwardGradient`. A stock skorch
+        net computes its own forward pass, so the strategy cannot share its pass with it.
     meta_rows : int, array-like of int or str, default=1000
-        Rows of the training set that form the meta set, or how many to draw. They stay in the
-        training set. A string is the name of another callback of the net, such as a
-        :class:`PseudoCleanRows`: its ``rows_`` are read at the beginning of each epoch.
-        ``"peer.NAME"`` is a callback of the net that is trained side by side with this one.
+        Rows of the training set that form the meta set, or the number of rows to draw. They stay
+        in the training set. A string is the name of another callback of the net, such as a
+        :class:`PseudoCleanRows`, whose ``rows_`` are read at the beginning of each epoch.
+        ``"peer.NAME"`` refers to a callback of the net that is trained side by side with this
+        one.
     meta_batch_size : int, default=100
-        Rows per meta batch.
+        Number of rows per meta batch.
     meta_every : int, default=1
-        Update the meta model at every k-th batch; the others are guided by it as it stands.
+        Update the meta model at every k-th batch. It guides the other batches without an update.
     n_warmup_epochs : int, default=0
-        Epochs of plain training first.
+        Number of epochs of plain training before the meta updates start.
     random_state : int, RandomState or None, default=None
-        Draws the meta set and its batches.
+        Controls the draw of the meta set and of its batches.
 
     Attributes
     ----------
     meta_model_ : MetaModel or None
-        The trained meta model; None before the first epoch.
+        The meta model; None before the first epoch.
     gradient_ : callable
         The gradient strategy.
     meta_rows_ : ndarray of shape (n_meta,)
-        Rows of the meta set, those of the last epoch if they change.
+        Indices of the rows in the meta set, those of the last epoch if they change.
     n_steps_ : int
-        Batches that the meta model guided.
+        Number of batches that the meta model guided.
     n_skipped_batches_ : int
-        Batches of which no row had any weight; the network made no step on them.
+        Number of batches in which no row had any weight. The network makes no step on them.
 
     Examples
     --------
@@ -147,7 +150,7 @@ class MetaUpdate(Callback):
         self.meta_model_.start_learning()
         if self.meta_every > 1 and self.meta_model_.lr is None:
             raise ValueError(
-                f"{type(self.meta_model_).__name__} begins anew with each batch: meta_every must "
+                f"{type(self.meta_model_).__name__} is reset at each batch, so meta_every must "
                 f"be 1, got {self.meta_every}."
             )
         self._guidance: Tensor | None = None
@@ -156,7 +159,7 @@ class MetaUpdate(Callback):
     def _set_meta_rows(self, net, rows: np.ndarray | None) -> None:
         if rows is None:
             raise ValueError(
-                f"There are no pseudo-clean rows for epoch {len(net.history)}: n_warmup_epochs of "
+                f"There are no pseudo-clean rows for epoch {len(net.history)}. n_warmup_epochs of "
                 f"{self.meta_rows!r} must not exceed that of MetaUpdate, {self.n_warmup_epochs}."
             )
         self.meta_rows_ = rows
@@ -170,9 +173,9 @@ class MetaUpdate(Callback):
             peers: Any = getattr(net, "peers", ())  # a stock net has none
             if len(peers) != 1:
                 raise ValueError(
-                    f"meta_rows={name!r} is a callback of the net beside this one, but "
-                    f"{len(peers)} nets are trained beside it. Train two, or pass the name of "
-                    "a callback of the net itself."
+                    f"meta_rows={name!r} refers to a callback of the net that is trained beside "
+                    f"this one, but {len(peers)} nets are trained beside it. Train two nets, or "
+                    "pass the name of a callback of the net itself."
                 )
             net, name = peers[0], name.removeprefix("peer.")
         return callback_named(net, name, "meta_rows", "rows_").rows_
@@ -185,10 +188,10 @@ class MetaUpdate(Callback):
         return self.meta_model(**{name: known[name] for name in wanted if name in known})
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-        """Update the meta model and hand its guidance to the criterion."""
+        """Update the meta model and pass its guidance to the criterion."""
         if not training or len(net.history) <= self.n_warmup_epochs:
             return
-        if self._asks_for_rows:  # now that every net's epoch has begun
+        if self._asks_for_rows:  # not earlier: the epoch of every net has begun now
             self._set_meta_rows(net, self._rows_of_callback(net))
             self._asks_for_rows = False
         net.module_.train()
@@ -221,18 +224,18 @@ class MetaUpdate(Callback):
         return outputs, None
 
     def on_grad_computed(self, net, named_parameters=None, batch=None, **kwargs):
-        """Pass over a batch of which no row has any weight."""
+        """Skip the step if no row of the batch has any weight."""
         weights = getattr(batch, "sample_weight", None)
         guidance = self._guidance
         if guidance is not None and guidance.ndim > 1:
-            guidance = None  # soft labels and the like are never nought
+            guidance = None  # soft labels and matrices are never all zero
         if any(part is not None and not part.any() for part in (guidance, weights)):
             self.n_skipped_batches_ += 1
             for parameter in net.module_.parameters():
-                parameter.grad = None  # no momentum and no weight decay either
+                parameter.grad = None  # so that momentum and weight decay do not act either
 
     def on_batch_end(self, net, batch=None, training=False, y_pred=None, **kwargs):
-        """Show the batch to the meta model and release the criterion."""
+        """Pass the outputs of the batch to the meta model and release the criterion."""
         if not training:
             return
         targets = to_tensor(batch[1], net.device)
@@ -246,25 +249,26 @@ class MetaUpdate(Callback):
             self._after = None
 
     def weigh_rows(self, net, dataset) -> np.ndarray:
-        """What the meta model says of each row's label, in [0, 1], shape (n_samples,)."""
-        return self._ask(net, dataset, self.meta_model_.sample_weight)
+        """Return the weight of each row by the meta model, in [0, 1], shape (n_samples,)."""
+        return self._evaluate(net, dataset, self.meta_model_.sample_weight)
 
     def guide_rows(self, net, dataset) -> np.ndarray:
-        """Guidance of each row, shape (n_samples, ...)."""
-        return self._ask(net, dataset, self.meta_model_)
+        """Return the guidance of each row, shape (n_samples, ...)."""
+        return self._evaluate(net, dataset, self.meta_model_)
 
-    def _ask(self, net, dataset, question: Callable[[BatchOutputs], Tensor]) -> np.ndarray:
+    def _evaluate(self, net, dataset, function: Callable[[BatchOutputs], Tensor]) -> np.ndarray:
+        """Return the values of a function of the outputs in eval mode, for all rows."""
         n_rows = rows_per_pass(net)
         parts = torch.arange(len(dataset), device=net.device).split(n_rows)
         trusted = getattr(dataset, "trusted", None)
-        answers = []
+        values = []
         for part in parts:
             features, logits, y = next(evaluate(net, dataset, part, n_rows))
             flags = self._trusted(part, None if trusted is None else trusted[part])
             outputs = BatchOutputs(logits, features, y, trusted=flags, rows=part)
             with torch.no_grad():
-                answers.append(question(outputs).cpu().double())
-        return torch.cat(answers).numpy()
+                values.append(function(outputs).cpu().double())
+        return torch.cat(values).numpy()
 
     def on_epoch_end(self, net, **kwargs):
         """Record the mean meta loss of the epoch."""
@@ -274,8 +278,8 @@ class MetaUpdate(Callback):
                 net.history.record(name, value)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Forget the data: a fitted net is pickled without them."""
-        net.criterion_.release()  # an interruption may have come between batch begin and end
+        """Drop the data, so that a fitted net is pickled without them."""
+        net.criterion_.release()  # if training was interrupted within a batch
         self._dataset = self._network = None
         self._meta_batches = self._generator = self._meta_losses = None
         self._guidance = self._after = None
@@ -301,14 +305,14 @@ class MetaUpdate(Callback):
         )
 
     def _trusted(self, rows: Tensor | None, given: Tensor | None) -> Tensor | None:
-        """Flags of the rows whose label the user or, if asked for, the meta set vouches for."""
+        """Return the flags of trusted rows and, if ``trust_meta_rows``, of meta rows."""
         if not self.meta_model_.trust_meta_rows:
             return given
         if rows is None:
             raise TypeError(
-                f"trust_meta_rows=True of {type(self.meta_model_).__name__} needs batches with an "
-                "attribute `rows`, the rows that they hold: fit a sknoisy classifier, pass "
+                f"trust_meta_rows=True of {type(self.meta_model_).__name__} requires batches with "
+                "an attribute `rows`, their row numbers. Fit a sknoisy classifier, or pass "
                 "iterator_train=sknoisy.callbacks.RowLoader to the net, or trust_meta_rows=False."
             )
-        judges = torch.isin(rows, torch.as_tensor(self.meta_rows_, device=rows.device))
-        return judges if given is None else judges | given
+        is_meta = torch.isin(rows, torch.as_tensor(self.meta_rows_, device=rows.device))
+        return is_meta if given is None else is_meta | given

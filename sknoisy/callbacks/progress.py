@@ -1,4 +1,4 @@
-"""A progress bar over the epochs."""
+"""Callback that shows a progress bar."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["EpochProgress"]
 
 
 class EpochProgress(Callback):
-    """One line on stderr: epochs done, time left, training loss and what else was recorded.
+    """Show a progress bar on stderr, with the training loss, the meta loss and CLID.
 
     Parameters
     ----------
     description : str, default="fit"
-        Stands before the bar.
+        Text before the bar.
 
     Examples
     --------
@@ -33,7 +33,7 @@ class EpochProgress(Callback):
         self._bar = tqdm(total=net.max_epochs, desc=self.description, unit="epoch")
 
     def on_epoch_end(self, net, **kwargs):
-        """Advance."""
+        """Advance the bar by one epoch."""
         epoch = net.history[-1]
         self._bar.set_postfix(
             {key: f"{epoch[key]:.3f}" for key in self.keys if key in epoch}, refresh=False

@@ -1,4 +1,4 @@
-"""Rows that the library itself takes for right, chosen anew after each epoch."""
+"""Callback that chooses pseudo-clean rows after each epoch."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ __all__ = ["PseudoCleanRows"]
 
 
 class PseudoCleanRows(Callback):
-    """Choose the pseudo-clean rows by a mixture of the losses, and refresh them every epoch.
+    """Choose the pseudo-clean rows by a mixture of the losses, anew after each epoch.
 
-    After the last warm-up epoch, and after every epoch from then on, the cross-entropy of the
-    network on every training row is taken in eval mode, without augmentation, and
-    :func:`~sknoisy.mixture.split_by_loss` splits the rows. They can serve as the meta set of a
-    :class:`MetaUpdate` further down in the list of callbacks. Trusted rows of a
-    ``TrainingData`` are always chosen, rows of sample weight 0 never: they have
-    no part in the mixture either.
+    After the last warm-up epoch and each later epoch, the cross-entropy of the network on every
+    training row is computed in eval mode, without augmentation, and
+    :func:`~sknoisy.mixture.split_by_loss` splits the rows. The chosen rows can serve as the meta
+    set of a :class:`MetaUpdate`, which refers to this callback by its name. Trusted rows of a
+    ``TrainingData`` are always chosen. Rows of sample weight 0 are never chosen, and the mixture
+    is fitted without them.
 
-    A stock skorch net is shown the items of its data set as they come: one that draws an
-    augmentation in ``__getitem__`` is split by losses of augmented rows.
+    The data set of a stock skorch net is read by its ``__getitem__``. If that augments at random,
+    the losses are those of augmented rows.
 
     Parameters
     ----------
     n_warmup_epochs : int, default=5
-        Epochs before the first split; with 0, the first is made before training, by the losses of
-        a network that has learned nothing.
+        Number of epochs before the first split. If 0, the first split is made before training,
+        by the losses of the untrained network.
     threshold : float, default=0.5
-        Rows of a larger posterior are chosen.
+        Rows whose posterior is larger are chosen.
     min_per_class : int or float, default=10
-        Rows of lowest loss that each given class keeps, up to ``fallback_share`` of its rows; a
-        float in (0, 1) is a share of them, too.
+        Number of rows of lowest loss that are chosen from each given class in any case, up to
+        ``fallback_share`` of its rows. A float in (0, 1) is a share of the rows of the class.
     fallback_share : float, default=0.5
-        Share of lowest loss that is chosen from each class where the mixture is of no use. A
-        :class:`~sknoisy.exceptions.MixtureWarning` says so once per training.
+        Share of the rows of each given class, those of lowest loss, that is chosen if the mixture
+        does not separate the rows. A :class:`~sknoisy.exceptions.MixtureWarning` is then issued,
+        once per training.
     random_state : int, RandomState or None, default=None
-        Starts the mixtures.
+        Controls the initialisation of the mixtures.
 
     Attributes
     ----------
     rows_ : ndarray of shape (n_pseudo_clean,), int64, or None
-        The chosen rows of the training set, sorted; None before the first split. The history has
-        their number after each epoch as ``"n_pseudo_clean"``.
+        Indices of the chosen rows in ascending order; None before the first split. The history
+        records their number after each epoch as ``"n_pseudo_clean"``.
     clean_proba_ : ndarray of shape (n_samples,), float64, or None
-        How far each row's label is believed; 1 for trusted rows.
+        Probability that the label of each row is right, by the mixture; 1 for trusted rows.
 
     Examples
     --------
@@ -88,20 +89,20 @@ class PseudoCleanRows(Callback):
         self.random_state = random_state
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Forget earlier rows."""
+        """Drop the rows of an earlier training."""
         self.rows_: NDArray[np.int64] | None = None
         self.clean_proba_: NDArray[np.float64] | None = None
         self._has_warned = False
         self._set_back = RecordedInTime("set_back", "PseudoCleanRows")
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Split at once where a training has no warm-up, or goes on after it."""
+        """Split the rows if there is no warm-up, or if training continues after it."""
         self._set_back.check(net)
         if self.rows_ is None and len(net.history) > self.n_warmup_epochs:
             self._split(net, dataset_train)
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
-        """Split anew."""
+        """Split the rows by the losses of the epoch."""
         self._set_back.read(net)
         if len(net.history) < self.n_warmup_epochs:
             return

@@ -1,5 +1,6 @@
-"""The methods: a module for each paper or, where it adds more than a file holds, a package.
+"""The methods: one module per paper, or one package if a single file would be too long.
 
-:data:`~sknoisy.methods.registry.METHODS` lists them. Users import estimators from ``sknoisy``; the
-packages ``sknoisy.methods.mild`` and ``sknoisy.methods.mlnt`` offer parts of their methods, too.
+:data:`~sknoisy.methods.registry.METHODS` lists the methods. Import their estimators from
+``sknoisy``. The packages ``sknoisy.methods.mild`` and ``sknoisy.methods.mlnt`` also export parts
+of their methods.
 """

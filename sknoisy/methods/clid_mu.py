@@ -1,4 +1,4 @@
-"""CLID-MU: a meta update that needs no clean labels."""
+"""Classifier for noisy labels by CLID-MU."""
 
 from __future__ import annotations
 
@@ -32,81 +32,84 @@ _OBJECTIVES: dict[str, Callable[[], Callable[..., Tensor]]] = {
 
 @share_docs
 class CLIDMUClassifier(NetworkClassifier):
-    """Classifier for noisy labels by CLID-MU: a meta update that needs no clean labels.
+    """Classifier for noisy labels by CLID-MU, a meta update that needs no clean labels.
 
-    A weighting network learns, beside the classifier, how far to believe each label. It is judged
-    by cross-layer information divergence (CLID) after a virtual step: clean training keeps the
-    neighbourhood structure of the penultimate features consistent with that of the predictions,
-    and no label is needed to measure that. CLID also chooses the epochs whose logits are averaged
-    for prediction.
+    A weighting network is trained beside the classifier and weights the given labels. Its meta
+    objective is the cross-layer information divergence (CLID) after a virtual step. Clean
+    training keeps the neighbourhood structure of the penultimate features consistent with that of
+    the predictions, and CLID measures this consistency without labels. It also selects the epochs
+    whose logits are averaged for prediction.
 
     Parameters
     ----------
     weighting : {"wnet", "vri"}, MetaModel, its class or factory, or None, default="wnet"
-        "wnet": a weight per row from its loss (:class:`~sknoisy.meta.WNet`). "vri": a random scale
-        per row and class from features and label (:class:`~sknoisy.meta.VRI`). An instance, class
-        or factory holds its own optimiser, step size and options: for the released VRI with the
-        KL term in the meta loss, ``functools.partial(VRI, kl_weight=0.01)``. None: plain
-        cross-entropy, no meta update.
+        "wnet" computes a weight per row from its loss (:class:`~sknoisy.meta.WNet`). "vri" draws
+        a random scale per row and class from features and label (:class:`~sknoisy.meta.VRI`). An
+        instance, class or factory holds its own optimiser, step size and options. For example,
+        ``functools.partial(VRI, kl_weight=0.01)`` is the released VRI with the KL term in the
+        meta loss. None stands for plain cross-entropy without a meta update.
     normalize : {"auto", "class", "batch"} or float in [0, 1], default="auto"
-        How far each given class keeps its share of a batch's weight, an exponent: 0 or "batch" is
-        the published normalisation over the batch, 1 or "class" keeps each class's share. "auto":
-        0.75 where the given classes are equally frequent, less the less they are so, and less for
-        the rarer ones. It belongs to "wnet".
+        Exponent of the normalisation, which controls how far each given class keeps its share of
+        a batch's weight. 0 or "batch" is the published normalisation over the batch. 1 or "class"
+        keeps the share of each class. "auto" is 0.75 if the given classes are equally frequent.
+        It is smaller for unequal classes, and smaller for rarer classes. Used by "wnet" only.
     meta_objective : {"clid", "cross_entropy", "mae"} or callable, default="clid"
-        Judges a virtual step. ``CLIDObjective(temperature=0.2)`` is CLID with another temperature
-        of the feature graph than 0.5; the choice of epochs uses it, too. "cross_entropy" and
-        "mae" read labels: those of the trusted rows or, without ``clean_mask``, of the rows of
-        small loss, chosen anew after each epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`).
+        Loss after a virtual step, by which the weighting network is trained. To change the
+        temperature of the feature graph from 0.5, pass ``CLIDObjective(temperature=0.2)``. It
+        then also applies to the selection of epochs. "cross_entropy" and "mae" use the labels of
+        the trusted rows or, without ``clean_mask``, of rows of small loss, chosen anew after each
+        epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`).
     {gradient}
     n_meta : "auto" or int, default="auto"
-        Rows of the unlabelled meta set; they stay in the training set. "auto": 1,000, or all.
+        Number of rows in the unlabelled meta set. They stay in the training set. "auto" stands
+        for 1,000, or for all rows if there are fewer.
     meta_lr : "auto" or float, default="auto"
-        Step size of the weighting network of "wnet", by SGD, or of "vri", by Adam; 0 freezes it
-        at its start. "auto" for "wnet": 0.2, or 0.05 for fewer than 800 rows, or 0.002 for
-        images, times the balance of the given classes in [0, 1]; for "vri": 1e-5.
+        Step size of the weighting network, by SGD for "wnet" and by Adam for "vri". If 0, the
+        network stays at its start. For "wnet", "auto" stands for 0.2, or 0.05 for fewer than 800
+        rows, or 0.002 for images, times the balance of the given classes in [0, 1]. For "vri", it
+        stands for 1e-5.
     {meta_batch_size}
     meta_every : int, default=1
         Update the weighting network at every k-th batch.
     n_warmup_epochs : "auto" or int, default="auto"
-        Epochs of plain cross-entropy first, before features can judge. "auto": 5, at most half of
-        ``max_epochs``.
+        Number of epochs of plain cross-entropy before the meta updates start, because CLID
+        requires trained features. "auto" stands for 5, at most half of ``max_epochs``.
     n_ensemble : int, default=5
-        Epochs with the lowest CLID whose logits are averaged for prediction; 0: the last epoch.
+        Number of epochs, those of lowest CLID, whose logits are averaged for prediction. If 0,
+        the last epoch is used.
     {module, module_params, optimizer, optimizer_params, lr}
     lr_schedule : {"cosine", "constant"} or callable, default="cosine"
-        Schedule by epochs; "cosine" ends at a fiftieth of ``lr``. A callable takes the optimiser
-        and returns a torch scheduler: ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)`` is
-        the released one.
-    {max_epochs, batch_size, augment, standardize, device, callbacks}
-    verbose : int, default=0
-        1 shows a progress bar.
-    {random_state}
+        Schedule of the learning rate over the epochs. "cosine" ends at a fiftieth of ``lr``. A
+        callable receives the optimiser and returns a torch scheduler. The released schedule is
+        ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)``.
+    {max_epochs, batch_size, augment, standardize, device, callbacks, verbose, random_state}
 
     Attributes
     ----------
     {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
-        Belief of the weighting network in each given label, in [0, 1]: its weight before
-        normalisation, or with "vri" the rectified probability of the given label. Absent if
-        ``weighting=None``, or if training ended in the warm-up.
+        Weight of each given label by the weighting network, in [0, 1], before normalisation. With
+        "vri", it is the rectified probability of the given label. Absent if ``weighting=None``,
+        or if training ended in the warm-up.
     net_ : DeviceNet
         The fitted skorch net, at its last epoch.
     history_ : skorch.history.History
-        Per epoch: ``train_loss``, ``meta_loss``, ``clid``, ``event_lr``, ``dur``.
+        Training history. Each epoch has ``train_loss``, ``meta_loss``, ``clid``, ``event_lr`` and
+        ``dur``.
     {n_iter_}
     ensemble_epochs_ : list of int
         Epochs (from 1) whose logits are averaged, the best first.
     n_warmup_epochs_, meta_lr_, exponent_ : int, float, ndarray of shape (n_classes,)
-        The values that "auto" stood for.
+        Values of ``n_warmup_epochs``, ``meta_lr`` and ``normalize`` after "auto" is resolved.
     n_recoveries_ : int
-        How often a collapse was detected and answered.
+        Number of times that a collapsing network was set back to an earlier epoch. Absent if
+        ``weighting=None``.
     {n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------
-    sknoisy.metrics.clid : The divergence as a metric.
-    sknoisy.callbacks.MetaUpdate : The same update on a stock skorch net.
+    sknoisy.metrics.clid : CLID as a metric.
+    sknoisy.callbacks.MetaUpdate : The meta update for a stock skorch net.
 
     References
     ----------
@@ -120,7 +123,7 @@ class CLIDMUClassifier(NetworkClassifier):
     >>> from sknoisy import CLIDMUClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = CLIDMUClassifier(max_epochs=20, random_state=0)
+    >>> clf = CLIDMUClassifier(max_epochs=15, random_state=0)
     >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
     True
@@ -205,8 +208,8 @@ class CLIDMUClassifier(NetworkClassifier):
         if not isinstance(self.weighting, str) and self.meta_lr != "auto":
             raise ValueError(
                 f"meta_lr={self.meta_lr!r} is the step size of 'wnet' and 'vri', but "
-                f"weighting={self.weighting!r} holds its own, if any: pass meta_lr='auto', and "
-                "the step size to the weighting, as optimizer=partial(torch.optim.SGD, lr=0.1)."
+                f"weighting={self.weighting!r} does not use it. Pass meta_lr='auto'. A meta model "
+                "takes its step size as optimizer=partial(torch.optim.SGD, lr=0.1)."
             )
         return problem
 
@@ -215,7 +218,7 @@ class CLIDMUClassifier(NetworkClassifier):
         unlabelled = random_state.choice(len(data), n_meta, replace=False)
         seeds = [int(seed) for seed in random_state.randint(np.iinfo(np.int32).max, size=2)]
         warmup = self.n_warmup_epochs
-        if self.weighting is None and warmup != "auto":  # only for epochs that cannot be chosen
+        if self.weighting is None and warmup != "auto":  # it only excludes epochs from selection
             warmup = min(int(warmup), self.max_epochs - 1)
         self.n_warmup_epochs_ = resolve_warmup(warmup, self.max_epochs)
         objective = self._objective()
@@ -226,7 +229,7 @@ class CLIDMUClassifier(NetworkClassifier):
             update = self._meta_update(data, objective, unlabelled, seeds[0])
             callbacks = [("guard", guard), *update]
         if self.n_ensemble:
-            # Behind the guard: a collapsed network has a low CLID.
+            # After the guard, because a collapsed network has a low CLID.
             by_clid = objective if isinstance(objective, CLIDObjective) else CLIDObjective()
             score = CLIDScore(
                 unlabelled,
@@ -286,7 +289,7 @@ class CLIDMUClassifier(NetworkClassifier):
 
     def _default_meta_lr(self, n_rows: int, counts: np.ndarray) -> float:
         if self.image_shape_ is not None:
-            # Pooled features are all positive and point much the same way: CLID tells little.
+            # Pooled features are positive and nearly parallel, so CLID hardly varies.
             rate = 0.002
         else:
             rate = 0.2 if n_rows >= 800 else 0.05
@@ -314,20 +317,22 @@ class CLIDMUClassifier(NetworkClassifier):
 
 
 def class_balance(counts: np.ndarray) -> float:
-    """Balance of the given classes: 1 for equal ones, near 0 where one has nearly all rows.
+    """Return the balance of the given classes.
 
-    It is the fourth power of the entropy of their shares over that of equal shares. Where classes
-    are unequal, most rows that carry a rare class's label are wrong ones out of a frequent class;
-    keeping the class's share would keep them.
+    The balance is the fourth power of the entropy of the class shares, divided by that of equal
+    shares. It is 1 for equal classes, and near 0 if one class has nearly all rows. If classes are
+    unequal, most rows with the label of a rare class belong to a frequent class. Keeping the share
+    of the rare class would keep these wrong labels.
 
     Parameters
     ----------
     counts : ndarray of shape (n_classes,)
-        Rows of each given class, all positive.
+        Number of rows of each given class, all positive.
 
     Returns
     -------
     balance : float
+        Balance in [0, 1].
 
     Examples
     --------
@@ -340,18 +345,19 @@ def class_balance(counts: np.ndarray) -> float:
 
 
 def class_exponents(normalize: str | float, counts: np.ndarray) -> np.ndarray:
-    """Exponent of each class in the normalisation of the weights.
+    """Return the exponent of each class in the normalisation of the weights.
 
     Parameters
     ----------
     normalize : {"auto", "class", "batch"} or float
         The parameter of :class:`~sknoisy.CLIDMUClassifier`.
     counts : ndarray of shape (n_classes,)
-        Rows of each given class.
+        Number of rows of each given class.
 
     Returns
     -------
     exponents : ndarray of shape (n_classes,)
+        Exponents in [0, 1].
 
     Examples
     --------

@@ -22,53 +22,55 @@ __all__ = ["FaMUSClassifier"]
 class FaMUSClassifier(MetaWeightNetClassifier):
     """Classifier for noisy labels by a faster meta update strategy (FaMUS).
 
-    Meta-Weight-Net, made faster and steadier: samplers choose the layers through which the meta
-    gradient goes, and two networks are trained side by side, each judged by rows that the other
-    one takes for clean. Both predict.
+    FaMUS is a faster and more stable Meta-Weight-Net. Samplers select the layers through which
+    the meta gradient is computed. Two networks are trained side by side, and each of them selects
+    the meta set of the other one. The mean of their logits is used for prediction.
 
-    Trusted rows are passed as ``clean_mask``, and both networks are judged by them. Without them
-    each network chooses rows of small loss for the other, anew after each epoch
+    Trusted rows are passed as ``clean_mask`` and form the meta set of both networks. If there are
+    none, each network chooses rows of small loss for the other one, anew after each epoch
     (:class:`~sknoisy.callbacks.PseudoCleanRows`).
 
     Parameters
     ----------
     n_active_layers : int, default=4
-        Number K of sampled layers that shall be active.
+        Target number K of active layers among the sampled ones.
     sampler_lr : float, default=0.1
         Step size of the samplers.
     reg_weight : float, default=0.1
-        Weight of the loss that draws the number of active layers to K.
+        Weight of the loss that pulls the number of active layers towards K.
     match_weight : float, default=0.1
-        Weight of the loss that draws the last layer's gradient to that of the meta batch.
+        Weight of the loss that pulls the gradient of the last layer towards that of the meta
+        batch.
     gradient : {"famus", "forward", "reverse"} or callable, default="famus"
-        "famus": layers are sampled. The others, see :class:`~sknoisy.MetaWeightNetClassifier`,
-        turn the sampling off and make the four parameters above void.
+        Gradient strategy. "famus" samples layers. With any other strategy of
+        :class:`~sknoisy.MetaWeightNetClassifier`, the four parameters above have no effect.
     {loss, class_weight}
     meta_lr : "auto" or float, default="auto"
-        Step size of the weighting networks, by Adam. "auto": 1e-3.
+        Step size of the weighting networks, by Adam. "auto" stands for 1e-3.
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
     {lr_schedule, max_epochs, batch_size, augment, standardize, device}
     callbacks : list or None, default=None
-        Further skorch callbacks; the second network gets copies.
+        Additional skorch callbacks. The second network receives copies of them.
     {verbose, random_state}
 
     Attributes
     ----------
     {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
-        What the weighting networks say of each row, in [0, 1], as a mean. Absent if
-        training ended in the warm-up.
+        Weight of each row, in [0, 1], before normalisation, as the mean of both weighting
+        networks. Absent if training ended in the warm-up.
     meta_rows_ : ndarray of shape (n_meta,)
-        Rows that judged the first network: the trusted ones, or those that the second network
-        took for clean in the last epoch.
+        Indices of the rows in the meta set of the first network: the trusted rows or, if there
+        are none, the rows that the second network chose for the last epoch.
     layer_names_, layer_usage_ : tuple of str, ndarray of shape (n_epochs, n_layers)
-        Layers and the share of steps in which each was active, by epochs of the meta update, in
-        the first network; of a gradient that samples layers only.
+        Names of the layers of the first network, and the share of steps in which each layer was
+        active, for each epoch with meta updates. Defined only if the gradient strategy samples
+        layers.
     {n_recoveries_, n_skipped_batches_}
     net_ : DeviceNet
-        The fitted skorch net of the first network; its module sees scaled rows.
+        The fitted skorch net of the first network. Its module expects scaled rows.
     nets_ : list of DeviceNet
-        Both nets; the mean of their logits predicts.
+        Both fitted skorch nets.
     {history_, n_iter_, n_warmup_epochs_, n_features_in_, feature_names_in_}
     {image_shape_}
 
@@ -81,8 +83,8 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     --------
     >>> from sknoisy import FaMUSClassifier
     >>> from sknoisy.datasets import load_noisy_digits
-    >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = FaMUSClassifier(max_epochs=20, random_state=0)
+    >>> digits = load_noisy_digits(rate=0.2, random_state=0)
+    >>> clf = FaMUSClassifier(max_epochs=10, random_state=0)
     >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
     True
@@ -161,7 +163,7 @@ class FaMUSClassifier(MetaWeightNetClassifier):
             sampler_lr=self.sampler_lr,
         )
 
-    # Algorithm 2: each network is judged by what the other one takes for clean.
+    # Algorithm 2: the pseudo-clean rows of each network are the meta set of the other one.
     _meta_rows = "peer.pseudo_clean"
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:

@@ -22,22 +22,26 @@ __all__ = ["L2RClassifier"]
 class L2RClassifier(MetaLearningClassifier):
     """Classifier for noisy labels by learning to reweight examples (L2R).
 
-    In every batch, a sample counts as far as a step on it alone would lower the loss on trusted
-    rows: the weights are the positive part of the inner products of its gradient and theirs.
+    In every batch, the weight of a row is proportional to the amount by which a step on this row
+    alone would lower the loss on the meta set. This is the positive part of the inner product of
+    the gradients of both losses.
 
-    Trusted rows are passed as ``clean_mask``. Without them the meta set are the rows of small
-    loss, chosen anew after each epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`).
+    Trusted rows are passed as ``clean_mask`` and form the meta set. If there are none, the meta
+    set consists of rows of small loss, chosen anew after each epoch
+    (:class:`~sknoisy.callbacks.PseudoCleanRows`).
 
     Parameters
     ----------
     max_grad_norm : float or None, default=2.0
-        The gradient of a batch is scaled down to this norm if it is longer. The few rows that have
-        weight are those of long gradients: without a bound, some fits of small networks without
-        batch norm end in constant predictions. None: no bound, as published.
+        Largest norm of the gradient of a batch. Longer gradients are scaled down to it. The few
+        rows that have weight are those of long gradients, and without a bound, some fits of small
+        networks without batch norm end in constant predictions. None stands for no bound, as
+        published.
     {gradient, meta_batch_size, n_warmup_epochs, module, module_params, optimizer}
     optimizer_params : dict or None, default=None
-        Its further arguments. Unless given, ``weight_decay`` is 5e-4 for images and, for tables,
-        5e-3 or ten times what :func:`~sknoisy.networks.mlp_settings` says for the default MLP.
+        Further arguments of the optimiser. By default, ``weight_decay`` is 5e-4 for images. For
+        tables it is 5e-3 or, for the default MLP, ten times the value that
+        :func:`~sknoisy.networks.mlp_settings` returns.
     lr : float, default=0.05
         Learning rate of the network.
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks, verbose}
@@ -47,12 +51,12 @@ class L2RClassifier(MetaLearningClassifier):
     ----------
     {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
-        Mean weight of each row over its batches, as a share of the largest. Absent if
-        training ended in the warm-up.
+        Mean weight of each row over its batches, divided by the largest one. Absent if training
+        ended in the warm-up.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
     {history_, n_iter_}
     n_warmup_epochs_ : int
-        The values that "auto" stood for.
+        Value of ``n_warmup_epochs`` after "auto" is resolved.
     {n_features_in_, feature_names_in_, image_shape_}
 
     References
@@ -65,7 +69,7 @@ class L2RClassifier(MetaLearningClassifier):
     >>> from sknoisy import L2RClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = L2RClassifier(max_epochs=40, random_state=0)
+    >>> clf = L2RClassifier(max_epochs=20, random_state=0)
     >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
     True
@@ -126,8 +130,8 @@ class L2RClassifier(MetaLearningClassifier):
         return callbacks
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
-        # Pushed along by rows that it fits already, the logits of a network without batch norm
-        # grow without bound. For images, the usual weight decay was better.
+        # Rows that the network already fits keep increasing its logits, without bound if there is
+        # no batch norm. For images, the usual weight decay gave better results.
         factor = 10 if self.image_shape_ is None else 1
         return [self._build_net(data, rng, weight_decay_factor=factor)]
 

@@ -1,4 +1,4 @@
-"""What the classifiers share that judge a virtual step by trusted or pseudo-clean rows."""
+"""Base class and helpers of the classifiers whose meta set is trusted or pseudo-clean rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
     "trusted_rows",
 ]
 
-# Constraints of parameters that several methods have.
+# Constraints of parameters that several methods share.
 GRADIENT = [StrOptions({"forward", "reverse", "famus"}), callable]
 META_LR = [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")]
 
@@ -48,45 +48,46 @@ _GRADIENTS: dict[str, Callable[[], Any]] = {
 
 
 def gradient_strategy(gradient: Any) -> Any:
-    """Return the strategy that the parameter ``gradient`` stands for."""
+    """Return the gradient strategy for a value of the parameter ``gradient``."""
     if isinstance(gradient, str):
         return _GRADIENTS[gradient]()
     return gradient() if isinstance(gradient, type) else gradient
 
 
 def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
-    """Epochs of plain training; "auto" stands for 5, at most half of all."""
+    """Return the number of warm-up epochs; "auto" stands for 5, at most half of all epochs."""
     if n_warmup_epochs == "auto":
         return min(5, max_epochs // 2)
     n_warmup = int(n_warmup_epochs)
     if n_warmup >= max_epochs:
         warn_user(
-            f"n_warmup_epochs={n_warmup} leaves none of the {max_epochs} epochs to the meta "
-            "update, so this is plain cross-entropy. Raise max_epochs, or lower n_warmup_epochs.",
+            f"n_warmup_epochs={n_warmup} leaves none of the {max_epochs} epochs for meta updates, "
+            "so training is plain cross-entropy. Raise max_epochs, or lower n_warmup_epochs.",
             UserWarning,
         )
     return n_warmup
 
 
 def trusted_rows(data: TrainingData) -> np.ndarray | None:
-    """Return the trusted rows of positive weight, None if there are none."""
+    """Return the indices of trusted rows of positive weight, or None if there are none."""
     if data.trusted is None:
         return None
     rows = data.trusted
-    if data.sample_weight is not None:  # a row that does not count judges nobody either
+    if data.sample_weight is not None:  # rows without weight are not in the meta set
         rows = rows & (data.sample_weight > 0)
     return rows.nonzero()[:, 0].cpu().numpy() if rows.any() else None
 
 
 def adam(lr: float, eps: float = 1e-8) -> Callable[..., torch.optim.Optimizer]:
-    """Return what makes an Adam optimiser of parameters."""
+    """Return a factory of Adam optimisers, which is called with the parameters."""
     return partial(torch.optim.Adam, lr=lr, eps=eps)
 
 
 def trust_more(problem: Problem, trusted_weight: str | float) -> Problem:
-    """Weigh the trusted rows by ``trusted_weight``, against 1 of the others."""
+    """Return the problem with the weights of trusted rows times ``trusted_weight``."""
     if trusted_weight == "auto":
-        # A network for images learns the trusted rows by heart before it has learned the rest.
+        # With more weight, a network for images memorises the trusted rows before it learns the
+        # others.
         trusted_weight = 1.0 if problem.is_image else 8.0
     if problem.trusted is None or trusted_weight == 1:
         return problem
@@ -97,7 +98,7 @@ def trust_more(problem: Problem, trusted_weight: str | float) -> Problem:
 class MetaLearningClassifier(NetworkClassifier):
     """Base of the methods whose meta objective is the cross-entropy of trusted rows.
 
-    A method says what its meta model is (:meth:`_meta_model`) and how fast it learns.
+    A method implements :meth:`_meta_model`, which returns its meta model.
     """
 
     _parameter_constraints: dict = {
@@ -113,19 +114,19 @@ class MetaLearningClassifier(NetworkClassifier):
     # --- what a method adds -----------------------------------------------------------------
 
     def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> Any:
-        """Return the meta model or its factory, with optimiser and step size.
+        """Return the meta model, or a factory of it, with its optimiser and step size.
 
         Parameters
         ----------
         data : TrainingData
-            What is learned.
+            Training data on the device.
         judged_by_trusted : bool
-            Whether the meta set are trusted rows, not pseudo-clean ones.
+            Whether the meta set consists of trusted rows; otherwise of pseudo-clean rows.
         """
         raise NotImplementedError
 
     def _pseudo_clean(self, n_warmup_epochs: int, seed: int) -> PseudoCleanRows:
-        """Return the callback that finds the meta set where no rows are trusted."""
+        """Return the callback that chooses the meta set if there are no trusted rows."""
         return PseudoCleanRows(n_warmup_epochs, random_state=seed)
 
     def _strategy(self) -> Any:
@@ -134,7 +135,7 @@ class MetaLearningClassifier(NetworkClassifier):
 
     # --- the life cycle ---------------------------------------------------------------------
 
-    _meta_rows = "pseudo_clean"  # the callback that finds them where no rows are trusted
+    _meta_rows = "pseudo_clean"  # name of the callback that chooses them without trusted rows
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
@@ -184,7 +185,7 @@ class MetaLearningClassifier(NetworkClassifier):
             self.layer_usage_ = np.array(usage)
 
     def _purify(self, data: TrainingData) -> None:
-        """Set ``purified_labels_`` by the soft labels of the meta model."""
+        """Set ``purified_labels_`` to the most probable classes of the soft labels."""
         meta = self._meta_update(self.net_)
         if meta.n_steps_:
             self.purified_labels_ = self.classes_[meta.guide_rows(self.net_, data).argmax(axis=1)]

@@ -26,17 +26,18 @@ __all__ = ["MetaWeightNetClassifier"]
 class MetaWeightNetClassifier(MetaLearningClassifier):
     """Classifier for noisy labels by Meta-Weight-Net.
 
-    A small network turns the loss of a sample into its weight, and learns from the loss on trusted
-    rows after a virtual step. A batch's weights are scaled to sum 1.
+    A small weighting network computes the weight of a row from its loss. It is trained to lower
+    the loss on the meta set after a virtual step. The weights of a batch are scaled to sum 1.
 
-    Trusted rows are passed as ``clean_mask``. Without them the meta set are the rows of small
-    loss, chosen anew after each epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`).
+    Trusted rows are passed as ``clean_mask`` and form the meta set. If there are none, the meta
+    set consists of rows of small loss, chosen anew after each epoch
+    (:class:`~sknoisy.callbacks.PseudoCleanRows`).
 
     Parameters
     ----------
     {loss, class_weight, gradient}
     meta_lr : "auto" or float, default="auto"
-        Step size of the weighting network, by Adam. "auto": 1e-3.
+        Step size of the weighting network, by Adam. "auto" stands for 1e-3.
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks, verbose}
     {random_state}
@@ -45,7 +46,7 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
     ----------
     {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
-        What the weighting network says of each row, in [0, 1], before normalisation. Absent if
+        Weight of each row by the weighting network, in [0, 1], before normalisation. Absent if
         training ended in the warm-up.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
     {history_, n_iter_, n_warmup_epochs_, n_features_in_, feature_names_in_}
@@ -61,7 +62,7 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
     >>> from sknoisy import MetaWeightNetClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = MetaWeightNetClassifier(max_epochs=20, random_state=0)
+    >>> clf = MetaWeightNetClassifier(max_epochs=15, random_state=0)
     >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
     True
@@ -128,8 +129,8 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
         weights = problem.scale_weights(of_class)
         if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
             raise ValueError(
-                f"class_weight={self.class_weight!r} must give weights of 0 or more, finite "
-                "and not all 0, to the rows of training."
+                f"class_weight={self.class_weight!r} must give weights of 0 or more to the "
+                "training rows, finite and not all 0."
             )
         return replace(problem, sample_weight=weights)
 

@@ -22,23 +22,24 @@ __all__ = ["MLCClassifier"]
 class MLCClassifier(MetaLearningClassifier):
     """Classifier for noisy labels by meta label correction (MLC).
 
-    A corrector network makes a soft label out of penultimate features and given label, and the
-    network learns the soft labels; the corrector learns from the loss on trusted rows after a
-    virtual step. Trusted rows keep their label in training.
+    A corrector network computes a soft label from the penultimate features and the given label of
+    a row, and the network is trained on the soft labels. The corrector is trained to lower the
+    loss on the meta set after a virtual step.
 
-    Trusted rows are passed as ``clean_mask``. Without them the meta set are the rows of small
-    loss, a quarter of each class at least, chosen anew after each epoch
-    (:class:`~sknoisy.callbacks.PseudoCleanRows`); they keep their labels in training, too.
+    Trusted rows are passed as ``clean_mask`` and form the meta set. If there are none, the meta
+    set consists of rows of small loss, at least a quarter of each class, chosen anew after each
+    epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`). In training, the rows of the meta set
+    keep their given labels.
 
     Parameters
     ----------
     skip : bool, default=True
-        Let the corrector mix the given label in, as released for Clothing1M; False: its softmax
-        alone, as released for CIFAR.
+        Whether the soft label is a mixture with the given label, as released for Clothing1M. If
+        False, it is the softmax of the corrector alone, as released for CIFAR.
     {trusted_weight, gradient}
     meta_lr : "auto" or float, default="auto"
-        Step size of the corrector, by Adam, whose eps is 1e-3 without trusted rows: meta gradients
-        smaller than that are noise. "auto": 1e-3.
+        Step size of the corrector, by Adam. "auto" stands for 1e-3. Without trusted rows, the eps
+        of Adam is 1e-3, because smaller meta gradients are noise.
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks, verbose}
     {random_state}
@@ -47,8 +48,8 @@ class MLCClassifier(MetaLearningClassifier):
     ----------
     {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
-        What the corrector leaves of the given label; 1 for rows of the meta set. Absent if
-        training ended in the warm-up.
+        Probability of the given label in the soft label of each row; 1 for rows of the meta set.
+        Absent if training ended in the warm-up.
     {purified_labels_, meta_rows_, layer_names_, n_recoveries_}
     {n_skipped_batches_, net_, history_, n_iter_, n_warmup_epochs_, n_features_in_}
     {feature_names_in_, image_shape_}
@@ -63,7 +64,7 @@ class MLCClassifier(MetaLearningClassifier):
     >>> from sknoisy import MLCClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = MLCClassifier(max_epochs=20, random_state=0)
+    >>> clf = MLCClassifier(max_epochs=12, random_state=0)
     >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
     True
@@ -130,8 +131,8 @@ class MLCClassifier(MetaLearningClassifier):
         self, data: TrainingData, *, judged_by_trusted: bool
     ) -> Callable[..., MetaModel]:
         self.meta_lr_ = 1e-3 if self.meta_lr == "auto" else float(self.meta_lr)
-        # A network that has learned its judges has next to no gradient there, and mostly noise,
-        # which Adam would enlarge to steps of full size.
+        # Once the network has fitted the pseudo-clean rows, their gradient is small and mostly
+        # noise. With the usual eps, Adam would scale it up to steps of full size.
         eps = 1e-8 if judged_by_trusted else 1e-3
         return partial(
             LabelCorrector,
@@ -141,7 +142,7 @@ class MLCClassifier(MetaLearningClassifier):
         )
 
     def _pseudo_clean(self, n_warmup_epochs: int, seed: int) -> PseudoCleanRows:
-        # Else classes that are hard to learn leave the meta set, and are given up.
+        # Otherwise classes that are hard to learn leave the meta set and are never learned.
         return PseudoCleanRows(n_warmup_epochs, min_per_class=0.25, random_state=seed)
 
     def _finish(self, data: TrainingData) -> None:

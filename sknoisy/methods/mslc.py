@@ -19,21 +19,22 @@ __all__ = ["MSLCClassifier"]
 class MSLCClassifier(MetaLearningClassifier):
     """Classifier for noisy labels by a meta soft label corrector (MSLC).
 
-    Each row's soft label is a mixture of its given label, its last soft label and the prediction.
-    Two small networks of the losses choose the shares and learn from the loss on trusted rows
-    after a virtual step.
+    The soft label of each row is a mixture of its given label, its last soft label and the
+    prediction. Two small networks compute the shares from the losses. They are trained to lower
+    the loss on the meta set after a virtual step.
 
-    Trusted rows are passed as ``clean_mask``. Without them the meta set are the rows of small
-    loss, chosen anew after each epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`).
+    Trusted rows are passed as ``clean_mask`` and form the meta set. If there are none, the meta
+    set consists of rows of small loss, chosen anew after each epoch
+    (:class:`~sknoisy.callbacks.PseudoCleanRows`).
 
     Parameters
     ----------
     targets : {"hard", "soft"}, default="hard"
-        "hard": last soft label and prediction enter the loss as their most probable class, as in
-        the released code; "soft": as they are, as in the paper.
+        How the last soft label and the prediction enter the loss. "hard" replaces them by their
+        most probable class, as in the released code. "soft" uses them unchanged, as in the paper.
     {gradient}
     meta_lr : "auto" or float, default="auto"
-        Step size of the two networks, by Adam. "auto": 1e-3.
+        Step size of the two small networks, by Adam. "auto" stands for 1e-3.
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks, verbose}
     {random_state}
@@ -42,8 +43,8 @@ class MSLCClassifier(MetaLearningClassifier):
     ----------
     {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
-        Share of the given label in each row's soft label. Absent if
-        training ended in the warm-up.
+        Share of the given label in the soft label of each row. Absent if training ended in the
+        warm-up.
     {purified_labels_, meta_rows_, layer_names_, n_recoveries_}
     {n_skipped_batches_, net_, history_, n_iter_, n_warmup_epochs_, n_features_in_}
     {feature_names_in_, image_shape_}
@@ -58,7 +59,7 @@ class MSLCClassifier(MetaLearningClassifier):
     >>> from sknoisy import MSLCClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = MSLCClassifier(max_epochs=20, random_state=0)
+    >>> clf = MSLCClassifier(max_epochs=15, random_state=0)
     >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
     True

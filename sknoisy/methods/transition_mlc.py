@@ -19,20 +19,21 @@ __all__ = ["TransitionMLCClassifier"]
 class TransitionMLCClassifier(MetaLearningClassifier):
     """Classifier for noisy labels by a meta-learned transition matrix.
 
-    In every batch a transition matrix on the logits starts at the identity and takes one step
-    that lowers the loss on trusted rows; the network learns the given labels through it and
-    predicts without it. It is the "MLC" of the FaMUS paper, not that of
-    :class:`~sknoisy.MLCClassifier`.
+    In every batch, a transition matrix on the logits starts at the identity and makes one step
+    that lowers the loss on the meta set. The network is trained on the given labels through the
+    matrix, and predicts without it. This method is called "MLC" in the FaMUS paper. It is not the
+    method of :class:`~sknoisy.MLCClassifier`.
 
-    Trusted rows are passed as ``clean_mask``. Without them the meta set are the rows of small
-    loss, chosen anew after each epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`); they keep
-    their labels in training, too.
+    Trusted rows are passed as ``clean_mask`` and form the meta set. If there are none, the meta
+    set consists of rows of small loss, chosen anew after each epoch
+    (:class:`~sknoisy.callbacks.PseudoCleanRows`). The rows of the meta set are trained on without
+    the matrix.
 
     Parameters
     ----------
     {trusted_weight, gradient}
     meta_lr : "auto" or float, default="auto"
-        Step size of the matrix. "auto": 10; the released 0.11 hardly moves it.
+        Step size of the matrix. "auto" stands for 10; the released 0.11 hardly moves it.
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks, verbose}
     {random_state}
@@ -41,10 +42,10 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     ----------
     {classes_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
-        Probability of the given label by the logits without the matrix. Absent if
+        Probability of the given label of each row, by the logits without the matrix. Absent if
         training ended in the warm-up.
     transition_ : ndarray of shape (n_classes, n_classes)
-        Mean of the matrix over all batches, true classes in rows.
+        Mean of the matrix over all batches, with true classes in rows.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
     {history_, n_iter_, n_warmup_epochs_, n_features_in_, feature_names_in_}
     {image_shape_}
@@ -59,7 +60,7 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     >>> from sknoisy import TransitionMLCClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = TransitionMLCClassifier(max_epochs=20, random_state=0)
+    >>> clf = TransitionMLCClassifier(max_epochs=18, random_state=0)
     >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
     True

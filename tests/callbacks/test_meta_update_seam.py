@@ -166,7 +166,9 @@ def test_every_row_is_asked_about_in_its_place(question):
 
 
 def test_a_meta_model_of_one_batch_is_updated_in_every_batch():
-    with pytest.raises(ValueError, match="L2RWeights begins anew with each batch: meta_every"):
+    with pytest.raises(
+        ValueError, match="L2RWeights is reset at each batch, so meta_every must be 1"
+    ):
         fit_device_net(update(L2RWeights, CrossEntropyObjective(), meta_every=2))
 
 
