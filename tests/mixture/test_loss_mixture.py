@@ -355,7 +355,9 @@ def test_without_a_mixture_the_posterior_is_a_rank(reason, kind):
         warnings.simplefilter("always")
         fitted = loss_mixture(losses, kind=kind, random_state=0, **params)
     assert [warning.category for warning in caught] == [MixtureWarning]
-    assert f"{reason}. clean_proba is the share of rows with a larger loss" in str(caught[0].message)
+    assert f"{reason}. clean_proba is the share of rows with a larger loss" in str(
+        caught[0].message
+    )
     assert caught[0].filename == __file__
     assert fitted.mixture is None
     assert fitted.lower is None
