@@ -115,11 +115,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     Examples
     --------
     >>> from sknoisy import NoisyLabelClassifier
-    >>> from sknoisy.datasets import load_noisy_digits
-    >>> digits = load_noisy_digits(rate=0.3, random_state=0)
-    >>> clf = NoisyLabelClassifier(network_params={"max_epochs": 5}, random_state=0)
-    >>> clf = clf.fit(digits.data[:900], digits.target[:900])
-    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
+    >>> from sknoisy.datasets import make_noisy_classification
+    >>> X, y, truth = make_noisy_classification(600, 4, class_sep=2, rate=0.3, random_state=0)
+    >>> clf = NoisyLabelClassifier(network_params={"max_epochs": 20}, random_state=0)
+    >>> clf = clf.fit(X[:200], y[:200])
+    >>> bool(clf.score(X[200:], truth[200:]) > 0.9)
     True
     >>> clf.choice_.method, bool(0.2 < clf.choice_.noise_rate < 0.4)
     ('vote', True)

@@ -20,6 +20,7 @@ from small_family import noisy_blobs
 
 import sknoisy
 from sknoisy import (
+    CleanSampleSelector,
     CLIDMUClassifier,
     FaMUSClassifier,
     MILDClassifier,
@@ -34,8 +35,9 @@ X, Y, TRUSTED = noisy_blobs()
 TRUTH = noisy_blobs(rate=0.0)[1]
 NAMES = np.array(["ant", "bee", "cat"])[Y]
 NETWORKS = {"max_epochs": 3, "batch_size": 32, "module_params": {"hidden": (8,)}}
-# Networks that were trained for so few epochs.
+# Networks that are trained for so few epochs warn.
 pytestmark = [
+    pytest.mark.usefixtures("quick_selection"),
     pytest.mark.filterwarnings("ignore::sknoisy.exceptions.CollapseWarning"),
     pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning"),
     pytest.mark.filterwarnings("ignore:The mentor believes hardly any label"),
@@ -78,7 +80,8 @@ def test_a_table_is_voted_on():
 def test_a_longer_table_is_for_one_network(monkeypatch):
     assert noisy_label._MAX_VOTE_ROWS == 20_000
     monkeypatch.setattr(noisy_label, "_MAX_VOTE_ROWS", 119)
-    clf = small().fit(X, Y)
+    quick = {**NETWORKS, "selector": CleanSampleSelector(max_epochs=8, n_rounds=2)}
+    clf = small(network_params=quick).fit(X, Y)
     assert clf.choice_[:2] == ("mild", "X is a table of more than 119 rows")
     assert isinstance(clf.estimator_, MILDClassifier)
     assert clf.members_ == {}

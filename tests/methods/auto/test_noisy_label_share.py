@@ -69,7 +69,7 @@ def test_a_half_of_one_class_leaves_it_to_the_forest():
 @pytest.mark.parametrize(
     ("lead", "share"), [(np.inf, 0.5), (2.1, 0.5), (1.9, 0.2), (-9.0, 0.2), (-np.inf, 0.2)]
 )
-def test_the_share_of_the_networks(monkeypatch, lead, share):
+def test_the_share_of_the_networks(quick_selection, monkeypatch, lead, share):
     assert share_of_networks(lead) == share
     monkeypatch.setattr(noisy_label, "lead_of_networks", lambda *_: lead)
     clf = NoisyLabelClassifier(network_params={"max_epochs": 3}, random_state=0).fit(X, Y)
@@ -79,7 +79,7 @@ def test_the_share_of_the_networks(monkeypatch, lead, share):
     assert_allclose(clf.predict_proba(X), (1 - share) * forests + share * networks)
 
 
-def test_an_estimator_of_the_users_predicts_alone(monkeypatch):
+def test_an_estimator_of_the_users_predicts_alone(quick_selection, monkeypatch):
     monkeypatch.setattr(noisy_label, "lead_of_networks", lambda *_: 9.0)
     forest = RandomForestClassifier(10)
     clf = NoisyLabelClassifier(
