@@ -12,7 +12,7 @@ from sknoisy.datasets import make_long_tailed
 
 
 def problem(n_per_class=100, n_classes=5):
-    """Rows that name themselves, and shuffled labels."""
+    """Return rows that hold their own number, and shuffled labels."""
     rng = np.random.default_rng(0)
     y = rng.permutation(np.arange(n_per_class * n_classes) % n_classes)
     return np.arange(2 * len(y)).reshape(-1, 2), y
@@ -73,7 +73,7 @@ def test_random_state_draws_the_rows():
 
 
 def test_every_row_of_a_class_is_as_likely():
-    """The last class keeps 2 of its 20 rows: 10 % each, as a chi-squared test sees it."""
+    """The last class keeps 2 of its 20 rows, each with probability 0.1 by a chi-squared test."""
     y = np.repeat([0, 1], 20)
     rng, n_draws = np.random.default_rng(0), 2000
     counts = np.zeros(40)

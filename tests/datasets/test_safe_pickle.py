@@ -53,7 +53,7 @@ def test_npy_files_of_numbers_come_back(tmp_path, array):
     assert_array_equal(load(tmp_path / "file.npy"), array)
 
 
-# Hostile files. Each is first shown to be one: the ordinary reader does what it says.
+# Hostile files. A first check shows that the ordinary reader executes each of them.
 
 
 class Call:
@@ -152,7 +152,7 @@ def test_other_ways_to_a_name_are_closed(tmp_path, program):
 @pytest.mark.parametrize("name", sorted({".".join(key) for key in _STAND_INS}))
 @pytest.mark.parametrize("state", [b"(d", b"(N(dt"])
 def test_stand_ins_cannot_be_altered(tmp_path, name, state):
-    """BUILD sets attributes of what a file names, unless that refuses."""
+    """The opcode BUILD sets attributes of a named object, unless the object refuses."""
     module, _, attribute = name.rpartition(".")
     program = b"c" + module.encode() + b"\n" + attribute.encode() + b"\n" + state + b"b."
     with pytest.raises(pickle.UnpicklingError, match="alter a function"):

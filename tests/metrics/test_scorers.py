@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
 
+from sknoisy.meta import CLIDObjective
 from sknoisy.metrics import clid, clid_scorer, trusted_accuracy, trusted_accuracy_score
 
 FOLDS = StratifiedKFold(2)
@@ -33,7 +34,7 @@ def mask(blobs):
 
 
 class Fitted:
-    """What a fitted network says of the rows, given as arrays."""
+    """Stub of a fitted network, with features and predictions as arrays."""
 
     def __init__(self, features, proba):
         self._features, self._proba = features, proba
@@ -46,7 +47,7 @@ class Fitted:
 
 
 def relative_clid(features, proba, temperature=0.03):
-    """CLID over its value for predictions that say the same of each row."""
+    """Return CLID divided by its value for equal predictions."""
     of_equal_rows = clid(features, np.full_like(proba, 1 / proba.shape[1]), temperature)
     return clid(features, proba, temperature) / of_equal_rows
 
@@ -87,7 +88,7 @@ def test_clid_scorer_is_minus_one_for_what_has_learnt_nothing(temperature, globa
 
 
 def test_clid_scorer_prefers_right_predictions_to_wide_features():
-    """Why its temperature is low: at 0.5 the network that spreads its classes further wins."""
+    """The temperature is low because at 0.5 the network that spreads its classes further wins."""
     y = np.repeat(np.arange(4), 25)
     one_hot = np.eye(4)[y]
     right = Fitted(one_hot + 1, one_hot)  # cosine of two classes: 6 / 7
@@ -101,7 +102,7 @@ def test_clid_scorer_prefers_right_predictions_to_wide_features():
 
 @pytest.mark.parametrize("hidden", [(16,), (16,) * 8])
 def test_barely_trained_network_loses(quick, noisy_blobs, hidden):
-    """On each fold; eight layers make its features parallel, so that CLID itself prefers it."""
+    """It loses on each fold; eight layers make its features parallel, so CLID prefers it."""
     X, y, y_true = noisy_blobs
     trained = quick(max_epochs=20)
     barely = quick(max_epochs=1, lr=1e-4, n_warmup_epochs=0, module_params={"hidden": hidden})
@@ -120,9 +121,9 @@ def test_barely_trained_network_loses(quick, noisy_blobs, hidden):
 
 
 def test_grid_search_by_clid_with_two_workers(quick, noisy_blobs):
-    """Scores and the chosen model are those of fits by hand; string labels come back."""
+    """Scores and the chosen model equal those of fits by hand; string labels come back."""
     X, y, _ = noisy_blobs
-    grid = {"temperature": [0.2, 0.5], "lr": [0.02, 0.05]}
+    grid = {"meta_objective": [CLIDObjective(0.2), CLIDObjective(0.5)], "lr": [0.02, 0.05]}
     search = GridSearchCV(quick(), grid, scoring=clid_scorer, cv=FOLDS, n_jobs=2).fit(X, y)
     for i, params in enumerate(search.cv_results_["params"]):
         for fold, (train, test) in enumerate(FOLDS.split(X, y)):

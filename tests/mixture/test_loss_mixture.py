@@ -21,7 +21,7 @@ KINDS = ["gaussian", "beta"]
 
 
 def draw(share, first, second, n=10_000, seed=0):
-    """Rows of two betas, those of the first one first."""
+    """Draw rows of two betas; the rows of the first come first."""
     rng, n_first = np.random.default_rng(seed), round(share * n)
     return np.r_[rng.beta(*first, n_first), rng.beta(*second, n - n_first)][:, None]
 
@@ -42,7 +42,7 @@ def overlapping():
     [(0.7, (2, 18), (12, 6)), (0.3, (0.6, 9), (9, 3)), (0.5, (30, 90), (60, 20))],
 )
 def test_simulated_mixtures_are_recovered(share, first, second):
-    """Within four standard errors of a fit that knows the components.
+    """The fit lies within four standard errors of one that is given the components.
 
     Those are the inverse of the Fisher information; that the components are unknown makes them
     little larger, as these mixtures hardly overlap.
@@ -222,7 +222,7 @@ def two_clusters():
 
 
 def fit(losses, **params):
-    """A mixture of fixed seed of which no guard may speak."""
+    """Fit a mixture with a fixed seed; a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return loss_mixture(losses, **{"random_state": 0, **params})
@@ -257,7 +257,7 @@ def test_the_kinds_are_those_of_the_documented_mixtures():
 
 
 def test_losses_that_pile_up_at_zero_are_a_case_for_betas():
-    """Of a network that knows its rows: cross-entropies over four orders of magnitude."""
+    """A network that has memorised its rows has losses over four orders of magnitude."""
     right, errors = np.arange(2000) < 1200, dict.fromkeys(KINDS, 0.0)
     for seed in range(5):
         rng = np.random.default_rng(seed)
@@ -320,7 +320,7 @@ def test_rows_that_are_no_candidates_have_no_part_in_the_mixture(kind):
     ],
 )
 def test_random_state_draws_the_starts(kind, means, width, counts):
-    """More clusters than two are two components in several ways."""
+    """Two components fit more than two clusters in several ways."""
     rng = np.random.default_rng(0)
     losses = np.concatenate([rng.normal(m, width, n) for m, n in zip(means, counts, strict=True)])
     fits = [fit(losses, kind=kind, random_state=seed) for seed in range(8)]

@@ -21,14 +21,14 @@ def two_clusters(n_low=60, n_high=40, n_classes=2):
 
 
 def split(*args, **params):
-    """A split of fixed seed in which no guard may speak."""
+    """Split with a fixed seed; a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return split_by_loss(*args, **{"random_state": 0, **params})
 
 
 def fall_back(reason, *args, **params):
-    """A split that must fall back for the given reason, without a word from scikit-learn."""
+    """Split that must fall back for the given reason, without warnings of scikit-learn."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = split_by_loss(*args, **{"random_state": 0, **params})
@@ -67,7 +67,7 @@ def test_posterior_is_that_of_the_fitted_gaussians_between_their_means():
 
 @pytest.mark.parametrize(("low", "high"), [((1, 0.5), (3, 0.1)), ((1, 0.1), (3, 0.6))])
 def test_a_larger_loss_is_never_cleaner(low, high):
-    """The odds of two Gaussians of unequal width turn round in the wide one's outer tail."""
+    """The odds of two Gaussians of unequal width turn in the outer tail of the wide one."""
     rng = np.random.default_rng(0)
     losses = np.sort(np.r_[rng.normal(*low, 400), rng.normal(*high, 200), -1.0, 5.0])
     x = ((losses - losses[0]) / np.ptp(losses))[:, None]
@@ -127,7 +127,7 @@ def test_threshold():
 
 
 def test_random_state_starts_the_mixture():
-    """Three clusters of one size fit two components in two ways."""
+    """Two components fit three clusters of one size in two ways."""
     rng = np.random.default_rng(0)
     losses = np.concatenate([rng.normal(mean, 0.01, 50) for mean in (0, 0.5, 1)])
     sizes = [

@@ -60,7 +60,7 @@ def per_sample(result, y):
 
 
 def assert_follows_transition(result, y):
-    """The confusion matrix lies within 4 standard errors of P, and what P rules out is absent.
+    """Check that the confusion matrix lies within 4 standard errors of P, and is 0 where P is.
 
     Small counts are not normal: 16/3 is what Bernstein's inequality adds for them.
     """

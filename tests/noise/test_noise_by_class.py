@@ -246,7 +246,7 @@ def test_invalid_transition_matrices_are_refused(P, message):
 
 
 class AlwaysZero(np.random.Generator):
-    """The least of all uniform draws, which falls on the first step of every distribution."""
+    """The smallest uniform draw, which falls on the first step of every distribution."""
 
     def random(self, size=None):
         return np.zeros(size)

@@ -291,7 +291,7 @@ def test_instances_are_compared_by_their_numbers(tmp_path):
 
 
 class Noise:
-    """An augmentation whose address says nothing about it."""
+    """An augmentation whose default ``repr`` is its address."""
 
     def __init__(self, scale):
         self.scale = scale

@@ -1,4 +1,4 @@
-"""What each method's paper adds: NT-Xent, the momentum queue, feature corruption."""
+"""The parts that are specific to each method: NT-Xent, momentum queue, feature corruption."""
 
 import copy
 import itertools
@@ -252,7 +252,7 @@ def test_momentum_contrast_learns_to_tell_keys_from_the_queue():
 
 
 def table(n=300, d=10):
-    """Row i has 1000 j + i in column j: a value tells whence it comes."""
+    """Row i has 1000 j + i in column j, so each value identifies its cell."""
     return 1000 * torch.arange(d).float() + torch.arange(n).float()[:, None]
 
 

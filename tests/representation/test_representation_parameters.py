@@ -376,7 +376,7 @@ def test_the_net_alone_points_to_the_transformer(blobs):
 
 
 def test_rows_of_tensors_serve_the_corruption(blobs):
-    """What "auto" makes of a table is the corruption of its scaled rows."""
+    """With "auto", the scaled rows of a table are corrupted."""
     X = blobs[0]
     scaling = InputScaling().fit(X)
     rows = TensorRows(scaling.apply(scaling.to_tensor(X)))

@@ -1,4 +1,4 @@
-"""What is learned without labels is worth the training."""
+"""Features learned without labels beat columns and untrained encoders."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from sknoisy.representation import SCARF, MoCo, SimCLR
 
 
 def neighbour_accuracy(features, y, seed, n_labelled=3):
-    """Accuracy of the nearest of a few labelled rows per class, over ten draws of them."""
+    """Return the accuracy of nearest neighbours with few labelled rows, over ten draws of them."""
     rng = np.random.default_rng(seed)
     scores = []
     for _ in range(10):
@@ -24,13 +24,13 @@ def neighbour_accuracy(features, y, seed, n_labelled=3):
 
 
 def untrained(method, **parameters):
-    """Almost: one epoch without a step worth the name."""
+    """Return a transformer whose only epoch hardly changes the weights."""
     return method(lr=1e-12, max_epochs=1, **parameters)
 
 
 @pytest.mark.parametrize("method", [SCARF, SimCLR])
 def test_features_of_redundant_columns_beat_the_columns(method, global_random_seed):
-    """Twenty columns depend on a hidden class, forty are noise of their own."""
+    """Twenty columns depend on a hidden class, and forty are independent noise."""
     rng = np.random.default_rng(global_random_seed)
     y = rng.integers(4, size=600)
     signal = rng.normal(size=(4, 20))[y] + 1.2 * rng.normal(size=(600, 20))

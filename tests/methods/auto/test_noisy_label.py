@@ -1,4 +1,4 @@
-"""NoisyLabelClassifier: what it picks, how the vote counts, what learns the purified labels."""
+"""NoisyLabelClassifier: the choice of a method, the vote, and the final classifier."""
 
 import functools
 import pickle
@@ -45,7 +45,7 @@ pytestmark = [
 
 
 def small(**parameters):
-    """A classifier whose networks are trained for three epochs, on the CPU."""
+    """Return a classifier whose networks are trained for three epochs, on the CPU."""
     return NoisyLabelClassifier(
         **{"network_params": NETWORKS, "device": "cpu", "random_state": 0, **parameters}
     )
@@ -53,13 +53,13 @@ def small(**parameters):
 
 @functools.cache
 def by_vote():
-    """Fitted on (X, NAMES)."""
+    """Return a classifier that was fitted on (X, NAMES)."""
     return small().fit(X, NAMES)
 
 
 @pytest.fixture
 def one_network(monkeypatch):
-    """The vote of a forest and CLID-MU alone, for tests that do without the slower network."""
+    """Let a forest and CLID-MU vote without MILD, which is slower."""
 
     def networks(seed, **parameters):
         return {"clid_mu": CLIDMUClassifier(random_state=seed, **parameters)}
@@ -139,7 +139,7 @@ def test_every_classifier_of_the_library_has_a_name():
 
 
 def counted(clf, trusted=None, weight=None):
-    """The shares of the vote from members that are fitted anew."""
+    """Compute the shares of the vote from members that are fitted again."""
     networks = [clone(network) for network in clf.members_.values()]
     seed = networks[0].random_state
     forest = RandomForestClassifier(oob_score=True, random_state=seed).fit(X, Y, weight)
@@ -173,7 +173,7 @@ def test_it_repairs_labels():
     assert np.mean(purified == np.array(["ant", "bee", "cat"])[TRUTH]) > 0.9
 
 
-def test_trusted_rows_keep_labels_that_nobody_else_believes(one_network):
+def test_trusted_rows_keep_labels_that_all_members_contradict(one_network):
     row = np.flatnonzero(TRUSTED)[0]
     y = TRUTH.copy()
     y[row] = (TRUTH[row] + 1) % 3
@@ -185,7 +185,7 @@ def test_trusted_rows_keep_labels_that_nobody_else_believes(one_network):
 
 
 def test_no_class_is_lost(one_network, monkeypatch):
-    """Two rows in the midst of another class carry a label of their own."""
+    """Two rows in the middle of another class have a label that no other row has."""
     y = TRUTH.copy()
     y[np.flatnonzero(TRUTH == 0)[:2]] = 3
     clf = small().fit(X, y)
@@ -212,7 +212,7 @@ def test_a_row_that_every_tree_has_seen_is_voted_on_by_the_others(one_network, r
 
 
 def test_two_rows_of_two_classes_are_enough():
-    """Out of bag, a forest that has seen one of the two rows takes the other for the same."""
+    """Out of bag, a tree has seen one of the two rows and predicts its class for the other."""
     rows, y = [[-1.0], [1.0]], ["low", "high"]
     clf = NoisyLabelClassifier(network_params={"max_epochs": 30}, random_state=0).fit(rows, y)
     assert clf.purified_labels_.tolist() == clf.predict(rows).tolist() == y
@@ -309,7 +309,7 @@ def test_both_networks_have_the_same_parameters():
         assert (params["device"], params["verbose"]) == ("cpu", 0)
 
 
-def test_verbose_says_what_was_picked_and_why(one_network, capsys):
+def test_verbose_prints_the_choice_and_its_reason(one_network, capsys):
     small().fit(X, Y)
     assert capsys.readouterr().err == ""
     clf = small(verbose=1).fit(X, Y)

@@ -1,4 +1,4 @@
-"""NoisyLabelClassifier: when the networks that voted have a say in predictions, too."""
+"""NoisyLabelClassifier: the weight of the networks in the predictions of a vote."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ SIGN = (X[:, 0] > MEDIAN).astype(np.int64)
 
 
 class BySign(ClassifierMixin, BaseEstimator):
-    """Predicts by the first column, and remembers how many rows it was given."""
+    """Classifier by the sign of the first column; it records the sizes of its training sets."""
 
     sizes: list[int] = []
 
@@ -42,7 +42,7 @@ def test_the_lead_is_counted_in_standard_errors():
     lead = lead_of_networks(X, SIGN, None, says(some_wrong), BySign(), 0)
     assert lead == pytest.approx(0.2 / np.sqrt(0.2 * 0.8 / 60))
     assert BySign.sizes == [30, 30]
-    assert lead_of_networks(X, SIGN, None, says(SIGN), BySign(), 0) == -np.inf  # no row tells
+    assert lead_of_networks(X, SIGN, None, says(SIGN), BySign(), 0) == -np.inf  # no row decides
     codes = SIGN.copy()
     codes[:3] = 1 - codes[:3]
     some_wrong[12:24] = 1 - some_wrong[12:24]
@@ -51,7 +51,7 @@ def test_the_lead_is_counted_in_standard_errors():
     assert lead == pytest.approx(mean / np.sqrt((24 / 60 - mean**2) / 60))
 
 
-def test_rows_of_weight_zero_have_no_say():
+def test_rows_of_weight_zero_have_no_effect():
     """The forest is wrong on these rows alone."""
     wrong = np.arange(60) < 20
     weights = np.where(wrong, 0.0, 1.0)
@@ -89,7 +89,7 @@ def test_an_estimator_of_the_users_predicts_alone(quick_selection, monkeypatch):
     assert_array_equal(clf.predict_proba(X), clf.estimator_.predict_proba(X))
 
 
-def test_one_network_has_the_whole_say():
+def test_one_network_has_the_whole_weight():
     clf = NoisyLabelClassifier(
         method="clid_mu", network_params={"max_epochs": 3}, random_state=0
     ).fit(X, Y)
