@@ -19,7 +19,15 @@ from .._engine.problem import Problem
 from ..base import NetworkClassifier
 from ..callbacks import CheckpointEnsemble, CLIDScore, CollapseGuard, MetaUpdate, PseudoCleanRows
 from ..meta import VRI, CLIDObjective, CrossEntropyObjective, MAEObjective, MetaModel, WNet
-from .meta_learning import GRADIENT, META_LR, adam, gradient_strategy, resolve_warmup, trusted_rows
+from .meta_learning import (
+    GRADIENT,
+    META_LR,
+    adam,
+    gradient_strategy,
+    resolve_auto,
+    resolve_warmup,
+    trusted_rows,
+)
 
 __all__ = ["CLIDMUClassifier", "class_balance", "class_exponents"]
 
@@ -218,7 +226,8 @@ class CLIDMUClassifier(NetworkClassifier):
         unlabelled = random_state.choice(len(data), n_meta, replace=False)
         seeds = [int(seed) for seed in random_state.randint(np.iinfo(np.int32).max, size=2)]
         warmup = self.n_warmup_epochs
-        if self.weighting is None and warmup != "auto":  # it only excludes epochs from selection
+        if self.weighting is None and warmup != "auto":
+            # Without a meta update, the warm-up only excludes epochs from selection.
             warmup = min(int(warmup), self.max_epochs - 1)
         self.n_warmup_epochs_ = resolve_warmup(warmup, self.max_epochs)
         objective = self._objective()
@@ -226,8 +235,8 @@ class CLIDMUClassifier(NetworkClassifier):
         if self.weighting is not None:
             n_reference = max(self.n_warmup_epochs_, 1)
             guard = CollapseGuard(n_reference, rows=unlabelled, meta_update="meta")
-            update = self._meta_update(data, objective, unlabelled, seeds[0])
-            callbacks = [("guard", guard), *update]
+            updates = self._update_callbacks(data, objective, unlabelled, seeds[0])
+            callbacks = [("guard", guard), *updates]
         if self.n_ensemble:
             # After the guard, because a collapsed network has a low CLID.
             by_clid = objective if isinstance(objective, CLIDObjective) else CLIDObjective()
@@ -247,18 +256,18 @@ class CLIDMUClassifier(NetworkClassifier):
             return _OBJECTIVES[self.meta_objective]()
         return self.meta_objective
 
-    def _meta_update(
+    def _update_callbacks(
         self, data: TrainingData, objective: Callable[..., Tensor], unlabelled: Any, seed: int
     ) -> list[tuple[str, Any]]:
         """Return the callbacks of the meta update."""
-        rows, finders = unlabelled, []
+        rows, choosers = unlabelled, []
         if isinstance(objective, (CrossEntropyObjective, MAEObjective)):
             rows = trusted_rows(data)
             if rows is None:
                 rows = "pseudo_clean"
-                finders = [(rows, PseudoCleanRows(self.n_warmup_epochs_, random_state=seed))]
-        judges = "rows of small loss" if finders else f"{len(rows)} rows"
-        self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {judges}")
+                choosers = [(rows, PseudoCleanRows(self.n_warmup_epochs_, random_state=seed))]
+        meta_set = "rows of small loss" if choosers else f"{len(rows)} rows"
+        self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {meta_set}")
         update = MetaUpdate(
             self._meta_model(data),
             objective,
@@ -269,15 +278,15 @@ class CLIDMUClassifier(NetworkClassifier):
             n_warmup_epochs=self.n_warmup_epochs_,
             random_state=seed,
         )
-        return [*finders, ("meta", update)]
+        return [*choosers, ("meta", update)]
 
     def _meta_model(self, data: TrainingData) -> Any:
         if not isinstance(self.weighting, str):
             return self.weighting
         counts = self._counts(data)
         is_vri = self.weighting == "vri"
-        by_default = 1e-5 if is_vri else self._default_meta_lr(len(data), counts)
-        self.meta_lr_ = by_default if self.meta_lr == "auto" else float(self.meta_lr)
+        default = 1e-5 if is_vri else self._default_meta_lr(len(data), counts)
+        self.meta_lr_ = resolve_auto(self.meta_lr, default)
         self._say(f"meta_lr={self.meta_lr_:.3g} by {'adam' if is_vri else 'sgd'}")
         if is_vri:
             return partial(VRI, optimizer=adam(self.meta_lr_))
@@ -296,6 +305,7 @@ class CLIDMUClassifier(NetworkClassifier):
         return rate * class_balance(counts)
 
     def _counts(self, data: TrainingData) -> np.ndarray:
+        """Return the number of rows of each given class, by sample weight."""
         counts = torch.bincount(data.targets, data.sample_weight, minlength=len(self.classes_))
         return counts.cpu().double().numpy()
 

@@ -135,5 +135,5 @@ class L2RClassifier(MetaLearningClassifier):
         factor = 10 if self.image_shape_ is None else 1
         return [self._build_net(data, rng, weight_decay_factor=factor)]
 
-    def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> MetaModel:
+    def _meta_model(self, data: TrainingData, *, has_trusted_rows: bool) -> MetaModel:
         return L2RWeights(len(data))

@@ -13,7 +13,6 @@ import torch
 
 from .._compat import Interval, StrOptions
 from .._engine.batches import TrainingData
-from .._engine.net import DeviceNet
 from .._engine.problem import Problem
 from ..base import NetworkClassifier
 from ..callbacks import CollapseGuard, MetaUpdate, PseudoCleanRows
@@ -31,6 +30,7 @@ __all__ = [
     "MetaLearningClassifier",
     "adam",
     "gradient_strategy",
+    "resolve_auto",
     "resolve_warmup",
     "trust_more",
     "trusted_rows",
@@ -52,6 +52,11 @@ def gradient_strategy(gradient: Any) -> Any:
     if isinstance(gradient, str):
         return _GRADIENTS[gradient]()
     return gradient() if isinstance(gradient, type) else gradient
+
+
+def resolve_auto(value: str | float, default: float) -> float:
+    """Return a parameter as a float, or the default if it is "auto"."""
+    return default if value == "auto" else float(value)
 
 
 def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
@@ -85,13 +90,11 @@ def adam(lr: float, eps: float = 1e-8) -> Callable[..., torch.optim.Optimizer]:
 
 def trust_more(problem: Problem, trusted_weight: str | float) -> Problem:
     """Return the problem with the weights of trusted rows times ``trusted_weight``."""
-    if trusted_weight == "auto":
-        # With more weight, a network for images memorises the trusted rows before it learns the
-        # others.
-        trusted_weight = 1.0 if problem.is_image else 8.0
-    if problem.trusted is None or trusted_weight == 1:
+    # A network for images that gives them more weight memorises them before it learns other rows.
+    weight = resolve_auto(trusted_weight, 1.0 if problem.is_image else 8.0)
+    if problem.trusted is None or weight == 1:
         return problem
-    factors = np.where(problem.trusted, float(trusted_weight), 1.0)
+    factors = np.where(problem.trusted, weight, 1.0)
     return replace(problem, sample_weight=problem.scale_weights(factors))
 
 
@@ -113,14 +116,14 @@ class MetaLearningClassifier(NetworkClassifier):
 
     # --- what a method adds -----------------------------------------------------------------
 
-    def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> Any:
+    def _meta_model(self, data: TrainingData, *, has_trusted_rows: bool) -> Any:
         """Return the meta model, or a factory of it, with its optimiser and step size.
 
         Parameters
         ----------
         data : TrainingData
             Training data on the device.
-        judged_by_trusted : bool
+        has_trusted_rows : bool
             Whether the meta set consists of trusted rows; otherwise of pseudo-clean rows.
         """
         raise NotImplementedError
@@ -133,6 +136,9 @@ class MetaLearningClassifier(NetworkClassifier):
         """Return the gradient strategy."""
         return gradient_strategy(self.gradient)
 
+    def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
+        """Set the fitted attributes of the method, if any meta update was made."""
+
     # --- the life cycle ---------------------------------------------------------------------
 
     _meta_rows = "pseudo_clean"  # name of the callback that chooses them without trusted rows
@@ -140,20 +146,18 @@ class MetaLearningClassifier(NetworkClassifier):
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
         self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs)
-        rows: Any = trusted_rows(data)
-        judged_by_trusted = rows is not None
-        finders = []
-        if not judged_by_trusted:
-            rows = self._meta_rows
-            finder = self._pseudo_clean(self.n_warmup_epochs_, int(seeds[0]))
-            finders = [("pseudo_clean", finder)]
-        judges = f"{len(rows)} trusted rows" if judged_by_trusted else "rows of small loss"
-        self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {judges}")
+        trusted = trusted_rows(data)
+        choosers = []
+        if trusted is None:
+            chooser = self._pseudo_clean(self.n_warmup_epochs_, int(seeds[0]))
+            choosers = [("pseudo_clean", chooser)]
+        meta_set = "rows of small loss" if trusted is None else f"{len(trusted)} trusted rows"
+        self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {meta_set}")
         update = MetaUpdate(
-            self._meta_model(data, judged_by_trusted=judged_by_trusted),
+            self._meta_model(data, has_trusted_rows=trusted is not None),
             CrossEntropyObjective(),
             self._strategy(),
-            meta_rows=rows,
+            meta_rows=self._meta_rows if trusted is None else trusted,
             meta_batch_size=self.meta_batch_size,
             n_warmup_epochs=self.n_warmup_epochs_,
             random_state=int(seeds[1]),
@@ -161,21 +165,21 @@ class MetaLearningClassifier(NetworkClassifier):
         guard = CollapseGuard(
             max(self.n_warmup_epochs_, 1), meta_update="meta", random_state=int(seeds[1])
         )
-        return [("guard", guard), *finders, ("meta", update)]
-
-    @staticmethod
-    def _meta_update(net: DeviceNet) -> MetaUpdate:
-        return dict(net.callbacks_)["meta"]
+        return [("guard", guard), *choosers, ("meta", update)]
 
     def _finish(self, data: TrainingData) -> None:
-        updates = [(self._meta_update(net), net) for net in self.nets_]
-        guards = [dict(net.callbacks_)["guard"] for _, net in updates]
-        self.n_recoveries_ = sum(guard.n_recoveries_ for guard in guards)
-        self.n_skipped_batches_ = sum(meta.n_skipped_batches_ for meta, _ in updates)
-        weights = [meta.weigh_rows(net, data) for meta, net in updates if meta.n_steps_]
-        meta = updates[0][0]
+        callbacks = [dict(net.callbacks_) for net in self.nets_]
+        updates = [named["meta"] for named in callbacks]
+        self.n_recoveries_ = sum(named["guard"].n_recoveries_ for named in callbacks)
+        self.n_skipped_batches_ = sum(update.n_skipped_batches_ for update in updates)
+        meta = updates[0]
         if not meta.n_steps_:
             return
+        weights = [
+            update.weigh_rows(net, data)
+            for update, net in zip(updates, self.nets_, strict=True)
+            if update.n_steps_
+        ]
         self.sample_weight_ = np.mean(weights, axis=0)
         self.meta_rows_ = meta.meta_rows_
         usage = [epoch["layer_usage"] for epoch in self.history_ if "layer_usage" in epoch]
@@ -183,9 +187,8 @@ class MetaLearningClassifier(NetworkClassifier):
             names = meta.gradient_.layer_names
             self.layer_names_ = tuple(name.removeprefix("module.") for name in names)
             self.layer_usage_ = np.array(usage)
+        self._finish_meta(meta, data)
 
-    def _purify(self, data: TrainingData) -> None:
-        """Set ``purified_labels_`` to the most probable classes of the soft labels."""
-        meta = self._meta_update(self.net_)
-        if meta.n_steps_:
-            self.purified_labels_ = self.classes_[meta.guide_rows(self.net_, data).argmax(axis=1)]
+    def _purified_labels(self, meta: MetaUpdate, data: TrainingData) -> np.ndarray:
+        """Return the most probable classes of the soft labels of a label corrector."""
+        return self.classes_[meta.guide_rows(self.net_, data).argmax(axis=1)]

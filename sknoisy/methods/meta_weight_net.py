@@ -17,7 +17,7 @@ from .._engine.batches import TrainingData
 from .._engine.problem import Problem
 from ..meta import LDAMLoss, MetaModel, WNet
 from ..meta.models import per_sample_loss
-from .meta_learning import META_LR, MetaLearningClassifier, adam
+from .meta_learning import META_LR, MetaLearningClassifier, adam, resolve_auto
 
 __all__ = ["MetaWeightNetClassifier"]
 
@@ -134,8 +134,8 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
             )
         return replace(problem, sample_weight=weights)
 
-    def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> MetaModel:
-        self.meta_lr_ = 1e-3 if self.meta_lr == "auto" else float(self.meta_lr)
+    def _meta_model(self, data: TrainingData, *, has_trusted_rows: bool) -> MetaModel:
+        self.meta_lr_ = resolve_auto(self.meta_lr, 1e-3)
         return WNet(loss=self._row_loss(data), optimizer=adam(self.meta_lr_))
 
     def _row_loss(self, data: TrainingData) -> Callable[..., Tensor]:

@@ -11,9 +11,9 @@ from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
 from .._engine.problem import Problem
-from ..callbacks import PseudoCleanRows
+from ..callbacks import MetaUpdate, PseudoCleanRows
 from ..meta import LabelCorrector, MetaModel
-from .meta_learning import META_LR, MetaLearningClassifier, adam, trust_more
+from .meta_learning import META_LR, MetaLearningClassifier, adam, resolve_auto, trust_more
 
 __all__ = ["MLCClassifier"]
 
@@ -128,12 +128,12 @@ class MLCClassifier(MetaLearningClassifier):
         return trust_more(problem, self.trusted_weight)
 
     def _meta_model(
-        self, data: TrainingData, *, judged_by_trusted: bool
+        self, data: TrainingData, *, has_trusted_rows: bool
     ) -> Callable[..., MetaModel]:
-        self.meta_lr_ = 1e-3 if self.meta_lr == "auto" else float(self.meta_lr)
+        self.meta_lr_ = resolve_auto(self.meta_lr, 1e-3)
         # Once the network has fitted the pseudo-clean rows, their gradient is small and mostly
         # noise. With the usual eps, Adam would scale it up to steps of full size.
-        eps = 1e-8 if judged_by_trusted else 1e-3
+        eps = 1e-8 if has_trusted_rows else 1e-3
         return partial(
             LabelCorrector,
             skip=self.skip,
@@ -145,6 +145,5 @@ class MLCClassifier(MetaLearningClassifier):
         # Otherwise classes that are hard to learn leave the meta set and are never learned.
         return PseudoCleanRows(n_warmup_epochs, min_per_class=0.25, random_state=seed)
 
-    def _finish(self, data: TrainingData) -> None:
-        super()._finish(data)
-        self._purify(data)
+    def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
+        self.purified_labels_ = self._purified_labels(meta, data)

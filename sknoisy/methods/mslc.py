@@ -9,8 +9,9 @@ from typing import Any
 from .._compat import StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
+from ..callbacks import MetaUpdate
 from ..meta import MetaModel, SoftLabelCorrector
-from .meta_learning import META_LR, MetaLearningClassifier, adam
+from .meta_learning import META_LR, MetaLearningClassifier, adam, resolve_auto
 
 __all__ = ["MSLCClassifier"]
 
@@ -117,13 +118,12 @@ class MSLCClassifier(MetaLearningClassifier):
         self.n_warmup_epochs = n_warmup_epochs
 
     def _meta_model(
-        self, data: TrainingData, *, judged_by_trusted: bool
+        self, data: TrainingData, *, has_trusted_rows: bool
     ) -> Callable[..., MetaModel]:
-        self.meta_lr_ = 1e-3 if self.meta_lr == "auto" else float(self.meta_lr)
+        self.meta_lr_ = resolve_auto(self.meta_lr, 1e-3)
         return partial(
             SoftLabelCorrector, len(data), targets=self.targets, optimizer=adam(self.meta_lr_)
         )
 
-    def _finish(self, data: TrainingData) -> None:
-        super()._finish(data)
-        self._purify(data)
+    def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
+        self.purified_labels_ = self._purified_labels(meta, data)

@@ -9,8 +9,9 @@ from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
 from .._engine.problem import Problem
+from ..callbacks import MetaUpdate
 from ..meta import MetaModel, TransitionCorrector
-from .meta_learning import META_LR, MetaLearningClassifier, trust_more
+from .meta_learning import META_LR, MetaLearningClassifier, resolve_auto, trust_more
 
 __all__ = ["TransitionMLCClassifier"]
 
@@ -120,14 +121,11 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     def _prepare(self, problem: Problem) -> Problem:
         return trust_more(problem, self.trusted_weight)
 
-    def _meta_model(self, data: TrainingData, *, judged_by_trusted: bool) -> MetaModel:
-        self.meta_lr_ = 10.0 if self.meta_lr == "auto" else float(self.meta_lr)
+    def _meta_model(self, data: TrainingData, *, has_trusted_rows: bool) -> MetaModel:
+        self.meta_lr_ = resolve_auto(self.meta_lr, 10.0)
         return TransitionCorrector(
             len(self.classes_), step_size=self.meta_lr_, trust_meta_rows=True
         )
 
-    def _finish(self, data: TrainingData) -> None:
-        super()._finish(data)
-        meta = self._meta_update(self.net_)
-        if meta.n_steps_:
-            self.transition_ = meta.meta_model_.mean_transition.cpu().numpy()
+    def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
+        self.transition_ = meta.meta_model_.mean_transition.cpu().numpy()

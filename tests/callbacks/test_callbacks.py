@@ -1,4 +1,4 @@
-"""Callbacks beside the meta update, their criterion, and the net's own checks."""
+"""PerSampleCrossEntropy, CLIDScore, CheckpointEnsemble, EpochProgress, and checks of the net."""
 
 import copy
 import math
@@ -61,7 +61,7 @@ def test_criterion_is_guided_until_it_is_released():
     criterion.batch = Batch(X, y, torch.arange(N), zeros)
     guidance = torch.linspace(0, 1, N).double()
     criterion.guide(small_wnet(), guidance)
-    assert list(criterion.parameters()) == []  # the meta model is not the optimiser's
+    assert list(criterion.parameters()) == []  # the net's optimiser must not see the meta model
     losses = F.cross_entropy(logits, y, reduction="none")
     assert_close(criterion(logits, y), (guidance * losses).sum())
     criterion.release()
@@ -92,7 +92,7 @@ def test_clid_score_is_the_metric_of_the_network_in_eval_mode(fit, temperature):
     net = fit(At(score), callback, look, module=module)
     assert_allclose(net.history[:, "clid"], values)
     assert values[0] != values[1]
-    assert modes == [True, False]  # as it was
+    assert modes == [True, False]  # the mode is restored
 
 
 def test_clid_score_is_taken_without_augmentation():
@@ -162,7 +162,7 @@ def test_ensemble_skips_the_first_epochs():
     assert members([0.1, 0.2, 2.0, 1.0], 2, n_skip_epochs=2) == [(1.0, 4), (2.0, 3)]
 
 
-def test_ensemble_passes_over_epochs_without_a_value():
+def test_ensemble_skips_epochs_without_a_value():
     nan = float("nan")
     assert members([None, 2.0, nan, 1.0, None], 3) == [(1.0, 4), (2.0, 2)]
     assert members([None, nan], 3) == []
@@ -234,14 +234,14 @@ def test_logits_are_shared_for_one_batch():
 
 @NETS
 @pytest.mark.parametrize("reader", [CheckpointEnsemble("clid", 2), CheckpointEnsemble("set_back")])
-def test_a_callback_that_reads_the_history_too_early_is_told(fit, reader):
+def test_a_callback_that_reads_the_history_too_early_is_refused(fit, reader):
     recorder = CLIDScore(10) if reader.monitor == "clid" else CollapseGuard(1)
     fit(recorder, reader, max_epochs=3)
     with pytest.raises(ValueError, match=f"reads '{reader.monitor}' of the history before it is"):
         fit(reader, recorder, max_epochs=3)
 
 
-def test_pseudo_clean_rows_stand_behind_the_guard():
+def test_pseudo_clean_rows_before_the_guard_are_refused():
     rows, guard = PseudoCleanRows(1, random_state=0), CollapseGuard(1)
     fit_device_net(guard, rows, max_epochs=3)
     with pytest.raises(ValueError, match=r"PseudoCleanRows reads 'set_back'.* Put it behind"):

@@ -1,4 +1,4 @@
-"""The guard against collapse: what it sees, what it does, and what it leaves alone."""
+"""CollapseGuard: detection of a collapse, recovery, and cases in which it must not act."""
 
 import copy
 import warnings
@@ -28,7 +28,7 @@ NETS = pytest.mark.parametrize("fit", [fit_stock_net, fit_device_net])
 
 @torch.no_grad()
 def forget(net):
-    """Constant predictions."""
+    """Make the predictions constant."""
     net.module_[-1].weight.zero_()
 
 
@@ -39,7 +39,7 @@ def lose_a_class(net):
 
 @torch.no_grad()
 def fade(net):
-    """Predictions nearly all alike."""
+    """Make the predictions more alike."""
     net.module_[-1].weight *= 0.5
 
 
@@ -66,7 +66,7 @@ def test_guard_sets_a_collapsed_network_back(fit, sabotage, message):
     assert_close(states[5], states[4], rtol=0, atol=0)
     assert_allclose(rates, [0.1] * 5 + [0.01] * 3)
     assert momenta[4] > momenta[5] == 0
-    assert not torch.equal(states[7][0]["2.weight"], states[5][0]["2.weight"])  # it goes on
+    assert not torch.equal(states[7][0]["2.weight"], states[5][0]["2.weight"])  # training goes on
 
 
 def test_guard_counts_every_recovery():
@@ -80,8 +80,8 @@ def test_guard_counts_every_recovery():
 
 
 @pytest.mark.parametrize(("again", "epoch", "what"), [(7, 2, "reference"), (8, 7, "last good")])
-def test_guard_goes_back_further_when_the_last_good_epoch_did_not_hold(again, epoch, what):
-    """Within two epochs, as many as the reference has."""
+def test_guard_returns_to_the_reference_after_a_second_collapse_soon_after(again, epoch, what):
+    """Soon means within ``n_reference_epochs``, here two epochs."""
     states = []
     meta, guard = update(meta_lr=0.1), CollapseGuard(2)
     look = At(
@@ -92,9 +92,9 @@ def test_guard_goes_back_further_when_the_last_good_epoch_did_not_hold(again, ep
     assert_close(states[4], states[3], rtol=0, atol=0)
     assert_close(states[again - 1], states[epoch - 1], rtol=0, atol=0)
     assert not torch.equal(states[1][0]["2.weight"], states[again - 2][0]["2.weight"])
-    told = [str(warning.message) for warning in caught]
-    assert "set back to the last good epoch, 4 (" in told[0]
-    assert f"set back to the {what} epoch, {epoch} (" in told[1]
+    messages = [str(warning.message) for warning in caught]
+    assert "set back to the last good epoch, 4 (" in messages[0]
+    assert f"set back to the {what} epoch, {epoch} (" in messages[1]
 
 
 def test_guard_names_the_epoch_whose_state_it_takes():
@@ -110,7 +110,7 @@ def test_guard_works_without_a_meta_update():
     assert net.module_[-1].weight.abs().max() > 0.01
 
 
-def test_the_ensemble_passes_over_an_epoch_that_was_thrown_away():
+def test_the_ensemble_skips_an_epoch_after_which_the_net_was_set_back():
     guard, ensemble = CollapseGuard(2), CheckpointEnsemble("train_loss", n_members=9)
     with pytest.warns(CollapseWarning):
         net = fit_device_net(At(forget, 4), guard, ensemble, max_epochs=6)
@@ -118,7 +118,7 @@ def test_the_ensemble_passes_over_an_epoch_that_was_thrown_away():
     assert sorted(epoch for _, epoch, _ in ensemble.members_) == [1, 2, 3, 5, 6]
 
 
-def test_guard_lets_a_class_go_that_the_user_gives_no_weight():
+def test_guard_ignores_the_loss_of_a_class_without_weight():
     data = training_data()
     data.sample_weight = (data.targets != 1).double()
     data.sample_weight /= data.sample_weight.mean()
@@ -129,8 +129,8 @@ def test_guard_lets_a_class_go_that_the_user_gives_no_weight():
         fit_device_net(At(lose_a_class, 3), CollapseGuard(2), max_epochs=3)
 
 
-def test_guard_lets_an_undecided_network_go_on():
-    """A class that is second everywhere is not predicted, but it is not lost."""
+def test_guard_does_not_set_an_undecided_network_back():
+    """A class that is the second most probable everywhere is never predicted, but not lost."""
 
     @torch.no_grad()
     def put_a_class_second(net):
@@ -148,7 +148,7 @@ def test_guard_lets_an_undecided_network_go_on():
 @pytest.mark.parametrize(
     ("sabotage", "epoch", "params"),
     [
-        (forget, 2, {"n_reference_epochs": 3}),  # the warm-up is nobody's business
+        (forget, 2, {"n_reference_epochs": 3}),  # the guard ignores the warm-up
         (fade, 4, {"n_reference_epochs": 3, "tolerance": 0.05}),
         (forget, 99, {"n_reference_epochs": 1}),
     ],
@@ -163,7 +163,7 @@ def test_guard_does_not_interfere(sabotage, epoch, params):
     assert_close(state(net.module_), state(without.module_), rtol=0, atol=0)
 
 
-def test_guard_lets_a_class_go_that_was_rare_from_the_start():
+def test_guard_ignores_the_loss_of_a_class_that_was_rare_from_the_start():
     @torch.no_grad()
     def nearly_lose_a_class(net):
         net.module_[-1].bias[1] -= 4
@@ -181,7 +181,7 @@ def test_tolerance_of_the_guard():
         fit_device_net(At(fade, 4), guard, max_epochs=4)
 
 
-def test_guard_watches_the_rows_it_is_given():
+def test_guard_watches_the_given_rows():
     X, seen = make_xy()[0], []
 
     class Watched(nn.Sequential):
@@ -203,8 +203,8 @@ def test_guard_watches_the_rows_it_is_given():
 
 
 @pytest.mark.parametrize("n", [7, 13, 14])
-def test_a_network_without_information_from_the_start_has_nothing_to_lose(n):
-    # In floating point H(mean p) - mean H(p) of equal rows is 0 or a little less.
+def test_guard_ignores_a_network_without_information_from_the_start(n):
+    # In floating point, H(mean p) - mean H(p) of equal rows is 0 or slightly negative.
     module = make_module()
     nn.init.zeros_(module[-1].weight)
     guard = CollapseGuard(1)

@@ -48,7 +48,7 @@ NETS = pytest.mark.parametrize("fit", [fit_stock_net, shuffled_stock_net, fit_de
 
 
 def pack(sequences):
-    """Bits of rows that are given as strings or lists, one per row."""
+    """Pack strings or lists of bits, one per row."""
     return np.packbits(np.array([[int(bit) for bit in row] for row in sequences]).T, axis=1)
 
 
@@ -160,13 +160,13 @@ class Reference(Callback):
         logits = copy.deepcopy(net.module_).train()(X)
         logits = logits.log() if self.log else logits
         others = logits.masked_fill(F.one_hot(y, N_CLASSES).bool(), -torch.inf).amax(dim=1)
-        said = [
+        outputs = [
             logits.argmax(dim=1) == y,
             F.cross_entropy(logits, y, reduction="none"),
             logits[range(len(y)), y] - others,
             rows,
         ]
-        self.epochs[-1][:, rows.numpy()] = torch.stack([value.double() for value in said]).numpy()
+        self.epochs[-1][:, rows.numpy()] = torch.stack([v.double() for v in outputs]).numpy()
 
 
 def interrupt(net):
@@ -188,7 +188,7 @@ def assert_recorded(record, reference):
 
 
 @NETS
-def test_record_is_of_the_training_forward_pass_before_the_step(fit):
+def test_record_uses_the_training_forward_pass_before_the_step(fit):
     reference, record = Reference(), RecordDynamics()
     fit(reference, record, module=make_module(nn.BatchNorm1d(6)), max_epochs=5, lr=0.3)
     assert_recorded(record, reference)
@@ -196,7 +196,7 @@ def test_record_is_of_the_training_forward_pass_before_the_step(fit):
     assert record.bits_.dtype == np.uint8
 
 
-def test_record_is_of_the_augmented_rows():
+def test_record_uses_the_augmented_rows():
     data = training_data(augment=lambda X, g: -X, generator=torch.Generator())
     reference, record, plain = Reference(), RecordDynamics(), RecordDynamics()
     fit_device_net(reference, record, data=data, max_epochs=4)
@@ -214,7 +214,7 @@ def test_a_shuffled_net_is_recorded_in_the_order_of_the_rows():
         assert_allclose(second.mean_margin_, first.mean_margin_, rtol=1e-6)
 
 
-def test_given_labels_are_compared_where_others_are_learned():
+def test_predictions_are_compared_with_the_given_labels_if_others_are_learned():
     y = torch.from_numpy(make_xy()[1])
     record, other = RecordDynamics(), RecordDynamics()
     fit_device_net(record, max_epochs=3)
@@ -224,7 +224,7 @@ def test_given_labels_are_compared_where_others_are_learned():
     assert (other.mean_margin_ < -record.mean_margin_ + 1e-6).all()
 
 
-def test_probabilities_of_a_classifier_with_nll_loss_are_understood():
+def test_probabilities_of_a_classifier_with_nll_loss_are_converted():
     module = make_module(nn.BatchNorm1d(6))
     module.append(nn.Softmax(dim=1))
     reference, record = Reference(log=True), RecordDynamics()
@@ -236,7 +236,7 @@ def test_a_row_that_is_left_out_keeps_its_bit():
     chosen = [SubsetRandomSampler(range(0, 15)), SubsetRandomSampler(range(5, 18))]
 
     class Turns(RowLoader):
-        """Another sampler in each epoch."""
+        """Sampler with other rows in each epoch."""
 
         def __iter__(self):
             sampler = chosen[len(turns)]
@@ -257,7 +257,7 @@ def test_a_row_that_is_left_out_keeps_its_bit():
     assert np.isnan(record.mean_margin_[18:]).all()
 
 
-def test_rows_are_those_that_train_split_leaves():
+def test_rows_are_those_of_the_training_part_of_train_split():
     record, reference = RecordDynamics(), Reference()
     fit_stock_net(reference, record, train_split=ValidSplit(5, stratified=False))
     assert record.n_rows_ == N - N // 5
@@ -271,7 +271,7 @@ def test_every_training_begins_a_new_record():
     assert (record.bits_.shape, record.n_seen_.max()) == ((3, 3), 3)
 
 
-def test_training_may_go_on_beyond_max_epochs():
+def test_training_can_continue_beyond_max_epochs():
     record, whole = RecordDynamics(), RecordDynamics()
     fit_stock_net(whole, max_epochs=7)
     net = fit_stock_net(record, max_epochs=0)
@@ -302,11 +302,11 @@ def test_record_takes_one_bit_per_row_and_epoch():
     assert len(pickled) < n * n_epochs / 8 + 8 * 3 * n + 2000
     assert_array_equal(pickle.loads(pickled).bits_, record.bits_)
     fit_device_net(record, AtBatch(interrupt, 2, 1), max_epochs=10_000, **data)
-    assert len(pickle.dumps(record)) < n / 8 + 8 * 3 * n + 2000  # nothing for epochs unseen
+    assert len(pickle.dumps(record)) < n / 8 + 8 * 3 * n + 2000  # only for epochs that were run
 
 
 class Waits(TorchDispatchMode):
-    """Counts what would make the host wait for a device."""
+    """Count the operations that make the host wait for a device."""
 
     def __init__(self):
         super().__init__()
@@ -350,7 +350,7 @@ def test_a_stock_net_of_unknown_order_is_refused_with_the_cure(params):
     fit_stock_net(RecordDynamics(), **params, iterator_train=RowLoader)
 
 
-def test_networks_and_labels_that_do_not_fit_are_refused():
+def test_logits_and_labels_of_the_wrong_shape_are_refused():
     class OneColumn(nn.Module):
         def __init__(self, shape):
             super().__init__()
@@ -391,7 +391,7 @@ def test_batches_of_the_row_loader_carry_their_row_numbers():
         assert_array_equal(np.sort(rows), np.arange(10))
 
 
-def test_row_loader_collates_as_it_is_told():
+def test_row_loader_uses_collate_fn():
     dataset = TensorDataset(torch.arange(4.0), torch.arange(4))
 
     def collate(pairs):

@@ -1,4 +1,4 @@
-"""Training that ends before its time: by a loss that is not finite, or by Ctrl-C."""
+"""Training that ends early: by a loss that is not finite, or by Ctrl-C."""
 
 import pickle
 import re
@@ -47,7 +47,7 @@ class States(Callback):
     ("method", "batch"), [({}, 1), ({"weighting": "vri"}, 1), ({"weighting": None}, 2)]
 )
 def test_loss_that_is_not_finite(quick, blobs, method, batch):
-    """A step of 1e30 makes the logits overflow: the virtual step before batch 1, or its own."""
+    """A step of 1e30 makes the logits overflow: the virtual or the actual step of batch 1."""
     states = States()
     clf = quick(lr_schedule="constant", callbacks=[LearningRate(3, 1e30), states], **method)
     message = rf"became (nan|inf) in epoch 3, batch {batch}, at learning rate 1e\+30\. Lower lr"
@@ -62,7 +62,7 @@ def test_loss_that_is_not_finite(quick, blobs, method, batch):
 @pytest.mark.filterwarnings("ignore:n_warmup_epochs=1 leaves none of the 1 epochs")
 @pytest.mark.parametrize("method", [{}, {"weighting": "vri"}, {"weighting": None}])
 def test_last_step_that_ruins_the_network(quick, blobs, method):
-    """One batch, one epoch of plain steps: no loss ever sees the network after its step."""
+    """With one batch and one epoch of plain steps, no loss is computed after the step."""
     clf = quick(lr=1e30, max_epochs=1, batch_size=200, n_warmup_epochs=1, **method)
     message = words("logits became NaN or infinite in epoch 1, batch 1", "1e+30", "Lower lr")
     with pytest.raises(NonFiniteLossError, match=message) as caught:
@@ -122,12 +122,12 @@ def test_interrupted_fit_leaves_a_usable_estimator(quick, blobs, method, epoch, 
         assert clf.ensemble_epochs_ in ([2, 3], [3, 2])
         shorter = quick(max_epochs=3, lr_schedule="constant", **method).fit(X, y)
         np.testing.assert_array_equal(clf.predict_proba(X), shorter.predict_proba(X))
-    else:  # the first epoch is the warm-up, which is not chosen: the last state serves
+    else:  # no epoch after the warm-up is complete, so the last state is used
         assert clf.ensemble_epochs_ == [done]
 
 
 class InterruptedForward(nn.Module):
-    """A network that interrupts its own n-th forward pass, counted over all copies."""
+    """Network that interrupts its n-th forward pass, counted over all copies."""
 
     calls_left = 0
 
@@ -144,7 +144,7 @@ class InterruptedForward(nn.Module):
 
 @pytest.mark.parametrize("call", [*range(2, 6), *range(10, 20)])
 def test_interruption_within_any_pass_of_a_meta_step(quick, blobs, call):
-    """Warm-up, then own, meta and forward-mode passes: no mode or parameter stays swapped."""
+    """No mode or parameter stays swapped after an interruption in any pass of a step."""
     X, y = blobs
     InterruptedForward.calls_left = call
     with pytest.warns(InterruptedFitWarning):
@@ -168,7 +168,7 @@ def test_interrupted_fit_can_be_pickled_and_fitted_again(quick, blobs):
 
 
 def test_early_stopping_of_skorch_is_no_interruption(quick, blobs):
-    """It stops by a KeyboardInterrupt, but that is no user's; no loss falls by 1e9."""
+    """It raises a KeyboardInterrupt, but not by the user. No loss falls by 1e9."""
     X, y = blobs
     stopping = EarlyStopping("train_loss", patience=2, threshold=1e9, threshold_mode="abs")
     with warnings.catch_warnings():

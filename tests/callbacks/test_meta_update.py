@@ -50,7 +50,7 @@ from sknoisy.networks import WithFeatures
 
 NETS = pytest.mark.parametrize("fit", [fit_stock_net, fit_device_net])
 
-# What it does to the network
+# Effect on the network
 
 
 @NETS
@@ -80,8 +80,8 @@ def test_sharing_the_forward_pass_does_not_change_training(Strategy, meta_model,
     assert nets[0].module_[2].num_batches_tracked == 2 * EPOCH_BATCHES
 
 
-def test_a_stock_net_and_our_own_train_the_same():
-    # A stock net takes the rows in their order; our own shuffles by this permutation.
+def test_a_stock_net_and_a_device_net_train_the_same():
+    # A stock net takes the rows in their order; a DeviceNet shuffles by this permutation.
     order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
     X, y = (torch.from_numpy(a) for a in make_xy())
     shuffled = TrainingData(TensorRows(X[order.argsort()]), y[order.argsort()])
@@ -137,7 +137,7 @@ def test_the_virtual_step_is_as_long_as_the_current_learning_rate():
     assert [p.lr for p in spy.problems] == [0.1] * EPOCH_BATCHES + [0.05] * EPOCH_BATCHES
 
 
-# When
+# Steps with and without an update
 
 
 @NETS
@@ -146,7 +146,7 @@ def test_meta_every(fit, meta_every, steps):
     spy = Spy()
     fit(update(gradient=spy, meta_every=meta_every))
     assert len(spy.problems) == steps == math.ceil(2 * EPOCH_BATCHES / meta_every)
-    if fit is fit_stock_net:  # which takes the rows in their order
+    if fit is fit_stock_net:  # a stock net takes the rows in their order
         batches = torch.from_numpy(make_xy()[0]).split(BATCH) * 2
         for problem, batch in zip(spy.problems, batches[::meta_every], strict=True):
             assert torch.equal(problem.x, batch)
@@ -178,7 +178,7 @@ def test_nothing_is_guided_before_the_end_of_the_warm_up(fit):
     assert ["meta_loss" in epoch for epoch in net.history] == [False, False, True]
 
 
-# On which rows
+# Rows
 
 
 @NETS
@@ -228,7 +228,7 @@ def test_weights_and_trust_of_the_rows_reach_the_meta_model():
         assert_array_equal(problem.trusted, trusted[rows])
 
 
-def test_augmented_rows_are_what_both_steps_see():
+def test_both_steps_use_augmented_rows():
     data = training_data(augment=lambda X, g: X + 100, generator=torch.Generator())
     spy = Spy()
     fit_device_net(update(gradient=spy), data=data, max_epochs=1)
@@ -244,7 +244,7 @@ def test_meta_model_is_a_copy_a_class_or_a_factory(fit):
     callback = update(model, meta_lr=50.0)
     nets = [fit(callback), fit(callback)]
     assert callback.meta_model_ is not model
-    assert_close(state(model), state(small_wnet()), rtol=0, atol=0)  # as it was given
+    assert_close(state(model), state(small_wnet()), rtol=0, atol=0)  # the given model is unchanged
     assert_close(*(state(net.module_) for net in nets), rtol=0, atol=0)
     callback = update(WNet)
     fit(callback)
@@ -291,7 +291,7 @@ def test_objective_is_clid_unless_given():
     assert isinstance(spies[1].problems[0].objective, CrossEntropyObjective)
 
 
-def test_weigh_rows_asks_the_meta_model_about_the_network_in_eval_mode():
+def test_weigh_rows_evaluates_the_network_in_eval_mode():
     data = training_data(trusted=torch.arange(N) < 5)
     callback = update(meta_lr=5.0)
     module = make_module(nn.BatchNorm1d(6), nn.Dropout(0.4))
@@ -350,7 +350,7 @@ def test_an_interruption_leaves_a_net_that_can_be_used(fit):
     net = fit(callback, stop)
     X, y = (torch.from_numpy(a) for a in make_xy())
     logits = net.module_.eval()(X)
-    assert_close(net.criterion_(logits, y), F.cross_entropy(logits, y))  # guided no more
+    assert_close(net.criterion_(logits, y), F.cross_entropy(logits, y))  # without guidance
     before, stop.when = state(net.module_), None
     net.partial_fit(*((training_data(),) if fit is fit_device_net else make_xy()))
     assert (before["0.weight"] - net.module_[0].weight).abs().max() > 1e-5
@@ -359,7 +359,7 @@ def test_an_interruption_leaves_a_net_that_can_be_used(fit):
         assert not net.interrupted_
 
 
-def test_our_own_net_remembers_an_interruption():
+def test_a_device_net_records_an_interruption():
     def interrupt(net):
         raise KeyboardInterrupt
 
@@ -367,6 +367,6 @@ def test_our_own_net_remembers_an_interruption():
     assert not fit_device_net().interrupted_
 
 
-def test_no_epoch_at_all_is_no_error():
+def test_zero_epochs_are_no_error():
     net = fit_stock_net(update(), max_epochs=0)
     assert_close(state(net.module_), state(make_module()))

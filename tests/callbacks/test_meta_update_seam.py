@@ -1,4 +1,4 @@
-"""MetaUpdate: batches without weight, strategies and factories, rows that change, questions."""
+"""MetaUpdate: batches without weight, strategies, factories, rows that change, weigh_rows."""
 
 import copy
 import warnings
@@ -50,11 +50,11 @@ NETS = pytest.mark.parametrize("fit", [fit_stock_net, fit_device_net])
     ids=["SGD", "AdamW"],
 )
 def test_a_batch_without_weight_changes_nothing_and_is_counted(fit, optimizer):
-    """Neither weights nor momentum nor weight decay, in one batch of three by turns."""
+    """Every third batch has no weight; parameters and optimiser state stay as they are."""
     seen, asked = [], []
 
     class EveryThird(WNet):
-        def forward(self, batch):  # asked twice a batch, before and after its own update
+        def forward(self, batch):  # called twice per batch, before and after its own update
             asked.append(0)
             return super().forward(batch) * (0.0 if len(asked) % 6 in (3, 4) else 1.0)
 
@@ -76,8 +76,8 @@ def test_a_batch_without_weight_changes_nothing_and_is_counted(fit, optimizer):
 
 
 @pytest.mark.parametrize("n_warmup_epochs", [0, 1])
-def test_a_batch_that_the_user_gave_no_weight_is_passed_over(n_warmup_epochs):
-    """Also where the guidance is a label or a matrix, and in the warm-up."""
+def test_a_batch_without_sample_weight_is_skipped(n_warmup_epochs):
+    """Also if the guidance is a soft label, and in the warm-up."""
     order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
     weight = torch.ones(N).double()
     weight[order[:BATCH]] = 0  # the first batch
@@ -95,7 +95,7 @@ def test_a_batch_that_the_user_gave_no_weight_is_passed_over(n_warmup_epochs):
 
 
 @NETS
-def test_a_strategy_is_copied_with_all_that_it_holds(fit):
+def test_a_strategy_is_copied_with_its_samplers(fit):
     strategy = LayerSampledGradient(n_active=1)
     callbacks = [update(gradient=strategy) for _ in range(2)]
     nets = [fit(callback) for callback in callbacks]
@@ -109,7 +109,7 @@ def test_a_strategy_is_copied_with_all_that_it_holds(fit):
     assert all(len(usage) == 4 for usage in nets[0].history[:, "layer_usage"])
 
 
-def test_a_factory_is_called_by_the_names_in_its_signature():
+def test_a_factory_receives_the_arguments_that_its_signature_names():
     asked = []
 
     def of_both(n_features, n_classes):
@@ -125,8 +125,8 @@ def test_a_factory_is_called_by_the_names_in_its_signature():
     assert asked == [(6, N_CLASSES), (5, N_CLASSES)]
 
 
-def test_the_meta_set_is_asked_for_anew_in_every_epoch():
-    """Of the rows as they stand when its first batch begins, whoever found them."""
+def test_the_meta_set_is_read_anew_in_every_epoch():
+    """It is the callback's ``rows_`` at the beginning of the first batch."""
     rows = PseudoCleanRows(n_warmup_epochs=1, min_per_class=2, random_state=0)
     callback, spy, found = (
         update(meta_rows="PseudoCleanRows", meta_batch_size=100, n_warmup_epochs=1),
@@ -147,25 +147,25 @@ def test_the_meta_set_is_asked_for_anew_in_every_epoch():
     assert_array_equal(callback.meta_rows_, found[2])
 
 
-def test_rows_that_come_after_the_warm_up_of_the_update_are_refused():
+def test_rows_that_are_chosen_after_the_warm_up_are_refused():
     rows = PseudoCleanRows(n_warmup_epochs=3)
     with pytest.raises(ValueError, match=r"no pseudo-clean rows for epoch 2.*must not exceed"):
         fit_device_net(rows, update(meta_rows="PseudoCleanRows", n_warmup_epochs=1), max_epochs=3)
 
 
-@pytest.mark.parametrize("question", ["weigh_rows", "guide_rows"])
-def test_every_row_is_asked_about_in_its_place(question):
+@pytest.mark.parametrize("method", ["weigh_rows", "guide_rows"])
+def test_values_of_all_rows_are_in_the_order_of_the_rows(method):
     data, n = training_data(250), 250  # more than one pass
     callback = update(partial(LabelCorrector, n_embedding=2, n_hidden=3), CrossEntropyObjective())
     net = fit_device_net(callback, data=data)
     features, logits = WithFeatures(net.module_.eval())(data.rows.tensor)
     with torch.no_grad():
         labels = callback.meta_model_(BatchOutputs(logits, features, data.targets))
-    expected = labels if question == "guide_rows" else labels[range(n), data.targets]
-    assert_allclose(getattr(callback, question)(net, data), expected)
+    expected = labels if method == "guide_rows" else labels[range(n), data.targets]
+    assert_allclose(getattr(callback, method)(net, data), expected)
 
 
-def test_a_meta_model_of_one_batch_is_updated_in_every_batch():
+def test_a_meta_model_that_is_reset_at_each_batch_requires_meta_every_1():
     with pytest.raises(
         ValueError, match="L2RWeights is reset at each batch, so meta_every must be 1"
     ):
@@ -174,7 +174,7 @@ def test_a_meta_model_of_one_batch_is_updated_in_every_batch():
 
 @NETS
 @pytest.mark.parametrize("is_first", [True, False])
-def test_the_rows_of_a_callback_are_found_by_its_name_whatever_the_order(fit, is_first):
+def test_the_rows_of_a_callback_are_found_by_its_name_in_any_order(fit, is_first):
     rows = PseudoCleanRows(1, random_state=0)
     meta = update(
         objective=CrossEntropyObjective(), meta_rows="PseudoCleanRows", n_warmup_epochs=1
@@ -194,7 +194,7 @@ def test_the_rows_of_a_callback_are_found_by_its_name_whatever_the_order(fit, is
         ("peer.PseudoCleanRows", "0 nets are trained beside it"),
     ],
 )
-def test_a_name_of_no_callback_with_rows_is_refused(fit, name, message):
+def test_a_name_that_is_no_callback_with_rows_is_refused(fit, name, message):
     meta = update(meta_rows=name, n_warmup_epochs=1)
     with pytest.raises(ValueError, match=message):
         fit(At(lambda net: None), meta, max_epochs=3)
@@ -203,7 +203,7 @@ def test_a_name_of_no_callback_with_rows_is_refused(fit, name, message):
 # Rows of the meta set that keep their labels
 
 
-def test_rows_of_the_meta_set_count_as_trusted_where_asked_for():
+def test_rows_of_the_meta_set_count_as_trusted_if_trust_meta_rows():
     trusted, judges = torch.arange(N) < 5, [3, 4, 5, 6]
     data, spy = training_data(trusted=trusted), Spy()
     model = small_wnet()
@@ -215,6 +215,6 @@ def test_rows_of_the_meta_set_count_as_trusted_where_asked_for():
     assert (callback.weigh_rows(net, data) == 1).nonzero()[0].tolist() == list(range(7))
 
 
-def test_a_stock_net_cannot_tell_the_rows_of_the_meta_set():
+def test_trust_meta_rows_requires_row_numbers():
     with pytest.raises(TypeError, match=r"attribute `rows`.*trust_meta_rows=False"):
         fit_stock_net(update(partial(LabelCorrector, trust_meta_rows=True)))

@@ -63,14 +63,14 @@ def losses_of(module, X, y):
 
 
 def frozen_module(scale=1.0):
-    """A module of which training moves one bias by next to nothing at a tiny learning rate."""
+    """Module of which a tiny learning rate hardly moves a single bias, and nothing else."""
     module = make_module().requires_grad_(False)
     module[-1].weight *= scale
     module[0].bias.requires_grad_()
     return module
 
 
-# What is chosen
+# Chosen rows
 
 
 @NETS
@@ -104,7 +104,7 @@ def test_rows_are_those_of_the_losses_in_eval_mode_after_the_epoch(fit_net):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixtureWarning)
         net = fit_net(At(set_mode), callback, At(compare), module=module.double())
-    assert modes == [True, False] * 6  # as it was
+    assert modes == [True, False] * 6  # the mode is restored
     assert len(set(net.history[:, "n_pseudo_clean"])) > 1  # refreshed
 
 
@@ -163,7 +163,7 @@ def test_fallback_share_reaches_the_split():
 
 
 def test_random_state_reaches_the_mixture():
-    """Losses in three clusters of one size fit two components in two ways."""
+    """Two components fit losses in three clusters of equal size in two ways."""
     rng = np.random.default_rng(0)
     X = torch.zeros(150, 4, dtype=torch.float64)
     X[:, 0] = torch.from_numpy(rng.normal([[1], [1.5], [2]], 0.01, size=(3, 50)).ravel())
@@ -186,10 +186,10 @@ def test_random_state_reaches_the_mixture():
 
 def test_trusted_rows_are_always_chosen():
     trusted = torch.zeros(N_ROWS, dtype=torch.bool)
-    trusted[[0, 7]] = True  # wrong labels, had nobody vouched for them
+    trusted[[0, 7]] = True  # wrong labels, but trusted
     callback, others = (PseudoCleanRows(12, random_state=0) for _ in range(2))
     device(callback, data=noisy_data(trusted=trusted))
-    device(others)  # the net itself treats trusted rows like any others
+    device(others)  # the net itself ignores the trust
     assert_array_equal(callback.rows_, [0, 7, *others.rows_])
     assert_array_equal(callback.clean_proba_[[0, 7]], 1)
     assert_array_equal(
@@ -197,12 +197,12 @@ def test_trusted_rows_are_always_chosen():
     )
 
 
-def test_rows_of_zero_weight_have_no_part():
+def test_rows_of_zero_weight_are_ignored():
     weight = torch.ones(N_ROWS, dtype=torch.float64)
     without = torch.tensor([0, 3, 50, 90])
     weight[without] = 0
     trusted = torch.zeros(N_ROWS, dtype=torch.bool)
-    trusted[[0, 50]] = True  # without weight nonetheless
+    trusted[[0, 50]] = True  # trusted, but without weight
     X, y = noisy_xy()
     X[without] *= 1000  # extreme losses
     data = TrainingData(TensorRows(torch.from_numpy(X)), torch.from_numpy(y), weight, trusted)
@@ -218,7 +218,7 @@ def test_rows_of_zero_weight_have_no_part():
     assert_array_equal(callback.clean_proba_[counts], expected.clean_proba)
 
 
-# When
+# Time of the splits
 
 
 @NETS
@@ -255,7 +255,7 @@ def test_without_a_warm_up_there_are_rows_before_the_first_batch(
     assert callback.rows_ is not None
 
 
-def test_a_training_that_goes_on_has_rows_at_once():
+def test_a_training_that_continues_has_rows_at_once():
     at_begin = []
 
     class Look(At):
@@ -291,7 +291,7 @@ def test_the_rows_are_passed_through_the_network_once_per_split(n_warmup_epochs)
             device(*callbacks, module=Counting(*make_module()), max_epochs=5)
         return sum(n_seen)
 
-    n_splits = 5 - max(n_warmup_epochs - 1, -1)  # without a warm-up one more
+    n_splits = 5 - max(n_warmup_epochs - 1, -1)  # one more without a warm-up
     own = rows_seen()  # the net's own check of each epoch
     assert rows_seen(PseudoCleanRows(n_warmup_epochs)) - own == n_splits * N_ROWS
 
@@ -355,6 +355,6 @@ def test_a_pickle_holds_the_rows_and_not_the_data():
         copied = pickle.loads(pickle.dumps(callback))
         assert_array_equal(copied.rows_, callback.rows_)
         assert_array_equal(copied.clean_proba_, callback.clean_proba_)
-        # Eight bytes for each of both, and room for what is no array.
+        # Eight bytes per number in both arrays, and room for the rest.
         sizes.append(len(pickle.dumps(callback)) - 8 * (len(callback.rows_) + N_ROWS))
     assert max(sizes) < 2000

@@ -1,4 +1,4 @@
-"""The moving-average teacher, on a stock skorch net and on sknoisy's own."""
+"""TeacherAverage on a stock skorch net and on a DeviceNet."""
 
 import copy
 import pickle
@@ -17,7 +17,7 @@ FITS = pytest.mark.parametrize("fit", [fit_stock_net, fit_device_net], ids=["sto
 
 
 class States(Callback):
-    """The network's state at its start and after each training step."""
+    """Keep the state of the network at its start and after each training step."""
 
     def on_train_begin(self, net, **kwargs):
         self.states = [state(net.module_)]
@@ -32,7 +32,7 @@ def normed():
 
 
 def recurrence(states, decays):
-    """The average by hand; integers are those of the last state."""
+    """Compute the average by hand; integer tensors are those of the last state."""
     mean = states[0]
     for now, decay in zip(states[1:], decays, strict=True):
         mean = {
@@ -133,7 +133,7 @@ def test_tied_parameters_stay_tied():
 
 
 def test_only_training_steps_count():
-    """Batches of validation do not; a second training begins anew."""
+    """Validation batches do not count. A second training begins anew."""
     average = TeacherAverage(0.9)
     X, y = make_xy(60)
     net = NeuralNetClassifier(

@@ -1,4 +1,4 @@
-"""FaMUSClassifier: two networks that judge each other, side by side; and the nets' common loop."""
+"""FaMUSClassifier: two networks that choose meta rows for each other, and their common loop."""
 
 import copy
 import warnings
@@ -35,12 +35,12 @@ def famus(**parameters):
 
 
 def callbacks(clf):
-    """Names and callbacks of both nets."""
+    """Return the callbacks of both nets by name."""
     return [dict(net.callbacks_) for net in clf.nets_]
 
 
 class Record(Callback):
-    """Keep the rows of each epoch, and who recorded them."""
+    """Keep the chosen rows and the meta set of each epoch."""
 
     def __init__(self):
         self.chosen, self.judged_by = [], []
@@ -57,8 +57,8 @@ class Record(Callback):
 
 @LENIENT
 @pytest.mark.parametrize("n_warmup_epochs", [0, 1, 2])
-def test_each_network_is_judged_by_the_rows_that_the_other_chose(n_warmup_epochs):
-    """Of the epoch before, as both split the rows before either is trained."""
+def test_the_meta_set_of_each_network_is_chosen_by_the_other_one(n_warmup_epochs):
+    """Both choose the rows for the next epoch before either is trained further."""
     record = Record()
     clf = famus(n_warmup_epochs=n_warmup_epochs, max_epochs=4, callbacks=[record]).fit(X, Y)
     first, second = (named["Record"] for named in callbacks(clf))
@@ -73,14 +73,14 @@ def test_each_network_is_judged_by_the_rows_that_the_other_chose(n_warmup_epochs
     assert_array_equal(clf.meta_rows_, second.chosen[-2])
 
 
-def test_trusted_rows_judge_both():
+def test_trusted_rows_are_the_meta_set_of_both():
     clf = famus().fit(X, Y, clean_mask=TRUSTED)
     for named in callbacks(clf):
         assert "pseudo_clean" not in named
         assert_array_equal(named["meta"].meta_rows_, TRUSTED.nonzero()[0])
 
 
-def test_both_networks_and_weighting_networks_speak():
+def test_logits_and_weights_are_means_over_both_networks():
     clf = famus(max_epochs=5, meta_lr=0.01).fit(X, Y, clean_mask=TRUSTED)
     rows = clf._rows(X)
     logits = [
@@ -116,7 +116,7 @@ def test_both_networks_and_weighting_networks_speak():
     ],
 )
 def test_parameters_of_the_samplers(parameter, value, needs):
-    """They act on the gradient, and on nothing if it goes through all layers."""
+    """They change the gradient, and have no effect if it uses all layers."""
     settings = {"max_epochs": 6, **needs}
     for gradient in ("famus", "forward"):
         models = [famus(gradient=gradient, **settings) for _ in range(2)]
@@ -148,7 +148,7 @@ def test_more_active_layers_than_the_module_has_are_refused_before_any_epoch():
 
 
 class Interrupt(Callback):
-    """Press Ctrl-C at a batch of one of the nets, counted over all epochs from 1."""
+    """Press Ctrl-C at a batch of one of the nets, counted from 1 over all epochs."""
 
     def __init__(self, batch, in_copy):
         self.batch, self.in_copy, self.is_copy = batch, in_copy, False
@@ -212,7 +212,7 @@ def nets_of(*callbacks_of_each, **params):
     ]
 
 
-def test_nets_in_turn_learn_what_each_learns_alone():
+def test_nets_that_train_in_turn_end_as_if_trained_alone():
     nets = nets_of([update(meta_lr=5.0)], [], lr=0.2)
     train_side_by_side(nets, training_data(), 3)
     for net, own in zip(nets, ([update(meta_lr=5.0)], []), strict=True):

@@ -1,4 +1,4 @@
-"""The classifiers of the meta-learning family: parameters, attributes, input at the limits."""
+"""Classifiers of the meta-learning family: parameters, attributes, extreme input."""
 
 import copy
 import functools
@@ -20,7 +20,7 @@ from sknoisy.networks import MLP
 METHODS = pytest.mark.parametrize("method", FAMILY)
 PURIFIERS = {"MLC", "MSLC"}
 X, Y, TRUSTED = noisy_blobs()
-# Rows so few that the losses may say nothing.
+# With so few rows, the loss mixture may not separate them.
 LENIENT = pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
 
 
@@ -86,7 +86,7 @@ def proba_by_default(method):
 
 @METHODS
 def test_strategies_by_name(method):
-    """Forward and reverse are the same gradient, "famus" is the default LayerSampledGradient."""
+    """Forward and reverse give the same gradient; "famus" is LayerSampledGradient()."""
     forward = proba(method, gradient="forward")
     assert_allclose(proba(method, gradient="reverse"), forward, atol=1e-4)
     assert_array_equal(proba(method, gradient=ForwardGradient()), forward)
@@ -140,7 +140,7 @@ def test_class_weights_multiply_the_users_weights(method, class_weight):
 
 
 @pytest.mark.parametrize("value", [-1, np.nan, np.inf])
-def test_class_weights_that_are_none_are_refused(value):
+def test_class_weights_that_are_negative_or_not_finite_or_all_0_are_refused(value):
     with pytest.raises(ValueError, match=r"class_weight=.* must give weights of 0 or more"):
         fit("MW-Net", class_weight={0: value})
     with pytest.raises(ValueError, match="and not all 0"):
@@ -175,7 +175,7 @@ def test_usage_of_the_layers_is_kept(method):
     assert not hasattr(clf.set_params(gradient="forward").fit(X, Y), "layer_usage_")
 
 
-# What is fitted
+# Fitted attributes
 
 
 @METHODS
@@ -257,7 +257,7 @@ def test_same_seed_gives_the_same_model_and_round_trips_keep_it(method, clean_ma
 
 
 def test_fits_in_threads_take_turns():
-    """Torch's random state belongs to the process; each fit has it to itself."""
+    """Torch has one random state per process, and each fit must use it alone."""
     params = {"module_params": {"hidden": (8,), "dropout": 0.3}}
     expected = [proba(method, **params) for method in FAMILY]
     with ThreadPoolExecutor(3) as pool:
@@ -271,7 +271,7 @@ def test_fits_in_threads_take_turns():
 @METHODS
 @LENIENT
 @pytest.mark.parametrize("clean_mask", [None, TRUSTED], ids=["no trusted rows", "trusted"])
-def test_equal_weights_are_none_and_rows_of_nought_have_no_part(method, clean_mask):
+def test_equal_weights_change_nothing_and_rows_of_weight_0_are_ignored(method, clean_mask):
     reference = fit(method, clean_mask)
     ones = fit(method, clean_mask, sample_weight=np.ones(len(Y)))
     assert_array_equal(ones.predict_proba(X), reference.predict_proba(X))
@@ -279,7 +279,7 @@ def test_equal_weights_are_none_and_rows_of_nought_have_no_part(method, clean_ma
     weights = np.where(~TRUSTED & (np.arange(len(Y)) % 5 == 0), 0.0, 2.0)
     poisoned = X.copy()
     poisoned[weights == 0] += 5
-    settings = {"standardize": False}  # else the columns' means are moved
+    settings = {"standardize": False}  # otherwise the means of the columns would change
     clean = fit(method, clean_mask, sample_weight=weights, **settings)
     other = small(method, **settings).fit(
         poisoned, Y, clean_mask=clean_mask, sample_weight=weights
@@ -290,21 +290,21 @@ def test_equal_weights_are_none_and_rows_of_nought_have_no_part(method, clean_ma
 
 
 @METHODS
-def test_batches_without_weight_are_passed_over_and_counted(method):
-    """Rows come in random order, but those of weight all lie in one batch of four or five."""
+def test_batches_without_weight_are_skipped_and_counted(method):
+    """One row has weight, so all batches of an epoch but one are skipped."""
     weights = np.zeros(len(Y))
     weights[TRUSTED.nonzero()[0][:1]] = 1
     clf = fit(method, sample_weight=weights, batch_size=24, max_epochs=3)
     n_nets = 2 if method == "FaMUS" else 1
     n_batches = 3 * 5 * n_nets
-    # L2R may find the one row of no use.
+    # L2R may give the one row no weight.
     assert clf.n_skipped_batches_ >= n_batches - 3 * n_nets
     assert clf.n_skipped_batches_ < n_batches
     if method != "L2R":
         assert clf.n_skipped_batches_ == n_batches - 3 * n_nets
 
 
-# Input at the limits
+# Extreme input
 
 
 @METHODS
@@ -347,11 +347,11 @@ def test_images(method, images):
 
 
 @LENIENT
-def test_what_is_decided_is_said_if_asked(capfd):
+def test_the_meta_set_is_printed_if_verbose(capfd):
     for verbose in (0, 1):
         fit("MLC", None, verbose=verbose)
-        said = "meta set: rows of small loss" in "".join(capfd.readouterr())
-        assert said == (verbose == 1)
+        is_printed = "meta set: rows of small loss" in "".join(capfd.readouterr())
+        assert is_printed == (verbose == 1)
 
 
 CORRECTORS = pytest.mark.parametrize("method", ["MLC", "TransitionMLC"])

@@ -1,4 +1,4 @@
-"""The meta-learning family at work: against cross-entropy, on a long tail, and its memory."""
+"""The meta-learning family: gain over cross-entropy, long tails, memory, collapse."""
 
 import gc
 import mmap
@@ -22,7 +22,7 @@ from sknoisy.meta import LDAMLoss, SoftLabelCorrector
 
 @pytest.fixture(scope="module")
 def tail():
-    """Rows of classes of about 200, 45 and 10, five of each trusted, and 300 of even classes."""
+    """Return classes of about 200, 45 and 10 rows, five of each trusted, and an even test set."""
     X, y, _ = noisy_blobs(900, rate=0.0, margin=1.5)
     rows, labels, _ = make_long_tailed(X[:600], y[:600], imbalance_factor=20, random_state=0)
     trusted = np.zeros(len(labels), bool)
@@ -59,7 +59,7 @@ def test_margins_of_ldam_push_the_rarest_class_away_from_the_others(tail):
 
 
 class Watch(Callback):
-    """Live tensors and the process's memory, in bytes, after some epochs."""
+    """Record live tensors and the memory of the process, in bytes, after some epochs."""
 
     def __init__(self, *epochs):
         self.epochs, self.tensors, self.resident = epochs, [], []
@@ -81,16 +81,17 @@ class Watch(Callback):
     [*((m, "famus" if m == "FaMUS" else "forward") for m in FAMILY), ("L2R", "famus")],
 )
 def test_memory_does_not_grow_from_epoch_to_epoch(method, gradient):
-    """Autograd keeps tensors out of Python's sight, hence the second measure.
+    """Python does not see tensors that only autograd holds, so process memory is measured, too.
 
-    The graph of a batch holds four activations of (100, 256) and more, 0.4 MB; if each outlived
-    its batch, it would be 2 MB an epoch, 12 MB between the epochs that are compared.
+    The graph of a batch holds at least four activations of shape (100, 256), 0.4 MB. If each
+    outlived its batch, memory would grow by 2 MB per epoch, and by 12 MB between the epochs that
+    are compared.
     """
     X, y, trusted = noisy_blobs(500)
     watch = Watch(3, 4, 9, 10)
     params = {"module_params": {"hidden": (256, 256)}, "batch_size": 100, "max_epochs": 10}
     small(method, gradient=gradient, callbacks=[watch], **params).fit(X, y, clean_mask=trusted)
-    # Up to the queue of meta batches, which may be empty at the end of an epoch.
+    # The queue of meta batches may be empty at the end of an epoch, or not.
     assert max(watch.tensors[2:]) - max(watch.tensors[:2]) <= 8 * trusted.sum()
     assert max(watch.resident[2:]) - max(watch.resident[:2]) < 3e6
 
@@ -100,7 +101,7 @@ def test_memory_does_not_grow_from_epoch_to_epoch(method, gradient):
 
 @pytest.fixture(scope="module")
 def digits():
-    """By noise: 500 digits with wrong labels, a tenth trusted, and what plain training reaches."""
+    """Return 500 noisy digits by noise, a tenth trusted, and the accuracy of cross-entropy."""
     problems = {}
     for noise, rate in (("symmetric", 0.5), ("pairflip", 0.4)):
         data = load_noisy_digits(noise=noise, rate=rate, random_state=0)
@@ -117,7 +118,7 @@ def digits():
 LONG = {"max_epochs": 30, "batch_size": 50, "random_state": 0}
 
 
-# Half of the smallest gain over cross-entropy of five seeds, which is named beside it.
+# Half of the smallest gain over cross-entropy of five seeds; the comments give that gain.
 @pytest.mark.parametrize(
     ("method", "noise", "margin"),
     [
@@ -138,7 +139,7 @@ def test_it_beats_cross_entropy(digits, method, noise, margin):
 # At the start
 
 
-def test_a_given_label_starts_with_most_of_the_say():
+def test_a_given_label_starts_with_most_of_the_soft_label():
     torch.manual_seed(0)
     models = [SoftLabelCorrector(4, 3) for _ in range(50)]
     shares = torch.stack([model.trust_given(torch.zeros(1, 1)) for model in models])
@@ -177,7 +178,7 @@ def test_a_network_that_collapses_is_set_back(method):
 @pytest.mark.parametrize(
     "make", [partial(small, "MW-Net"), partial(CLIDMUClassifier, meta_objective="cross_entropy")]
 )
-def test_a_collapsed_network_does_not_choose_its_judges(make):
+def test_a_collapsed_network_does_not_choose_its_meta_set(make):
     class Judges(Callback):
         def on_epoch_end(self, net, **kwargs):
             judges.append(dict(net.callbacks_)["pseudo_clean"].rows_)
@@ -189,12 +190,12 @@ def test_a_collapsed_network_does_not_choose_its_judges(make):
     assert_array_equal(judges[3], judges[2])
 
 
-# Rows of small loss as judges
+# Rows of small loss as the meta set
 
 
 @pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
 @pytest.mark.parametrize(("method", "share", "eps"), [("MLC", 0.25, 1e-3), ("MSLC", 10, 1e-8)])
-def test_judges_that_the_network_has_learned_move_a_label_corrector_little(method, share, eps):
+def test_meta_rows_that_the_network_has_fitted_move_a_label_corrector_little(method, share, eps):
     class Settings(Callback):
         def on_epoch_end(self, net, **kwargs):
             callbacks = dict(net.callbacks_)
