@@ -17,45 +17,23 @@ _ENTROPY_WEIGHT, _BALANCE_WEIGHT = 0.4, 2200.0
 
 
 def paper_loss(logits: Tensor, labels: Tensor, entropy_sign: float = 1) -> Tensor:
-    r"""Return the loss of the paper for soft labels (Eq. 8).
+    r"""Return the mean loss of the paper (Eq. 8), for logits and soft labels of shape (n, c).
 
     .. math:: L_c = \mathrm{CE}(C(f), y') + H(C(f))
 
-    Parameters
-    ----------
-    logits, labels : Tensor of shape (n, c)
-        Logits and soft labels of a batch.
-    entropy_sign : {-1, 0, 1}, default=1
-        1 adds the entropy of the predictions, weighted by 0.4, which makes them sharper; -1
-        subtracts it.
-
-    Returns
-    -------
-    loss : Tensor of shape ()
-        Mean over the batch.
+    The entropy has the weight 0.4. An `entropy_sign` of 1 adds it, which makes the predictions
+    sharper; -1 subtracts it.
     """
     loss = -(labels * logits.log_softmax(dim=1)).sum(dim=1).mean()
     return loss + entropy_sign * _ENTROPY_WEIGHT * entropy(logits)
 
 
 def released_loss(logits: Tensor, labels: Tensor, entropy_sign: float = -1) -> Tensor:
-    """Return the loss of the released code.
+    """Return the mean loss of the released code, for logits and soft labels of shape (n, c).
 
-    It learns the most probable class of each label, and it applies the softmax to outputs that
-    are probabilities already.
-
-    Parameters
-    ----------
-    logits, labels : Tensor of shape (n, c)
-        Logits and soft labels of a batch.
-    entropy_sign : {-1, 0, 1}, default=-1
-        -1 subtracts the entropy of the predictions, weighted by 0.4, which makes them flatter; 1
-        adds it.
-
-    Returns
-    -------
-    loss : Tensor of shape ()
-        Mean over the batch.
+    It learns the most probable class of each label, and it applies the softmax to outputs that are
+    probabilities already. An `entropy_sign` of -1 subtracts the entropy of the predictions,
+    weighted by 0.4, which makes them flatter; 1 adds it.
     """
     outputs = logits.softmax(dim=1)
     loss = F.cross_entropy(outputs, labels.argmax(dim=1))
@@ -66,20 +44,9 @@ def released_loss(logits: Tensor, labels: Tensor, entropy_sign: float = -1) -> T
 class AuxiliaryClassifier:
     """Softmax regression on the frozen features of one view, trained by Adam on mini-batches.
 
-    Parameters
-    ----------
-    n_features, n_classes : int
-        Shape of the weights.
-    objective : {"paper", "released"}
-        Loss, :func:`paper_loss` or :func:`released_loss`.
-    entropy_sign : int
-        Sign of the entropy in the loss.
-    lr : float
-        Learning rate.
-    like : Tensor
-        Determines dtype and device.
-    generator : torch.Generator
-        Draws the initial weights and the batches; on the CPU.
+    The `objective` "paper" stands for :func:`paper_loss`, "released" for :func:`released_loss`.
+    The tensor `like` determines dtype and device. The generator, on the CPU, draws the initial
+    weights and the batches.
     """
 
     def __init__(
@@ -125,23 +92,11 @@ class AuxiliaryClassifier:
 def write_back(
     labels: list[Tensor], outputs: list[Tensor], momentum: float, *, swap: bool
 ) -> list[Tensor]:
-    r"""Return the labels of all views after a write-back of the predictions (Eq. 9).
+    r"""Return the labels of all views, each (n, c), after a write-back of the outputs (Eq. 9).
 
     .. math:: Y_v \leftarrow (1 - \eta_E) Y_v + \eta_E C_{v'}(F_{v'})
 
-    Parameters
-    ----------
-    labels, outputs : list of Tensor of shape (n, c)
-        Labels and predictions of each view.
-    momentum : float
-        η_E in [0, 1].
-    swap : bool
-        True takes v' as the view before v, False as v itself.
-
-    Returns
-    -------
-    labels : list of Tensor of shape (n, c)
-        New tensors.
+    `momentum` is η_E in [0, 1]. With `swap`, v' is the view before v, else v itself.
     """
     sources = [*outputs[-1:], *outputs[:-1]] if swap else outputs
     if momentum == 1:

@@ -25,25 +25,12 @@ _SLIPS = 0.02
 
 
 def anchor_transition(anchors: list[Tensor], strictest: Tensor, given: Tensor) -> Tensor:
-    r"""Estimate the transition matrix from rows whose class is taken as known.
+    """Estimate the transition matrix (c, c) from rows whose class is taken as known.
 
     Entry (k, j) is the share of the given label j among the anchors of class k. The mean agreement
-    with the given labels is raised to that of the strictest anchors: where classes overlap, the
-    other anchors disagree with labels that are right.
-
-    Parameters
-    ----------
-    anchors : list of Tensor
-        Indices of the anchors of each class.
-    strictest : Tensor of shape (n_strictest, 2)
-        Indices of the strictest anchors, and their classes.
-    given : Tensor of shape (n, c)
-        One-hot given labels.
-
-    Returns
-    -------
-    transition : Tensor of shape (c, c)
-        Rows sum to 1.
+    with the given labels is raised to that of the strictest anchors, the (row, class) pairs of
+    `strictest`: where classes overlap, the other anchors disagree with labels that are right.
+    `given` holds one-hot labels (n, c).
     """
     n_classes = given.shape[1]
     level = float(given[strictest[:, 0], strictest[:, 1]].mean()) if len(strictest) else 1.0
@@ -83,21 +70,10 @@ def raise_to_power(proba: Tensor, exponent: float) -> Tensor:
 
 
 def keep_shares(sharpened: Tensor, shares: Tensor) -> Tensor:
-    """Return factors of the classes that give the sharpened probabilities these mean shares.
+    """Return factors (c,) of the classes that give the sharpened probabilities these mean shares.
 
-    Powers favour the larger classes, and would empty the others if they were applied repeatedly.
-
-    Parameters
-    ----------
-    sharpened : Tensor of shape (n, c)
-        Probabilities.
-    shares : Tensor of shape (c,)
-        Mean probability of each class to reach.
-
-    Returns
-    -------
-    factors : Tensor of shape (c,)
-        Multiply `sharpened` by them, then normalise each row.
+    The probabilities (n, c) are multiplied by the factors, then normalised. Powers favour the
+    larger classes, and would empty the others if they were applied repeatedly.
     """
     factors = torch.ones_like(shares)
     for _ in range(_SHARE_STEPS):
@@ -106,22 +82,9 @@ def keep_shares(sharpened: Tensor, shares: Tensor) -> Tensor:
 
 
 def label_evidence(transition: Tensor, given: Tensor, trusted: Tensor) -> Tensor:
-    r"""Return the likelihood of each row's given label under each class.
+    r"""Return the likelihood (n, c) of each row's given label, one-hot, under each class.
 
     .. math:: e_{ik} = T_{k \tilde y_i}, \quad e_{ik} = 1[y_i = k] \text{ for trusted rows}
-
-    Parameters
-    ----------
-    transition : Tensor of shape (c, c)
-        T.
-    given : Tensor of shape (n, c)
-        One-hot given labels.
-    trusted : Tensor of bool of shape (n,)
-        True where the given label is trusted.
-
-    Returns
-    -------
-    evidence : Tensor of shape (n, c)
     """
     return torch.where(trusted[:, None], given, given @ transition.T)
 

@@ -30,23 +30,9 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
         \Omega_{ij} \sim N(0, 2 \gamma), \quad
         f(x)^\top f(x') \approx \exp(-\gamma \|x - x'\|^2) ,
 
-    where γ is the inverse of the median squared distance between two rows.
-
-    Parameters
-    ----------
-    n_components : int, default=1024
-        Number of features; each view has n_components / n_views of them, rounded up to pairs.
-    n_views : int, default=2
-        Number of blocks of features, each of which is an independent draw.
-    random_state : int, RandomState or None, default=None
-        Draws the frequencies, and the rows from which the median is computed.
-
-    Attributes
-    ----------
-    gamma_ : float
-        γ.
-    frequencies_ : list of ndarray of float32 of shape (d, n_pairs)
-        Ω of each view.
+    where γ, ``gamma_``, is the inverse of the median squared distance between two rows. Each view
+    is an independent draw of Ω, ``frequencies_``, with n_components / n_views features, rounded up
+    to pairs. `random_state` draws Ω and the rows from which the median is computed.
     """
 
     def __init__(self, n_components: int = 1024, *, n_views: int = 2, random_state: Any = None):
@@ -92,18 +78,9 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
 def build_representation(
     representation: Any, n_components: int, n_views: int, seed: int, device: str, verbose: int
 ) -> Any:
-    """Return an unfitted transformer.
+    """Return an unfitted transformer: :class:`KernelFeatures` for None, or an encoder by its name.
 
-    Parameters
-    ----------
-    representation : None, {"simclr", "moco", "scarf"} or transformer
-        None: :class:`KernelFeatures`. A transformer is cloned.
-    n_components, n_views : int
-        Parameters of :class:`KernelFeatures`.
-    seed : int
-        Random state, also of a transformer whose own ``random_state`` is None.
-    device, verbose : str, int
-        Parameters of the self-supervised encoders.
+    A transformer is cloned. The clone receives `seed` if its own ``random_state`` is None.
     """
     if representation is None:
         return KernelFeatures(n_components, n_views=n_views, random_state=seed)
@@ -116,12 +93,9 @@ def build_representation(
 
 
 def check_features(features: Any, n_samples: int, name: str) -> np.ndarray:
-    """Return the features as a finite float32 array.
+    """Return the features as a float32 array of shape (n_samples, d).
 
-    Raises
-    ------
-    ValueError
-        If they are not two-dimensional, have a different number of rows, or are not finite.
+    Raises a ValueError if they have another shape or are not finite.
     """
     if scipy.sparse.issparse(features):
         features = features.toarray()

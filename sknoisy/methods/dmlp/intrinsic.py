@@ -36,16 +36,8 @@ def paper_objective(validation: Tensor, targets: Tensor, training: Tensor | None
 
     .. math:: L = \frac{1}{N_v} \sum_i \|\hat y_i - y_i\|^2 + H(\mathrm{softmax}(\hat y))
 
-    Parameters
-    ----------
-    validation, targets : Tensor of shape (N_v, c)
-        Predictions and labels of the validation rows.
-    training : Tensor, optional
-        Ignored; present for the signature of :func:`released_objective`.
-
-    Returns
-    -------
-    loss : Tensor of shape ()
+    Predictions and labels of the validation rows have the shape (N_v, c). `training` is ignored;
+    it is there for the signature of :func:`released_objective`.
     """
     return (validation - targets).square().sum(dim=1).mean() + entropy(validation)
 
@@ -58,18 +50,8 @@ def released_objective(
     .. math:: L = \mathrm{CE}(\hat Y_v, y_v) + \|\hat Y_v - Y_v\|_F^2
         + \mathrm{KL}(u \,\|\, m), \quad m = \mathrm{mean}(\mathrm{softmax}(F W))
 
-    Parameters
-    ----------
-    validation, targets : Tensor of shape (N_v, c)
-        Predictions and labels of the validation rows.
-    training : Tensor of shape (b, c)
-        Predictions of the training rows.
-    prior_weight : float, default=1.0
-        Weight of the last term, which balances the classes.
-
-    Returns
-    -------
-    loss : Tensor of shape ()
+    The last term balances the predictions (b, c) of the training rows; `prior_weight` is its
+    weight.
     """
     cross_entropy = -(targets * validation.log_softmax(dim=1)).sum(dim=1).mean()
     squares = (validation - targets).square().sum()
@@ -84,16 +66,10 @@ def balance_penalty(logits: Tensor) -> Tensor:
 
 
 class MetaChunk(NamedTuple):
-    """Constants of the meta steps on one chunk of training rows.
+    """Constants of the meta steps on one chunk of b training rows.
 
-    Attributes
-    ----------
-    matrix : Tensor of shape (N_v, b)
-        M, which maps the chunk's labels to predictions of the validation rows (Eq. 5).
-    system : RidgeSystem or None
-        Decomposition of the chunk's features; only the objective "released" needs it.
-    ridge : float
-        λ.
+    `matrix` is M of shape (N_v, b), which maps the chunk's labels to predictions of the validation
+    rows (Eq. 5); `ridge` is λ. Only the objective "released" needs the `system`.
     """
 
     matrix: Tensor
@@ -102,28 +78,13 @@ class MetaChunk(NamedTuple):
 
 
 def label_gradient(objective: str, chunk: MetaChunk, labels: Tensor, targets: Tensor) -> Tensor:
-    r"""Return the gradient of the meta objective with respect to the labels φ(Y) of a chunk.
+    r"""Return the gradient of the meta objective with respect to a chunk's labels φ(Y), (b, c).
 
-    Predictions are linear in the labels, :math:`\hat Y_v = M \varphi` and
-    :math:`F W = H \varphi` with a symmetric H, so the chain rule needs one product with each:
+    Predictions are linear in the labels, :math:`\hat Y_v = M \varphi` and :math:`F W = H \varphi`
+    with a symmetric H, so the chain rule needs one product with each:
 
     .. math:: \frac{\partial L}{\partial \varphi} =
         M^\top \frac{\partial L}{\partial \hat Y_v} + H \frac{\partial L}{\partial (F W)}
-
-    Parameters
-    ----------
-    objective : {"paper", "released"}
-        :func:`paper_objective` or :func:`released_objective`.
-    chunk : MetaChunk
-        Matrices of the chunk.
-    labels : Tensor of shape (b, c)
-        φ(Y).
-    targets : Tensor of shape (N_v, c)
-        Labels of the validation rows.
-
-    Returns
-    -------
-    gradient : Tensor of shape (b, c)
     """
     validation = (chunk.matrix @ labels).requires_grad_()
     if objective == "paper":
@@ -156,20 +117,8 @@ def largest_singular_value(matrix: Tensor) -> float:
 class IntrinsicCorrection:
     """Steps on the labels of one view, chunk by chunk (Eq. 7).
 
-    Parameters
-    ----------
-    features : Tensor of shape (n, d)
-        Frozen features.
-    rows : list of Tensor
-        Indices of the training rows of each chunk.
-    validation : Tensor of shape (N_v,)
-        Indices of the validation rows; no chunk contains any of them.
-    targets : Tensor of shape (N_v, c)
-        Labels of the validation rows.
-    objective : {"paper", "released"}
-        Meta objective.
-    ridge : float
-        λ.
+    `features` (n, d) are frozen. `rows` holds the indices of each chunk, none of which contains a
+    validation row; `targets` (N_v, c) are the labels of the validation rows, and `ridge` is λ.
     """
 
     def __init__(

@@ -20,34 +20,18 @@ _CLEAR, _CLEARLY_FEWER = 2.0, 1.0
 class Judge:
     r"""Purifications of parts of the rows, carried out beside that of all rows.
 
-    Each part leaves out one fold. A round is scored by the mean log-likelihood of the held-out
-    labels: given labels through the transition matrix, trusted labels directly,
+    Each part leaves out one fold; at most 5,000 rows are drawn for this, trusted ones first. A
+    round is scored by the mean log-likelihood of the held-out labels: given labels through the
+    transition matrix, trusted labels directly,
 
     .. math:: \ell = \frac{1}{\sum_i w_i} \sum_i w_i \log \sum_k p_{ik} e_{ik} .
 
     Trusted rows are weighted so that each class has its share among all rows; all other weights
     are 1.
 
-    Parameters
-    ----------
-    rows : LabelledViews
-        All rows; at most 5,000 of them are drawn, trusted ones first.
-    settings : PurificationSettings
-        PurificationSettings of the rounds.
-    corrections : list of str
-        The corrections that compete for the write-back.
-    n_folds : int
-        Number of folds, at least 2.
-    generator : torch.Generator
-        Draws the folds; on the CPU.
-
-    Attributes
-    ----------
-    likelihoods : list of float
-        ℓ after each round.
-    trusted_accuracies : list of (float or None)
-        Out-of-fold accuracy on trusted rows after each round; None if no trusted row was held
-        out.
+    After each round, ℓ is added to `likelihoods`, and the out-of-fold accuracy on trusted rows, or
+    None if none was held out, to `trusted_accuracies`. The `corrections` compete for the
+    write-back.
     """
 
     def __init__(

@@ -15,18 +15,10 @@ __all__ = ["PurificationResult", "purify"]
 
 
 class PurificationResult(NamedTuple):
-    """Result of a purification.
+    """Result of a purification: the run on all rows, and the state after the best round.
 
-    Attributes
-    ----------
-    run : PurificationRun
-        The run on all rows.
-    state : PurificationState
-        State after the best round; its epoch is 0 if the given labels are kept.
-    history : list of dict
-        One entry for each round.
-    is_interrupted : bool
-        Whether a KeyboardInterrupt ended the rounds.
+    If the given labels are kept, the epoch of the state is 0. `history` has one entry for each
+    round.
     """
 
     run: PurificationRun
@@ -45,25 +37,9 @@ def purify(
 ) -> PurificationResult:
     """Purify labels round by round, and return the state after the best round.
 
-    Parameters
-    ----------
-    rows : LabelledViews
-        All rows.
-    settings : PurificationSettings
-        Settings of the rounds.
-    correction : {"intrinsic", "auxiliary", "auto"}
-        The correction whose predictions are written back.
-    n_folds : int
-        Number of folds of the judge; 0 for no judge.
-    generator : torch.Generator
-        Makes all draws; on the CPU.
-    after_round : callable
-        Called with the history entry of each round. A KeyboardInterrupt, in it or anywhere else,
-        ends the rounds.
-
-    Returns
-    -------
-    result : PurificationResult
+    The judge has `n_folds` folds; 0 stands for no judge. `correction` may be "auto", which lets
+    both corrections compete. `after_round` is called with the history entry of each round. A
+    KeyboardInterrupt, in it or anywhere else, ends the rounds.
     """
     run = PurificationRun(rows, settings, generator)
     unchanged = best = run.unchanged()

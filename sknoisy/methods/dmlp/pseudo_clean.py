@@ -19,13 +19,8 @@ _LEAST_ANCHORS, _LEAST_STRICT = 5, 3
 class Anchors(NamedTuple):
     """The rows of each class that are predicted with the highest confidence.
 
-    Attributes
-    ----------
-    by_class : list of Tensor
-        Indices of the rows of each class, by descending confidence: three tenths of all
-        candidates.
-    strictest : Tensor of shape (n_strictest, 2)
-        Indices and classes of the most confident tenth.
+    `by_class` holds three tenths of the candidates of each class, by descending confidence;
+    `strictest`, of shape (n_strictest, 2), the indices and classes of the most confident tenth.
     """
 
     by_class: list[Tensor]
@@ -33,19 +28,7 @@ class Anchors(NamedTuple):
 
 
 def neighbourhood_votes(features: Tensor, given: Tensor) -> Tensor:
-    """Count the given labels of the 10 nearest other rows.
-
-    Parameters
-    ----------
-    features : Tensor of shape (n, d)
-        Features; the distance is Euclidean.
-    given : Tensor of shape (n, c)
-        One-hot given labels.
-
-    Returns
-    -------
-    votes : Tensor of shape (n, c)
-    """
+    """Count the given labels (n, c) of the 10 nearest other rows, by Euclidean distance."""
     n = len(features)
     k = min(_N_NEIGHBOURS, n - 1)
     squares = features.square().sum(dim=1)
@@ -61,20 +44,9 @@ def neighbourhood_votes(features: Tensor, given: Tensor) -> Tensor:
 def find_anchors(proba: Tensor, votes: Tensor | None, candidates: Tensor) -> Anchors:
     """Find the most confident rows of each class whose neighbourhood confirms the prediction.
 
-    Parameters
-    ----------
-    proba : Tensor of shape (n, c)
-        Out-of-fold predictions.
-    votes : Tensor of shape (n, c) or None
-        Labels of the neighbours, see :func:`neighbourhood_votes`. None: predictions need no
-        confirmation.
-    candidates : Tensor of bool of shape (n,)
-        True where a row may be chosen.
-
-    Returns
-    -------
-    anchors : Anchors
-        A class that no neighbourhood confirms has the rows for which it is predicted, if any.
+    `proba` (n, c) are out-of-fold predictions, `votes` (n, c) the labels of the neighbours.
+    Without votes, predictions need no confirmation. `candidates` is True where a row may be
+    chosen. A class that no neighbourhood confirms has the rows for which it is predicted, if any.
     """
     confidence, predicted = proba.max(dim=1)
     confirmed = candidates
@@ -94,24 +66,11 @@ def find_anchors(proba: Tensor, votes: Tensor | None, candidates: Tensor) -> Anc
 
 
 def pseudo_clean_rows(anchors: Anchors, proba: Tensor, given: Tensor, max_rows: int) -> Tensor:
-    """Return the anchors whose given label is their class.
+    """Return the sorted indices of the anchors whose given label is their class.
 
-    Parameters
-    ----------
-    anchors : Anchors
-        See :func:`find_anchors`.
-    proba : Tensor of shape (n, c)
-        Out-of-fold predictions.
-    given : Tensor of shape (n,)
-        Given classes.
-    max_rows : int
-        Maximum number of rows, divided equally among the classes.
-
-    Returns
-    -------
-    rows : Tensor of shape (n_pseudo_clean,), int64
-        Sorted. A class without such an anchor is represented by the row with this given label
-        that has the highest predicted probability of the class, so no given class is missing.
+    `proba` (n, c) are out-of-fold predictions. `max_rows` is divided equally among the classes. A
+    class without such an anchor is represented by the row with this given label that has the
+    highest predicted probability of the class, so no given class is missing.
     """
     n_classes = proba.shape[1]
     chosen = []

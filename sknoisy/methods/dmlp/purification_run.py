@@ -43,16 +43,8 @@ class RegressionOutputs(NamedTuple):
 class PurificationRun:
     """Constants of a purification, and the steps that change its state.
 
-    Parameters
-    ----------
-    rows : LabelledViews
-        Training rows.
-    settings : PurificationSettings
-        Settings of the rounds.
-    generator : torch.Generator
-        Draws chunks, batches and initial weights; on the CPU.
-    held : LabelledViews, optional
-        Rows that are predicted and take no part in the purification.
+    The generator, on the CPU, draws chunks, batches and initial weights. The rows `held` are
+    predicted and take no part in the purification.
 
     Attributes
     ----------

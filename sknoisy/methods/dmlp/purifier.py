@@ -247,13 +247,8 @@ class LabelPurifier(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
-            Training rows.
-        y : array-like of shape (n_samples,)
-            Noisy labels of any type.
-        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
-            True where the label is trusted.
+        X, y, clean_mask
+            As in :meth:`fit`.
 
         Returns
         -------
@@ -265,7 +260,7 @@ class LabelPurifier(BaseEstimator):
         Raises
         ------
         ValueError
-            On input or features that cannot be used; the message names the value and the cure.
+            As in :meth:`fit`.
         """
         self.fit(X, y, clean_mask=clean_mask)
         return X, labels_in_type_of(y, self.classes_, self.purified_labels_)

@@ -9,31 +9,16 @@ __all__ = ["RidgeSystem"]
 
 
 class RidgeSystem:
-    r"""Decomposition of the features, computed once for every ridge and all labels.
+    r"""Decomposition of the features F (n, d), computed once for every ridge and all labels.
 
     With :math:`F^\top F = V S V^\top` and :math:`A = F V`, all methods are products of these:
 
     .. math:: W^*(Y) = (F^\top F + \lambda I)^{-1} F^\top Y = V (S + \lambda)^{-1} A^\top Y .
 
     Directions in which the features do not vary are left out, so features of deficient rank need
-    no ridge.
-
-    Parameters
-    ----------
-    features : Tensor of shape (n, d)
-        Frozen features of the training rows.
-    form : {"auto", "primal", "dual"}, default="auto"
-        Decompose :math:`F^\top F` ("primal") or :math:`F F^\top` ("dual"). "auto" takes the
-        smaller one. The results are the same.
-
-    Attributes
-    ----------
-    spectrum : Tensor of shape (r,)
-        S, the positive eigenvalues.
-    basis : Tensor of shape (d, r)
-        V.
-    rotated : Tensor of shape (n, r)
-        A.
+    no ridge: `spectrum` (r,) has the positive eigenvalues S, `basis` (d, r) is V, and `rotated`
+    (n, r) is A. The form "primal" decomposes :math:`F^\top F`, "dual" decomposes :math:`F F^\top`,
+    and "auto" the smaller one; the results are the same.
     """
 
     def __init__(self, features: Tensor, form: str = "auto"):

@@ -27,20 +27,12 @@ def to_simplex(outputs: Tensor, least: float = _LEAST) -> Tensor:
 
 
 class LabelState:
-    """Soft labels of one view, each chunk being the parameter of an optimiser of its own.
+    """Soft labels (n, c) of one view, each chunk being the parameter of an optimiser of its own.
 
-    Parameters
-    ----------
-    labels : Tensor of shape (n, c)
-        Initial labels.
-    chunks : list of Tensor
-        Indices of the rows to learn, in chunks; the labels of all other rows are constant.
-    param : {"softmax", "raw"}
-        The parameters are logits, or the labels themselves.
-    optimizer : {"sgd", "adam"}
-        Plain gradient descent, or Adam with the settings of the released code.
-    rates : list of float
-        Learning rate of each chunk.
+    `chunks` holds the indices of the rows to learn; the labels of all other rows are constant.
+    With the `param` "softmax" the parameters are logits, with "raw" the labels themselves. The
+    optimiser "sgd" is plain gradient descent, "adam" has the settings of the released code.
+    `rates` holds the learning rate of each chunk.
     """
 
     def __init__(

@@ -15,17 +15,7 @@ __all__ = ["LabelledViews", "PurificationSettings", "PurificationState", "RoundP
 
 
 class PurificationSettings(NamedTuple):
-    """Settings of all rounds.
-
-    Attributes
-    ----------
-    variant : PurificationVariant
-        Objective, optimiser and learning rates, ridge, and write-back.
-    n_epochs : int
-        Maximum number of epochs.
-    chunk_size : int
-        Maximum number of rows in one regression.
-    """
+    """Settings of all rounds; `chunk_size` is the maximum number of rows in one regression."""
 
     variant: PurificationVariant = PurificationVariant()
     n_epochs: int = 100
@@ -38,32 +28,14 @@ class PurificationSettings(NamedTuple):
 
 
 class RoundPlan(NamedTuple):
-    """Plan of one round.
-
-    Attributes
-    ----------
-    intrinsic_steps : bool
-        Whether the labels descend on the meta objective.
-    correction : {"intrinsic", "auxiliary"}
-        The correction whose predictions are written back.
-    """
+    """Whether labels descend on the meta objective, and the correction that is written back."""
 
     intrinsic_steps: bool
     correction: str
 
 
 class LabelledViews(NamedTuple):
-    """Frozen features and given labels of some rows.
-
-    Attributes
-    ----------
-    views : list of Tensor of shape (n, d)
-        Frozen features of each view.
-    given : Tensor of shape (n, c)
-        One-hot given labels.
-    trusted : Tensor of bool of shape (n,)
-        True where the given label is trusted.
-    """
+    """Frozen features (n, d) of each view, one-hot given labels (n, c), and trust mask (n,)."""
 
     views: list[Tensor]
     given: Tensor
@@ -81,10 +53,8 @@ class PurificationState:
 
     Attributes
     ----------
-    labels : list of LabelState
-        Y of each view.
-    classifiers : list of AuxiliaryClassifier
-        C of each view.
+    labels, classifiers : list of LabelState, list of AuxiliaryClassifier
+        Y and C of each view.
     distribution : Tensor of shape (n, c)
         The labels of the last write-back, averaged over the views.
     epoch : int
