@@ -27,10 +27,8 @@ class SelectionState:
 
     Attributes
     ----------
-    given : ndarray of shape (n_rows,), int64
-        Encoded given labels.
-    trusted : ndarray of shape (n_rows,), bool
-        True where the label is trusted.
+    given, trusted : ndarray of shape (n_rows,)
+        Encoded given labels, and True where they are trusted.
     rows : ndarray of shape (n_left,), int64
         Rows that are left, ascending.
     memorization, forgetting : ndarray of shape (n_rows,), float64

@@ -284,13 +284,8 @@ class CleanSampleSelector(NetworkEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
-            Training rows.
-        y : array-like of shape (n_samples,)
-            Noisy labels of any type.
-        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
-            True where the label is trusted.
+        X, y, clean_mask
+            As in :meth:`fit`.
 
         Returns
         -------

@@ -30,20 +30,11 @@ class Criteria(NamedTuple):
 
 
 class KeptRows(NamedTuple):
-    """The rows that a round keeps, and the mixture that decided it.
+    """The rows that a round keeps, and the mixture of the shifted scores that decided it.
 
-    Attributes
-    ----------
-    mask : ndarray of shape (n,), bool
-        False where the row is dropped.
-    reason : str or None
-        Why this is the last round; None if it is not.
-    threshold : float
-        Threshold of the mixture, on the scale of the scores; NaN without a mixture.
-    mixture : WeibullMixture or None
-        Fitted to the shifted scores.
-    n_spared : int
-        Number of rows that are kept only because their class has few others.
+    `mask` (n,) is False where the row is dropped. `reason` is the reason why this is the last
+    round, None if it is not. The threshold is on the scale of the scores, NaN without a mixture.
+    `n_spared` rows are kept only because their class has few others.
     """
 
     mask: Mask
@@ -61,27 +52,11 @@ def keep_rows(
     criteria: Criteria,
     random_state: Any,
 ) -> KeptRows:
-    """Keep the rows up to the scale of the mixture's noisy component.
+    """Keep the rows up to the scale of the mixture's noisy component, and all trusted rows.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n,), float64
-        ``M - G`` of each row, in epochs.
-    memorized : ndarray of shape (n,), float64
-        Share of the epochs in which the given label was predicted.
-    codes : ndarray of shape (n,), int
-        Encoded given labels.
-    trusted : ndarray of shape (n,), bool
-        Rows that are kept in any case.
-    criteria : Criteria
-        Parameters of the selector.
-    random_state : int
-        Seed of the mixture.
-
-    Returns
-    -------
-    kept : KeptRows
-        All rows, and the reason, if no mixture can be fitted.
+    All arrays have the shape (n,): the scores ``M - G`` in epochs, the share of the epochs in
+    which the given label was predicted, and the encoded given labels. If no mixture can be fitted,
+    all rows are kept, and the reason is returned with them.
     """
     mixture, trouble = _fit_mixture(scores, random_state)
     if mixture is None:

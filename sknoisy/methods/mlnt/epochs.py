@@ -22,16 +22,9 @@ _VALIDATION_SHARE = 0.1
 
 
 class ChosenNetwork(NamedTuple):
-    """A network after an epoch.
+    """State dict, on the CPU, of the "student" or the "teacher" after an epoch.
 
-    Attributes
-    ----------
-    epoch : int
-        Number of the epoch, from 1; 0 before the end of the first one.
-    name : str
-        "student" or "teacher".
-    state : dict of str to Tensor
-        State dict, on the CPU.
+    Epochs count from 1; 0 stands for a network before the end of the first one.
     """
 
     epoch: int
@@ -42,29 +35,17 @@ class ChosenNetwork(NamedTuple):
 class EpochChoice(Callback):
     """Choose the epoch and the network by a score that reads no label of the training.
 
-    Parameters
-    ----------
-    by : {"last", "agreement", "clid", "trusted"}
-        "last": the last epoch. "agreement": the largest share of rows for which student and
-        teacher predict the same class. "clid": the lowest cross-layer information divergence.
-        "trusted": the highest accuracy, then the lowest cross-entropy. Among equal epochs, the
-        last one is chosen.
-    candidates : tuple of {"student", "teacher"}
-        Networks that may be chosen. Among equal networks, the first one is chosen.
-    n_skip_epochs : int, default=0
-        Number of first epochs that "agreement" and "clid" cannot choose. A network that predicts
-        one class for all rows has a good score there.
-    rows : Tensor of shape (m,) or None, default=None
-        Indices of the training rows that the score is computed on, int64. None is allowed for
-        "last" alone.
-    teacher : str, default="TeacherAverage"
-        Name of the callback that keeps the teacher, in its attribute ``teacher_``. An unnamed
-        callback has the name of its class.
+    With ``by="last"``, the last epoch is chosen; with "agreement", the one with the largest share
+    of rows for which student and teacher predict the same class; with "clid", the one with the
+    lowest cross-layer information divergence; with "trusted", the one with the highest accuracy,
+    then the lowest cross-entropy. Among equal epochs the last one is chosen, among equal
+    `candidates` the first one. The choice, ``choice_``, is the last network if no epoch could be
+    chosen.
 
-    Attributes
-    ----------
-    choice_ : ChosenNetwork
-        The chosen network; the last one if no epoch could be chosen.
+    "agreement" and "clid" cannot choose the first `n_skip_epochs`, where a network that predicts
+    one class for all rows has a good score. `rows` (m,) are the indices of the training rows that
+    the score is computed on; "last" needs none. `teacher` is the name of the callback that keeps
+    the teacher, in its attribute ``teacher_``.
     """
 
     def __init__(
@@ -141,33 +122,11 @@ def validation_rows(
     counted: np.ndarray,
     random_state: np.random.RandomState,
 ) -> np.ndarray:
-    """Draw the trusted rows that choose the epoch and are kept out of training.
+    """Draw the trusted rows that choose the epoch and are kept out of training, as a mask (n,).
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n,)
-        Encoded labels.
-    trusted : ndarray of bool of shape (n,)
-        True where the user vouches for the label.
-    counted : ndarray of bool of shape (n,)
-        True where the weight in training is positive.
-    random_state : RandomState
-        Draws the rows.
-
-    Returns
-    -------
-    is_drawn : ndarray of bool of shape (n,)
-        True for the drawn rows, which are trusted and counted. At most a tenth of the counted rows
-        of each class, rounded up, are drawn, and at least one is left.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sknoisy.methods.mlnt.epochs import validation_rows
-    >>> labels, every = np.array([0] * 20 + [1]), np.ones(21, dtype=bool)
-    >>> drawn = validation_rows(labels, every, every, np.random.RandomState(0))
-    >>> np.bincount(labels[drawn], minlength=2)
-    array([2, 0])
+    All drawn rows are trusted and `counted`, which is True where the weight in training is
+    positive. At most a tenth of the counted rows of each class, rounded up, are drawn, and at
+    least one is left.
     """
     is_drawn = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels[counted]):

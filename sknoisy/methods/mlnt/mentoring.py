@@ -69,42 +69,13 @@ def believed_rows(
     candidates: np.ndarray,
     classes: np.ndarray,
 ) -> np.ndarray:
-    """Return the rows whose given label the mentor believes; every class keeps some.
+    """Return a mask (n,) of the rows whose label the mentor believes; every class keeps some.
 
-    Parameters
-    ----------
-    proba : ndarray of shape (n, n_classes)
-        The mentor's probabilities.
-    labels : ndarray of shape (n,)
-        Encoded given labels.
-    threshold : "auto" or float
-        A row is kept if the probability of its label is larger than this, or ("auto") if it is
-        the largest of all classes.
-    always : ndarray of bool of shape (n,)
-        True for rows that are kept whatever the mentor predicts.
-    candidates : ndarray of bool of shape (n,)
-        True for rows of positive weight. Only these fill up a class that keeps too few.
-    classes : ndarray of shape (n_classes,)
-        Labels, for the warning.
-
-    Returns
-    -------
-    is_kept : ndarray of bool of shape (n,)
-
-    Warns
-    -----
-    UserWarning
-        If a class would keep fewer than ten rows, or than half of its rows if it has fewer than
-        twenty. Its most probable rows are kept then.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sknoisy.methods.mlnt.mentoring import believed_rows
-    >>> proba = np.array([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6], [0.2, 0.8]])
-    >>> labels, none, all_rows = np.array([0, 1, 1, 1]), np.zeros(4, bool), np.ones(4, bool)
-    >>> believed_rows(proba, labels, "auto", none, all_rows, np.array(["cat", "dog"]))
-    array([ True, False,  True,  True])
+    The mentor believes the label of a row if its probability, in `proba` (n, n_classes), is larger
+    than the threshold, or, with "auto", if it is the largest of all classes. The rows `always` are
+    kept whatever the mentor predicts. If a class would keep fewer than ten rows, or than half of
+    its rows if it has fewer than twenty, its most probable `candidates`, rows of positive weight,
+    are kept and a UserWarning names the class.
     """
     # Eq. 10 of the paper, with a floor for each class.
     of_given = proba[np.arange(len(labels)), labels]

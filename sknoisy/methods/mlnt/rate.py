@@ -24,30 +24,14 @@ class MetaRate(Callback):
     .. math:: \eta = \eta_{\max} \min(1, c / 0.075)
 
     with the contradiction c: the teacher's largest probability minus that of the given label, in
-    the mean over rows. A network that has not learned yet contradicts no label with confidence. A
-    network that has learned right labels contradicts none. Neither is held back.
+    the mean over `rows`, indices of training rows. A network that has not learned yet contradicts
+    no label with confidence. A network that has learned right labels contradicts none. Neither is
+    held back.
 
-    A :class:`~sknoisy.methods.mlnt.NoiseToleranceUpdate` reads the step size if its ``meta_lr`` is
-    the name of this callback. The net must be sknoisy's own.
-
-    Parameters
-    ----------
-    bound : float
-        The largest step size, eta_max.
-    rows : Tensor of shape (m,)
-        Indices of the training rows over which the mean is taken, int64.
-    teacher : str, default="TeacherAverage"
-        Name of the callback that keeps the teacher, in its attribute ``teacher_``. An unnamed
-        callback has the name of its class.
-
-    Attributes
-    ----------
-    rate_ : float
-        The step size of the current epoch, before ramp and schedule.
-
-    Notes
-    -----
-    The history records the step size of each epoch, before ramp and schedule, as ``"meta_lr"``.
+    A :class:`~sknoisy.methods.mlnt.NoiseToleranceUpdate` reads the step size, ``rate_``, if its
+    ``meta_lr`` is the name of this callback; ramp and schedule follow. The history records it as
+    ``"meta_lr"``. The net must be sknoisy's own. `bound` is :math:`\eta_{\max}`, `teacher` the
+    name of the callback that keeps the teacher, in its attribute ``teacher_``.
     """
 
     def __init__(self, bound: float, rows: Any, teacher: str = "TeacherAverage"):
@@ -71,24 +55,7 @@ class MetaRate(Callback):
 def contradiction(logits: Tensor, labels: Tensor) -> float:
     """Return the mean over rows of the largest probability minus that of the label, in [0, 1].
 
-    Parameters
-    ----------
-    logits : Tensor of shape (m, n_classes)
-        Logits of a network.
-    labels : Tensor of shape (m,)
-        Encoded given labels, int64.
-
-    Returns
-    -------
-    contradiction : float
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sknoisy.methods.mlnt.rate import contradiction
-    >>> probabilities = torch.tensor([[0.75, 0.25], [0.75, 0.25]])
-    >>> round(contradiction(probabilities.log(), torch.tensor([0, 1])), 4)
-    0.25
+    The logits have the shape (m, n_classes), the encoded given labels (m,).
     """
     p = logits.softmax(dim=1)
     of_given = p.gather(1, labels[:, None])[:, 0]

@@ -29,24 +29,7 @@ class SemiSupervisedNet(DeviceNet):
 
     The net is fitted with the rows with labels, ``data.only(labelled)``. Each batch of them is
     joined by as many rows without labels, or by all of those if they are fewer. Two views are made
-    of each row. A subclass defines the loss, :meth:`loss_of`.
-
-    Parameters
-    ----------
-    module, criterion, **kwargs
-        As in ``DeviceNet``. The criterion takes distributions as targets.
-    unlabeled : Tensor of shape (m,) or None
-        Rows of the training data whose labels are not read, int64; it may be empty.
-    alpha : float
-        Parameter of the beta distribution of the shares in MixUp, not negative. 0: rows are not
-        mixed.
-    corruption_rate : float or None
-        Share of the columns of a table, rounded down, that a view takes from other rows, in
-        [0, 1]; data with an augmentation of their own ignore it. None: 0.1 for a network without
-        dropout, else 0.
-    generator : torch.Generator
-        Generator on the CPU of all draws except the order of the rows with labels and the training
-        data's own augmentation.
+    of each row. A subclass defines the loss, :meth:`loss_of`, and documents the parameters.
     """
 
     _source: Source | None = None
@@ -106,17 +89,8 @@ class SemiSupervisedNet(DeviceNet):
 class Source:
     """Source of the rows without labels, the views, the permutations and the shares of a training.
 
-    Parameters
-    ----------
-    net : SemiSupervisedNet
-        The net that is trained.
-    data : TrainingData
-        Training data; the active rows are those with labels.
-
-    Attributes
-    ----------
-    class_shares : Tensor of shape (n_classes,)
-        Weighted class shares of the rows with labels; all zero if no such row has any weight.
+    The active rows of the data are those with labels. ``class_shares`` (n_classes,) are their
+    weighted class shares; all are zero if no such row has any weight.
     """
 
     def __init__(self, net: SemiSupervisedNet, data: TrainingData):
