@@ -1,9 +1,4 @@
-"""Running a cleaner inside a classifier, and judging it by held-out rows.
-
-============================  ==========================================================
-:class:`PurifiedClassifier`   cleans the training rows, then fits any classifier
-============================  ==========================================================
-"""
+"""Running a cleaner inside a classifier, :class:`PurifiedClassifier`, and judging it."""
 
 from .purified_classifier import PurifiedClassifier
 

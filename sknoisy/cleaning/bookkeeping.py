@@ -32,12 +32,8 @@ __all__ = [
 def route_by_name(cleaner, estimator, metadata: dict[str, Any]) -> Bunch:
     """Route ``clean_mask`` to the cleaner and ``sample_weight`` to the estimator.
 
-    This is the routing of :class:`~sknoisy.PurifiedClassifier` without metadata routing.
-
-    Raises
-    ------
-    TypeError
-        If the cleaner does not accept ``clean_mask``, or the estimator ``sample_weight``.
+    This is the routing of :class:`~sknoisy.PurifiedClassifier` without metadata routing. It raises
+    a TypeError if the cleaner does not accept ``clean_mask``, or the estimator ``sample_weight``.
     """
     to_cleaner = {name: metadata[name] for name in {"clean_mask"} & set(metadata)}
     to_estimator = {name: metadata[name] for name in {"sample_weight"} & set(metadata)}
@@ -70,10 +66,7 @@ def takes_sample_weight(estimator) -> bool:
 def count_rows(X) -> int:
     """Return the number of rows of an array, a list, a frame or a sparse matrix.
 
-    Raises
-    ------
-    ValueError
-        If it is 0.
+    Raises a ValueError if it is 0.
     """
     n_samples = num_samples(X)
     if n_samples == 0:
@@ -87,10 +80,7 @@ def count_rows(X) -> int:
 def rows_that_count(weights, encoded: np.ndarray) -> np.ndarray:
     """Return the indices of the rows whose weight is not zero.
 
-    Raises
-    ------
-    ValueError
-        If the weights are not one finite number for each row, or are all zero.
+    Raises a ValueError if the weights are not one finite number for each row, or are all zero.
     """
     if weights is None:
         return np.arange(len(encoded))
@@ -100,10 +90,7 @@ def rows_that_count(weights, encoded: np.ndarray) -> np.ndarray:
 def rows_that_are_left(cleaner, n_given: int, n_returned: int) -> np.ndarray | None:
     """Return the indices of the rows that a cleaner kept, or None if they are unknown.
 
-    Raises
-    ------
-    ValueError
-        If its ``sample_indices_`` do not match the returned rows.
+    Raises a ValueError if its ``sample_indices_`` do not match the returned rows.
     """
     left = getattr(cleaner, "sample_indices_", None)
     if left is None:
@@ -123,10 +110,7 @@ def follow_rows(
 ) -> dict[str, Any]:
     """Return the metadata of these rows; values without one entry per row are not changed.
 
-    Raises
-    ------
-    ValueError
-        If the rows are unknown and a value has one entry per row.
+    Raises a ValueError if the rows are unknown and a value has one entry per row.
     """
     aligned = {name for name, value in metadata.items() if _has_rows(value, n_samples)}
     if rows is None:
@@ -151,19 +135,9 @@ def _has_rows(value, n_samples: int) -> bool:
 def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) -> None:
     """Raise if too few classes are left, and warn about classes that cleaning has removed.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_cleaned,)
-        Labels that the cleaner returned.
-    classes, given : ndarray of shape (n_classes,), ndarray of shape (n_given,)
-        Classes of the labels that ``fit`` received, and of those that the cleaner received.
-    cleaner : str
-        Name of the cleaner, for messages.
-
-    Raises
-    ------
-    ValueError
-        If fewer than two classes are left, or one is not in ``classes``.
+    `y` holds the labels that the cleaner returned, `classes` the classes that ``fit`` received,
+    and `given` those that the cleaner received. Fewer than two classes, or one that is not in
+    `classes`, raise a ValueError.
     """
     left = np.unique(y.to_numpy() if hasattr(y, "to_numpy") else np.asarray(y))
     if len(left) < 2:
@@ -183,13 +157,7 @@ def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) 
 
 
 def check_known_labels(labels: np.ndarray, classes: np.ndarray, cleaner: str) -> None:
-    """Raise if a cleaner returned labels that are not in y.
-
-    Raises
-    ------
-    ValueError
-        If one is not in ``classes``.
-    """
+    """Raise a ValueError if a cleaner returned a label that is not in `classes`."""
     unknown = np.setdiff1d(labels, classes)
     if len(unknown):
         raise ValueError(
@@ -201,17 +169,7 @@ def check_known_labels(labels: np.ndarray, classes: np.ndarray, cleaner: str) ->
 def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Change soft labels so that every given class is the most probable class of some row.
 
-    Parameters
-    ----------
-    distribution : ndarray of shape (n, c)
-        Soft labels; changed in place.
-    given : ndarray of int of shape (n,)
-        Encoded given labels.
-
-    Returns
-    -------
-    distribution : ndarray of shape (n, c)
-        The changed array.
+    The soft labels (n, c) are changed in place and returned. `given` (n,) holds encoded labels.
     """
     for _ in range(distribution.shape[1]):  # a changed row may have been the last of another class
         lost = np.setdiff1d(given, distribution.argmax(axis=1))
@@ -226,18 +184,7 @@ def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
 def labels_in_type_of(y: Any, classes: np.ndarray, labels: np.ndarray) -> Any:
     """Return labels in the type and dtype of y; a series keeps its index and name.
 
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        Given labels, in which each class occurs.
-    classes : ndarray of shape (n_classes,)
-        Sorted classes.
-    labels : ndarray of shape (n,)
-        New labels.
-
-    Returns
-    -------
-    labels : ndarray or series of shape (n,)
+    Each of the sorted `classes` occurs in the given labels y.
     """
     _, encoded = encode_labels(y, len(labels), "")
     first = np.unique(encoded, return_index=True)[1]
@@ -254,10 +201,7 @@ def align_columns(
 ) -> np.ndarray:
     """Expand the columns of the known classes to all classes; `absent` fills the others.
 
-    Raises
-    ------
-    ValueError
-        If a class is missing and there is not one column for each known class.
+    Raises a ValueError if a class is missing and there is not one column for each known class.
     """
     if len(known) == len(classes):
         return columns

@@ -35,19 +35,7 @@ _Z = 2.0  # standard errors: one in 44 samples of pure noise passes the test
 
 
 def class_ranks(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Number the rows of each class 0, 1, ... in random order.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n,), int
-        Encoded labels.
-    rng : RandomState
-        Source of the draw.
-
-    Returns
-    -------
-    ranks : ndarray of shape (n,), int64
-    """
+    """Number the rows of each class 0, 1, ... in random order; `codes` are encoded labels."""
     order = rng.permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]
     first = np.r_[0, np.bincount(codes).cumsum()[:-1]]
@@ -57,20 +45,7 @@ def class_ranks(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
 
 
 def stratified_half(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Draw half of the rows of each class, the larger half of an odd number.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n,), int
-        Encoded labels.
-    rng : RandomState
-        Source of the draw.
-
-    Returns
-    -------
-    half : ndarray of shape (n,), bool
-        True for the rows that were drawn.
-    """
+    """Draw half of the rows of each class, the larger half of an odd number, as a mask (n,)."""
     return class_ranks(codes, rng) % 2 == 0
 
 
@@ -81,28 +56,11 @@ def learn_and_predict(
     held: np.ndarray,
     seed: int,
 ) -> np.ndarray:
-    """Train a net on some rows and return its predictions for others.
+    """Train a net on some rows and return the encoded labels that it predicts for others.
 
-    Parameters
-    ----------
-    build : callable
-        ``build(random_state, callbacks)`` returns an untrained net.
-    data : TrainingData
-        All rows.
-    rows, held : ndarray of int
-        Indices of the rows to learn, and of the rows to predict.
-    seed : int
-        Seeds the initial weights, the batches and the augmentation.
-
-    Returns
-    -------
-    predicted : ndarray of shape (n_held,), int64
-        Encoded labels.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If the training was interrupted.
+    `rows` and `held` are indices of the data; ``build(random_state, callbacks)`` returns an
+    untrained net. The seed determines the initial weights, the batches and the augmentation.
+    Raises a KeyboardInterrupt if the training was interrupted.
     """
     part = data.only(torch.as_tensor(rows, device=data.device))
     # A generator of its own, so that the one of data is not advanced.
@@ -115,21 +73,7 @@ def learn_and_predict(
 
 
 def predict_rows(net: DeviceNet, data: TrainingData, rows: torch.Tensor) -> np.ndarray:
-    """Return the classes that a net predicts for some rows.
-
-    Parameters
-    ----------
-    net : DeviceNet
-        The fitted net.
-    data : TrainingData
-        All rows.
-    rows : Tensor of shape (m,), int64
-        Indices of the rows to predict.
-
-    Returns
-    -------
-    predicted : ndarray of shape (m,), int64
-    """
+    """Return the encoded labels (m,) that a net predicts for the rows of these indices (m,)."""
     batches = evaluate(net, data, rows, rows_per_pass(net))
     return torch.cat([logits.argmax(dim=1) for _, logits, _ in batches]).cpu().numpy()
 
@@ -137,13 +81,8 @@ def predict_rows(net: DeviceNet, data: TrainingData, rows: torch.Tensor) -> np.n
 class Verdict(NamedTuple):
     """Effect of cleaning on the predictions of held-out rows.
 
-    Attributes
-    ----------
-    gain : float
-        Share of the held-out given labels that are predicted after cleaning, minus the share
-        without cleaning.
-    error : float
-        Standard error of the gain over the rows.
+    The gain is the share of the held-out given labels that are predicted after cleaning, minus the
+    share without cleaning; the error is its standard error over the rows.
     """
 
     gain: float
@@ -164,27 +103,13 @@ def rehearse(
 ) -> Verdict | None:
     """Clean all folds but one, train with and without cleaning, and predict the held-out fold.
 
-    Wrong given labels affect both networks alike, as long as the cleaner has not seen the
-    held-out rows. A cleaner that has seen them leaks their labels into the other rows.
+    Wrong given labels affect both networks alike, as long as the cleaner has not seen the held-out
+    rows. A cleaner that has seen them leaks their labels into the other rows.
 
-    Parameters
-    ----------
-    given : ndarray of shape (n,), int
-        Encoded given labels.
-    n_folds : int
-        Number of folds, stratified by class. A class with fewer rows is never held out.
-    rng : RandomState
-        Draws the folds and the seeds.
-    clean : callable
-        ``clean(rows, seed)`` returns the indices of the rows that are kept, and their labels.
-    predict : callable
-        ``predict(rows, labels, held, seed)`` returns the classes of the held-out rows, predicted
-        by a network that has learned these rows and labels.
-
-    Returns
-    -------
-    verdict : Verdict or None
-        None if no row can be held out.
+    ``clean(rows, seed)`` returns the indices of the rows that are kept, and their labels.
+    ``predict(rows, labels, held, seed)`` returns the classes of the held-out rows, predicted by a
+    network that has learned these rows and labels. The folds are stratified by class; a class with
+    fewer rows than folds is never held out. The result is None if no row can be held out.
     """
     fold = class_ranks(given, rng) % n_folds
     fold[np.bincount(given)[given] < n_folds] = -1
@@ -209,18 +134,9 @@ def rehearse(
 def beats_chance(given: np.ndarray, predicted: np.ndarray) -> bool:
     """Return whether predictions of held-out labels are better than chance.
 
-    Cohen's kappa is compared with twice its standard error under independence (J. Fleiss,
-    J. Cohen and B. Everitt, Psychological Bulletin 72, 1969).
-
-    Parameters
-    ----------
-    given, predicted : ndarray of shape (n,), int
-        Encoded labels.
-
-    Returns
-    -------
-    beats : bool
-        Also False if all labels or all predictions are equal.
+    Cohen's kappa is compared with twice its standard error under independence (J. Fleiss, J. Cohen
+    and B. Everitt, Psychological Bulletin 72, 1969). The result is also False if all labels or all
+    predictions are equal.
     """
     n_classes = 1 + max(given.max(), predicted.max())
     counts = [np.bincount(labels, minlength=n_classes) for labels in (given, predicted)]

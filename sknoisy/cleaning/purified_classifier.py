@@ -254,10 +254,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, sparse matrix, frame or images of n_samples rows
-            Rows, of any kind that the estimator accepts. They are not cleaned.
-        **params : dict
-            Metadata for ``predict_proba`` of the estimator, with metadata routing only.
+        X, **params
+            As in :meth:`predict`.
 
         Returns
         -------
@@ -277,10 +275,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, sparse matrix, frame or images of n_samples rows
-            Rows, of any kind that the estimator accepts. They are not cleaned.
-        **params : dict
-            Metadata for ``predict_log_proba`` of the estimator, with metadata routing only.
+        X, **params
+            As in :meth:`predict`.
 
         Returns
         -------
@@ -300,10 +296,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like, sparse matrix, frame or images of n_samples rows
-            Rows, of any kind that the estimator accepts. They are not cleaned.
-        **params : dict
-            Metadata for ``decision_function`` of the estimator, with metadata routing only.
+        X, **params
+            As in :meth:`predict`.
 
         Returns
         -------

@@ -25,25 +25,10 @@ class SelectsRows(Protocol):
 def run_cleaner(
     cleaner: Any, X, y: np.ndarray, trusted: np.ndarray | None, seed: int
 ) -> tuple[Any, np.ndarray]:
-    """Clone a cleaner, seed the clone if it has no random state, and run it.
+    """Clone a cleaner, run the clone, and return it with the labels that it returned.
 
-    Parameters
-    ----------
-    cleaner : estimator with ``fit_resample``
-        The cleaner; only its clone is fitted.
-    X, y : array or sparse matrix of n rows, ndarray of shape (n,)
-        Rows and given labels.
-    trusted : ndarray of bool of shape (n,) or None
-        Passed as ``clean_mask`` to a cleaner that accepts it.
-    seed : int
-        The ``random_state`` of the clone if the cleaner's is None.
-
-    Returns
-    -------
-    cleaner : estimator
-        The fitted clone.
-    y : ndarray
-        The labels that the cleaner returned.
+    The clone has the random state `seed` if that of the cleaner is None. Trusted rows, a mask (n,)
+    or None, are passed as ``clean_mask`` to a cleaner that accepts it.
     """
     fitted = seed_undecided(clone(cleaner), seed)
     # Cleaners from other libraries do not accept trusted rows.
