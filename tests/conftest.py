@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from estimators import rows_for
 
 from sknoisy import CLIDMUClassifier
 
@@ -42,6 +43,16 @@ def images(global_random_seed):
     X[y == 0, :4] += 100
     X[y == 1, 4:] += 100
     return X, y
+
+
+@pytest.fixture
+def data(blobs, images):
+    """A factory of (X, y) for an estimator: a table, or images if the kind is "images"."""
+
+    def make(estimator, kind="table"):
+        return images if kind == "images" else (rows_for(estimator, blobs[0]), blobs[1])
+
+    return make
 
 
 @pytest.fixture

@@ -4,18 +4,20 @@ import re
 from datetime import date
 from enum import Enum
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from estimators import fit, has, over_estimators, takes
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import Callback
 from torch import nn
-
-from sknoisy import CLIDMUClassifier
 
 
 def words(*parts):
@@ -26,25 +28,37 @@ def words(*parts):
 # --- X ------------------------------------------------------------------------------------------
 
 
+FORMS = {
+    "array": np.asarray,
+    "frame": pd.DataFrame,
+    "sparse": sp.csr_array,
+    "float16": lambda X: X.astype(np.float16),
+}
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("form", ["array", "frame", "sparse", "images", "float16"])
-def test_nan_and_infinity_in_X(quick, blobs, images, form, value):
-    X, y = images if form == "images" else blobs
-    X = X.astype(np.float16 if form == "float16" else float)
+@over_estimators("nan_and_infinity_in_X", images=True)
+def test_nan_and_infinity_in_X(estimator, kind, data, value):
+    X, y = data(estimator, kind)
+    X = X.astype(float)
     X.flat[-1] = value
-    X = {"frame": pd.DataFrame, "sparse": sp.csr_array}.get(form, np.asarray)(X)
-    with pytest.raises(
-        ValueError, match="Input X contains " + ("NaN" if value != value else "inf")
-    ):
-        quick().fit(X, y)
+    for form, convert in FORMS.items():
+        if kind == "images" and form in {"frame", "sparse"}:
+            continue
+        if form == "sparse" and not get_tags(estimator).input_tags.sparse:
+            continue
+        with pytest.raises(ValueError, match="X contains " + ("NaN" if value != value else "inf")):
+            fit(estimator, convert(X), y)
 
 
-def test_nan_in_X_of_predict(quick, blobs):
-    X, y = blobs
-    clf = quick(max_epochs=1).fit(X, y)
-    X[3, 2] = np.nan
-    with pytest.raises(ValueError, match="Input X contains NaN"):
-        clf.predict(X)
+@over_estimators("nan_in_X_of_predict")
+def test_nan_in_X_of_predict(estimator, data):
+    X, y = data(estimator)
+    fitted = fit(estimator, X, y)
+    X[3, -1] = np.nan
+    for method in methods_of(fitted):
+        with pytest.raises(ValueError, match="Input X contains NaN"):
+            getattr(fitted, method)(X)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +81,11 @@ def test_shape_of_X(quick, shape, message):
         quick().fit(np.ones(shape), np.arange(shape[0]) % 2)
 
 
-def test_X_without_numbers(quick, blobs):
-    X, y = blobs
+@over_estimators("X_without_numbers")
+def test_X_without_numbers(estimator, data):
+    X, y = data(estimator)
     with pytest.raises(ValueError, match="could not convert string to float: 'red'"):
-        quick().fit(np.full(X.shape, "red", dtype=object), y)
+        fit(estimator, np.full(X.shape, "red", dtype=object), y)
 
 
 # --- y ------------------------------------------------------------------------------------------
@@ -80,70 +95,82 @@ class Insect(Enum):
     ANT, BEE, CICADA = range(3)
 
 
-@pytest.mark.parametrize(
-    "missing",
-    [
-        lambda y: np.where(y == 0, np.nan, y),
-        lambda y: np.where(y == 0, np.inf, y),
-        lambda y: np.where(y == 0, None, y),
-        lambda y: np.where(y == 0, np.nan, y.astype(str).astype(object)),
-        lambda y: pd.Series(np.where(y == 0, None, y.astype(str)), dtype="string"),
-        lambda y: pd.Series(np.where(y == 0, None, y), dtype="Int64"),
-        lambda y: pd.Categorical.from_codes(y - 1, ["b", "c"]),
-    ],
-    ids=["NaN", "inf", "None", "object NaN", "string NA", "Int64 NA", "Categorical"],
-)
-def test_missing_labels(quick, blobs, missing):
-    X, y = blobs
-    with pytest.raises(ValueError, match=r"Input y contains .*NaN.*every row needs a label"):
-        quick().fit(X, missing(y))
+MISSING = [
+    lambda y: np.where(y == 0, np.nan, y),
+    lambda y: np.where(y == 0, np.inf, y),
+    lambda y: np.where(y == 0, None, y),
+    lambda y: np.where(y == 0, np.nan, y.astype(str).astype(object)),
+    lambda y: pd.Series(np.where(y == 0, None, y.astype(str)), dtype="string"),
+    lambda y: pd.Series(np.where(y == 0, None, y), dtype="Int64"),
+    lambda y: pd.Categorical.from_codes(y - 1, ["b", "c"]),
+]
+LEARNS_LABELS = takes("clean_mask")
 
 
-@pytest.mark.parametrize(
-    ("bad", "error", "message"),
-    [
-        (lambda y: y[:-1], ValueError, words("[121, 120]", "one label for each row of X")),
-        (lambda y: np.eye(3)[y], ValueError, words("1d array", "(121, 3)")),
-        (lambda y: y + 0.5, ValueError, words("Unknown label type: continuous")),
-        (
-            lambda y: np.where(y == 0, "a", y.astype(object)),
-            TypeError,
-            words("types ['int', 'str']", "convert them to one type"),
-        ),
-        (lambda y: None, ValueError, words("CLIDMUClassifier", "requires y", "None")),
-        (lambda y: [Insect(i) for i in y], TypeError, words("type Insect", "convert them")),
-        (lambda y: [date(2020, 1, 1 + i) for i in y], TypeError, words("type date", "convert")),
-        (lambda y: y.astype("M8[D]"), TypeError, words("type datetime64", "convert them")),
-        (lambda y: y.astype("S"), TypeError, words("type bytes_, such as", "convert them to")),
-        (lambda y: y.astype("S").astype(object), TypeError, words("type bytes", "convert them")),
-        (lambda y: np.array([], dtype=object), ValueError, words("[121, 0]", "one label")),
-    ],
-    ids=[
-        "length",
-        "one-hot",
-        "continuous",
-        "mixed",
-        "None",
-        "enum",
-        "date",
-        "datetime64",
-        "bytes",
-        "object bytes",
-        "empty",
-    ],
-)
-def test_y_that_is_no_column_of_labels(quick, blobs, bad, error, message):
-    X, y = blobs
+@over_estimators("missing_labels", LEARNS_LABELS)
+def test_missing_labels(estimator, data):
+    X, y = data(estimator)
+    for missing in MISSING:
+        with pytest.raises(ValueError, match=r"Input y contains .*NaN.*every row needs a label"):
+            fit(estimator, X, missing(y))
+
+
+# What is no column of labels, the error and the words of its message.
+NO_LABELS = {
+    "length": (lambda y: y[:-1], ValueError, words("[121, 120]", "one label for each row of X")),
+    "one-hot": (lambda y: np.eye(3)[y], ValueError, words("1d array", "(121, 3)")),
+    "continuous": (lambda y: y + 0.5, ValueError, words("Unknown label type: continuous")),
+    "mixed": (
+        lambda y: np.where(y == 0, "a", y.astype(object)),
+        TypeError,
+        words("types ['int', 'str']", "convert them to one type"),
+    ),
+    "None": (lambda y: None, ValueError, words("requires y", "None")),
+    "enum": (lambda y: [Insect(i) for i in y], TypeError, words("type Insect", "convert them")),
+    "date": (
+        lambda y: [date(2020, 1, 1 + i) for i in y],
+        TypeError,
+        words("type date", "convert"),
+    ),
+    "datetime64": (
+        lambda y: y.astype("M8[D]"),
+        TypeError,
+        words("type datetime64", "convert them"),
+    ),
+    "bytes": (
+        lambda y: y.astype("S"),
+        TypeError,
+        words("type bytes_, such as", "convert them to"),
+    ),
+    "object bytes": (
+        lambda y: y.astype("S").astype(object),
+        TypeError,
+        words("type bytes", "convert them"),
+    ),
+    "empty": (
+        lambda y: np.array([], dtype=object),
+        ValueError,
+        words("[121, 0]", "one label"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_LABELS)
+@over_estimators("y_that_is_no_column_of_labels", LEARNS_LABELS)
+def test_y_that_is_no_column_of_labels(estimator, data, case):
+    X, y = data(estimator)
+    bad, error, message = NO_LABELS[case]
     with pytest.raises(error, match=message):
-        quick().fit(X, bad(y))
+        fit(estimator, X, bad(y))
 
 
-@pytest.mark.parametrize(("label", "shown"), [(7, "7"), ("ant", "'ant'")])
-@pytest.mark.parametrize("n_rows", [1, 10])
-def test_one_class(quick, blobs, label, shown, n_rows):
-    message = words("one class", f"only {shown} ", f"={n_rows}", "at least 2 classes")
-    with pytest.raises(ValueError, match=message):
-        quick().fit(blobs[0][:n_rows], np.full(n_rows, label))
+@over_estimators("one_class", LEARNS_LABELS)
+def test_one_class(estimator, data):
+    X, _ = data(estimator)
+    for label, n_rows in product((7, "ant"), (1, 10)):
+        message = words("one class", f"only {label!r} ", f"={n_rows}", "at least 2 classes")
+        with pytest.raises(ValueError, match=message):
+            fit(estimator, X[:n_rows], np.full(n_rows, label))
 
 
 def test_two_rows_of_two_classes_are_enough(quick):
@@ -197,62 +224,73 @@ def test_parameter_values_that_are_not_known(quick, blobs, name, value):
         quick(**{name: value}).fit(*blobs)
 
 
-def test_every_parameter_is_constrained():
-    assert CLIDMUClassifier._parameter_constraints.keys() == CLIDMUClassifier().get_params().keys()
+@over_estimators("every_parameter_is_constrained")
+def test_every_parameter_is_constrained(estimator):
+    assert estimator._parameter_constraints.keys() == estimator.get_params(deep=False).keys()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a CUDA device")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda")])
-def test_cuda_without_a_cuda_device(quick, blobs, device):
+@over_estimators("cuda_without_a_cuda_device", has("device"))
+def test_cuda_without_a_cuda_device(estimator, data, device):
     message = words(f"device={device!r}", "sees no CUDA device", 'device="auto" or "cpu"')
     with pytest.raises(ValueError, match=message):
-        quick(device=device).fit(*blobs)
+        clone(estimator).set_params(device=device).fit(*data(estimator))
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:x"])
-def test_device_that_torch_does_not_know(quick, blobs, device):
+@over_estimators("device_that_torch_does_not_know", has("device"))
+def test_device_that_torch_does_not_know(estimator, data, device):
     with pytest.raises(
         ValueError, match=words(f"device={device!r} cannot be used", 'device="auto"')
     ):
-        quick(device=device).fit(*blobs)
+        clone(estimator).set_params(device=device).fit(*data(estimator))
 
 
 # --- sample_weight and clean_mask ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda w: w[:-1], words("sample_weight.shape == (120,)", "expected (121,)")),
-        (lambda w: w - 1.5, words("Negative values", "sample_weight")),
-        (lambda w: w * np.nan, words("sample_weight contains NaN")),
-        (lambda w: w * 0, words("at least one non-zero")),
-    ],
-    ids=["length", "negative", "NaN", "all zero"],
-)
-def test_bad_sample_weights(quick, blobs, change, message):
-    X, y = blobs
+BAD_WEIGHTS = {
+    "length": (lambda w: w[:-1], words("sample_weight.shape == (120,)", "expected (121,)")),
+    "negative": (lambda w: w - 1.5, words("Negative values", "sample_weight")),
+    "NaN": (lambda w: w * np.nan, words("sample_weight contains NaN")),
+    "all zero": (lambda w: w * 0, words("at least one non-zero")),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHTS)
+@over_estimators("bad_sample_weights", takes("sample_weight"))
+def test_bad_sample_weights(estimator, data, case):
+    X, y = data(estimator)
+    change, message = BAD_WEIGHTS[case]
     with pytest.raises(ValueError, match=message):
-        quick().fit(X, y, sample_weight=change(np.ones(len(y))))
+        fit(estimator, X, y, sample_weight=change(np.ones(len(y))))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda mask, y: mask[:-1], words("shape (120,)", "shape (121,)", "one entry per row")),
-        (lambda mask, y: mask[:, None], words("shape (121, 1)", "one entry per row")),
-        (lambda mask, y: mask.astype(int), words("boolean", "int64", "mask[indices] = True")),
-        (lambda mask, y: np.flatnonzero(mask), words("boolean", "int64", "mask[indices] = True")),
-        (lambda mask, y: mask & (y != "bee"), words("class ['bee']", "clean_mask=None")),
-        (lambda mask, y: ~(mask | True), words("class ['ant', 'bee', 'cat']", "clean_mask=None")),
-    ],
-    ids=["length", "column", "0 and 1", "indices", "class without", "nowhere"],
-)
-def test_bad_clean_masks(quick, blobs, change, message):
-    X, y = blobs
+BAD_MASKS = {
+    "length": (lambda m, y: m[:-1], words("shape (120,)", "shape (121,)", "one entry per row")),
+    "column": (lambda m, y: m[:, None], words("shape (121, 1)", "one entry per row")),
+    "0 and 1": (lambda m, y: m.astype(int), words("boolean", "int64", "mask[indices] = True")),
+    "indices": (
+        lambda m, y: np.flatnonzero(m),
+        words("boolean", "int64", "mask[indices] = True"),
+    ),
+    "class without": (lambda m, y: m & (y != "bee"), words("class ['bee']", "clean_mask=None")),
+    "nowhere": (
+        lambda m, y: ~(m | True),
+        words("class ['ant', 'bee', 'cat']", "clean_mask=None"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MASKS)
+@over_estimators("bad_clean_masks", takes("clean_mask"))
+def test_bad_clean_masks(estimator, data, case):
+    X, y = data(estimator)
     y = np.array(["ant", "bee", "cat"])[y]
+    change, message = BAD_MASKS[case]
     with pytest.raises(ValueError, match=message):
-        quick().fit(X, y, clean_mask=change(np.arange(len(y)) % 2 == 0, y))
+        fit(estimator, X, y, clean_mask=change(np.arange(len(y)) % 2 == 0, y))
 
 
 # --- modules ------------------------------------------------------------------------------------
@@ -322,11 +360,30 @@ def test_image_augmentation_of_a_table(quick, blobs):
 # --- predict ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["predict", "predict_proba", "features"])
-def test_predict_before_fit(quick, blobs, method):
-    message = words("This CLIDMUClassifier instance is not fitted yet", "'fit'")
-    with pytest.raises(NotFittedError, match=message):
-        getattr(quick(), method)(blobs[0])
+def methods_of(estimator):
+    """Return the methods that take rows after a fit."""
+    names = ("predict", "predict_proba", "features", "transform", "score_samples")
+    return [name for name in names if hasattr(estimator, name)]
+
+
+@over_estimators("predict_before_fit")
+def test_predict_before_fit(estimator, data):
+    X, _ = data(estimator)
+    message = words(f"This {type(estimator).__name__} instance is not fitted yet", "'fit'")
+    for method in methods_of(estimator):
+        with pytest.raises(NotFittedError, match=message):
+            getattr(clone(estimator), method)(X)
+
+
+@over_estimators("predict_on_rows_of_another_width")
+def test_predict_on_rows_of_another_width(estimator, data):
+    X, y = data(estimator)
+    fitted = fit(estimator, X, y)
+    n = X.shape[1]
+    for method in methods_of(fitted):
+        message = words(f"X has {n + 1} features", f"expecting {n} features")
+        with pytest.raises(ValueError, match=message):
+            getattr(fitted, method)(X[:, [*range(n), 0]])
 
 
 @pytest.mark.parametrize(

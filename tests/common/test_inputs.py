@@ -1,4 +1,4 @@
-"""Which X, y and sample weights are taken, and that their form makes no difference."""
+"""The form of X, y and sample weights makes no difference, for any estimator."""
 
 import contextlib
 import tracemalloc
@@ -10,71 +10,97 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
+from estimators import (
+    assert_same,
+    fit,
+    has,
+    is_mixture,
+    outputs,
+    over_estimators,
+    quick_estimators,
+    rows_for,
+    takes,
+)
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.base import clone, is_classifier
+from sklearn.utils import get_tags
 
 from sknoisy._engine.rows import ArrayRows, TensorRows
+from sknoisy.exceptions import MixtureWarning
 
 COLUMNS = list("abcdef")
 
 
-def assert_same_model(first, X_first, second, X_second):
-    np.testing.assert_array_equal(first.predict_proba(X_first), second.predict_proba(X_second))
-    np.testing.assert_array_equal(first.clean_proba_, second.clean_proba_)
-
-
 @contextlib.contextmanager
 def no_warnings():
-    """Every warning is an error, that of torch's first forward-mode pass included."""
+    """Every warning is an error, that of torch's first forward-mode pass included.
+
+    Not so that losses after three epochs do not separate the rows.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", MixtureWarning)
         yield
 
 
 # --- tables -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int64", "float16", "float32"])
-def test_dtype_of_a_table_makes_no_difference(quick, blobs, dtype):
+DTYPES = ["uint8", "int8", "int64", ">i4", "float16", "float32", ">f8"]
+
+
+@over_estimators(
+    "dtype_of_a_table_makes_no_difference", lambda estimator: not is_mixture(estimator)
+)
+def test_dtype_of_a_table_makes_no_difference(estimator, blobs):
     """Values that every dtype holds exactly give the model of the same values in float64."""
     X, y = blobs
-    X = (X > 1.5) if dtype == "bool" else X.clip(0, 7).round()
-    same = X.astype(dtype)
-    reference = quick().fit(X.astype(float), y)
-    assert_same_model(reference, X.astype(float), quick().fit(same, y), same)
+    for dtypes, values in ((DTYPES, X.clip(0, 7).round()), (["bool"], X > 1.5)):
+        reference = fit(estimator, values.astype(float), y)
+        for dtype in dtypes:
+            same = values.astype(dtype)
+            assert_same(reference, values.astype(float), fit(estimator, same, y), same)
 
 
-@pytest.mark.parametrize(
-    "convert",
-    [
-        np.asfortranarray,
-        lambda X: np.repeat(X, 2, axis=1)[:, ::2],
-        lambda X: X[::-1].copy()[::-1],
-        lambda X: np.frombuffer(X.tobytes()).reshape(X.shape),
-        lambda X: X.tolist(),
-        torch.from_numpy,
-    ],
-    ids=["Fortran order", "strided", "negative stride", "read-only", "list", "torch"],
-)
-def test_memory_layout_makes_no_difference(quick, blobs, convert):
+LAYOUTS = {
+    "Fortran order": np.asfortranarray,
+    "strided": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+    "negative stride": lambda X: X[::-1].copy()[::-1],
+    "read-only": lambda X: np.frombuffer(X.tobytes()).reshape(X.shape),
+    "list": lambda X: X.tolist(),
+    "torch": torch.from_numpy,
+}
+
+
+@over_estimators("memory_layout_makes_no_difference")
+def test_memory_layout_makes_no_difference(estimator, blobs):
     X, y = blobs
-    converted = convert(X)
-    with no_warnings():
-        clf = quick().fit(converted, y)
-    assert_same_model(quick().fit(X, y), X, clf, converted)
+    X = np.ascontiguousarray(rows_for(estimator, X))
+    reference = fit(estimator, X, y)
+    for convert in LAYOUTS.values():
+        converted = convert(X)
+        with no_warnings():
+            clf = fit(estimator, converted, y)
+        assert_same(reference, X, clf, converted, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [lambda X: pd.DataFrame(X, columns=COLUMNS), lambda X: pl.DataFrame(X, schema=COLUMNS)],
-    ids=["pandas", "polars"],
-)
-def test_frames_give_the_model_of_their_values_and_column_names(quick, blobs, frame):
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+@over_estimators("frames_give_the_model_of_their_values_and_column_names")
+def test_frames_give_the_model_of_their_values_and_column_names(estimator, blobs, frame):
     X, y = blobs
-    clf = quick().fit(frame(X), y)
-    assert clf.feature_names_in_.tolist() == COLUMNS
-    assert_same_model(quick().fit(X, y), X, clf, frame(X))
-    swapped = frame(X)[["b", "a", "c", "d", "e", "f"]]
-    with pytest.raises(ValueError, match="must be in the same order"):
-        clf.predict(swapped)
+    X = rows_for(estimator, X)
+    names = COLUMNS[: X.shape[1]]
+    rows = frame(dict(zip(names, X.T, strict=True)))
+    clf = fit(estimator, rows, y)
+    assert clf.feature_names_in_.tolist() == names
+    assert_same(fit(estimator, X, y), X, clf, rows, atol=1e-9)
+    others = frame(dict(zip(reversed(names), X.T, strict=True)))
+    if X.shape[1] == 1:
+        others = frame({"another": X[:, 0]})
+    for method in {"predict", "features", "transform"} & {*dir(clf)}:
+        with pytest.raises(ValueError, match=r"must be in the same order|unseen at fit time"):
+            getattr(clf, method)(others)
 
 
 def test_column_names_of_an_earlier_fit_are_forgotten(quick, blobs, images):
@@ -87,17 +113,26 @@ def test_column_names_of_an_earlier_fit_are_forgotten(quick, blobs, images):
 
 
 @pytest.mark.parametrize("make", [sp.csr_matrix, sp.csr_array, sp.csc_matrix, sp.csc_array])
-@pytest.mark.parametrize("standardize", [True, False])
-def test_sparse_gives_the_model_of_the_dense_table(quick, blobs, make, standardize):
+@over_estimators(
+    "sparse_gives_the_model_of_the_dense_table",
+    lambda estimator: get_tags(estimator).input_tags.sparse,
+)
+def test_sparse_gives_the_model_of_the_dense_table(estimator, blobs, make):
     """Means and scales of columns are summed in another order, hence the tolerance."""
     X, y = blobs
     X = np.where(X > 0.5, X, 0)
-    dense = quick(standardize=standardize).fit(X, y)
-    sparse = quick(standardize=standardize).fit(make(X), y)
+    dense, sparse = fit(estimator, X, y), fit(estimator, make(X), y)
     for rows in (X, make(X)):
-        np.testing.assert_allclose(
-            sparse.predict_proba(rows), dense.predict_proba(X), atol=1e-5 if standardize else 0
-        )
+        assert_same(dense, X, sparse, rows, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [sp.csr_matrix, sp.csr_array, sp.csc_matrix, sp.csc_array])
+def test_sparse_without_standardisation_is_the_same_bit_for_bit(quick, blobs, make):
+    X, y = blobs
+    X = np.where(X > 0.5, X, 0)
+    dense, sparse = (quick(standardize=False).fit(rows, y) for rows in (X, make(X)))
+    for rows in (X, make(X)):
+        assert_same(dense, X, sparse, rows)
 
 
 def test_a_sparse_matrix_is_never_made_dense_whole(quick):
@@ -113,7 +148,7 @@ def test_standardised_columns_of_any_offset_and_scale_are_the_same(quick, blobs)
     X, y = blobs
     moved = X * [1e-6, 1, 1e6, 1, 1, 1] + [0, 1e9, 0, -1e6, 0, 0]
     reference = quick().fit(X, y).predict_proba(X)
-    np.testing.assert_allclose(quick().fit(moved, y).predict_proba(moved), reference, atol=1e-4)
+    assert_allclose(quick().fit(moved, y).predict_proba(moved), reference, atol=1e-4)
 
 
 # --- images -------------------------------------------------------------------------------------
@@ -128,7 +163,7 @@ def quick_cnn(quick):
 def test_channels_first_or_last_is_the_same_model(quick_cnn, images, dtype):
     last, y = images[0].astype(dtype), images[1]
     first = np.moveaxis(last, 3, 1)
-    assert_same_model(quick_cnn().fit(last, y), last, quick_cnn().fit(first, y), first)
+    assert_same(quick_cnn().fit(last, y), last, quick_cnn().fit(first, y), first)
 
 
 class Duck:
@@ -148,7 +183,7 @@ class Duck:
 def test_sequences_of_images_are_images(quick_cnn, images, convert, dtype):
     X, y = images
     reference = quick_cnn().fit(X.astype(dtype), y)
-    assert_same_model(reference, X, quick_cnn().fit(convert(X), y), convert(X))
+    assert_same(reference, X, quick_cnn().fit(convert(X), y), convert(X))
     with pytest.raises(ValueError, match=r"dim 3, of shape \(40, 8, 8\).*X\[..., None\]"):
         quick_cnn().fit(convert(X[..., 0]), y)
 
@@ -157,7 +192,7 @@ def test_sequences_of_images_are_images(quick_cnn, images, convert, dtype):
 def test_images_of_other_scale_and_type_are_standardised_to_the_same(quick_cnn, images, convert):
     X, y = images
     same = convert(X)
-    np.testing.assert_allclose(
+    assert_allclose(
         quick_cnn().fit(same, y).predict_proba(same),
         quick_cnn().fit(X, y).predict_proba(X),
         atol=1e-3,
@@ -182,15 +217,24 @@ def peak_memory(function):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("kind", ["table", "images"])
-def test_memory_map_gives_the_model_of_the_array(quick, blobs, images, kind, tmp_path):
-    """Bit for bit, although its batches come through a DataLoader; dropout draws, too."""
-    X, y = blobs if kind == "table" else images
-    params = {"hidden": (16,), "dropout": 0.3} if kind == "table" else None
+@over_estimators("memory_map_gives_the_model_of_the_array")
+def test_memory_map_gives_the_model_of_the_array(estimator, blobs, tmp_path):
+    """Bit for bit, although a network's batches come through a DataLoader."""
+    X, y = blobs
+    X = rows_for(estimator, X)
     on_disk = memory_map(X, tmp_path / "X.npy")
     with no_warnings():
-        clf = quick(module_params=params).fit(on_disk, y)
-    assert_same_model(quick(module_params=params).fit(X, y), X, clf, on_disk)
+        clf = fit(estimator, on_disk, y)
+    assert_same(fit(estimator, X, y), X, clf, on_disk)
+
+
+@pytest.mark.parametrize("kind", ["table", "images"])
+def test_memory_map_draws_the_dropout_and_augmentation_of_the_array(problem, kind, tmp_path):
+    clf, X, y = problem(kind)
+    on_disk = memory_map(X, tmp_path / "X.npy")
+    with no_warnings():
+        of_map = fit(clf, on_disk, y)
+    assert_same(clf.fit(X, y), X, of_map, on_disk)
 
 
 class SeeRows:
@@ -198,7 +242,7 @@ class SeeRows:
 
     def __init__(self, monkeypatch):
         self.seen = []
-        from sknoisy import _network_estimator, base
+        from sknoisy import base
 
         make_rows = base.make_rows
 
@@ -206,8 +250,7 @@ class SeeRows:
             self.seen.append(make_rows(*args, **kwargs))
             return self.seen[-1]
 
-        for module in (_network_estimator, base):  # of fit and of predict
-            monkeypatch.setattr(module, "make_rows", spy)
+        monkeypatch.setattr(base, "make_rows", spy)
 
 
 def test_memory_map_stays_on_the_disk(quick, tmp_path, monkeypatch, global_random_seed):
@@ -229,111 +272,153 @@ def test_memory_map_stays_on_the_disk(quick, tmp_path, monkeypatch, global_rando
 # --- labels -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("labels", "kind"),
-    [
-        (np.array(["ant", "bee", "cat"]), "U"),
-        (np.array(["ant", "bee", "cat"], dtype=object), "O"),
-        (np.array([-7, 0, 1000]), "i"),
-        (np.array([1.0, 2.0, 5.0]), "f"),
-        (np.array([3, 200, 255], dtype=np.uint8), "u"),
-        (np.array([-7, 0, 1000], dtype=object), "i"),
-        (np.array([1.0, 2.0, 5.0], dtype=object), "f"),
-        (np.array([*np.arange(3, dtype=np.int32)], dtype=object), "i"),
-    ],
-    ids=[
-        "str",
-        "object",
-        "int with gaps",
-        "float",
-        "uint8",
-        "object of int",
-        "object of float",
-        "object of int32",
-    ],
-)
-def test_labels_of_any_type_come_back_in_their_type(quick, blobs, labels, kind):
-    X, y = blobs
-    clf = quick().fit(X, labels[y])
-    assert clf.classes_.tolist() == labels.tolist()
-    assert clf.predict(X).dtype.kind == kind
-    plain = quick().fit(X, y)
-    np.testing.assert_array_equal(clf.predict(X), labels[plain.predict(X)])
-    assert_same_model(plain, X, clf, X)
+# What the labels are, and the kind of the dtype in which they come back.
+LABELS = {
+    "str": (np.array(["ant", "bee", "cat"]), "U"),
+    "object": (np.array(["ant", "bee", "cat"], dtype=object), "O"),
+    "int with gaps": (np.array([-7, 0, 1000]), "i"),
+    "float": (np.array([1.0, 2.0, 5.0]), "f"),
+    "uint8": (np.array([3, 200, 255], dtype=np.uint8), "u"),
+}
+OBJECTS = {
+    "int": (np.array([-7, 0, 1000], dtype=object), "i"),
+    "float": (np.array([1.0, 2.0, 5.0], dtype=object), "f"),
+    "int32": (np.array([*np.arange(3, dtype=np.int32)], dtype=object), "i"),
+}
 
 
-@pytest.mark.parametrize("dtype", [bool, object])
-def test_boolean_labels(quick, blobs, dtype):
+def assert_same_but_for_labels(plain, clf, X, labels):
+    """Check that all is the same, and that labels are those of the plain model by another name."""
+    expected, found = outputs(plain, X), outputs(clf, X)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        value = labels[value] if name in {"classes_", "predict", "purified_labels_"} else value
+        assert_array_equal(found[name], value, err_msg=name)
+
+
+def check_labels(estimator, X, y, names):
+    """Check that labels of other names give the model of the plain ones."""
+    plain = fit(estimator, X, y)
+    for labels, kind in names.values():
+        clf = fit(estimator, X, labels[y])
+        assert clf.classes_.tolist() == labels.tolist()
+        assert clf.predict(X).dtype.kind == kind
+        assert_same_but_for_labels(plain, clf, X, labels)
+
+
+@over_estimators("labels_of_any_type_come_back_in_their_type", is_classifier)
+def test_labels_of_any_type_come_back_in_their_type(estimator, blobs):
     X, y = blobs
-    clf = quick().fit(X, (y == 0).astype(dtype))
+    check_labels(estimator, X, y, LABELS)
+
+
+@over_estimators("objects_of_numbers_come_back_as_numbers", is_classifier)
+def test_objects_of_numbers_come_back_as_numbers(estimator, blobs):
+    X, y = blobs
+    check_labels(estimator, X, y, OBJECTS)
+    booleans = fit(estimator, X, (y == 0).astype(object))
+    assert booleans.predict(X).dtype == bool
+    assert_same(fit(estimator, X, y == 0), X, booleans, X)
+
+
+@over_estimators("labels_of_any_type_leave_fit_resample_in_their_type", has("fit_resample"))
+def test_labels_of_any_type_leave_fit_resample_in_their_type(estimator, blobs):
+    """In the dtype in which they came."""
+    X, y = blobs
+    X_plain, y_plain = clone(estimator).fit_resample(X, y)
+    for labels, _ in (*LABELS.values(), *OBJECTS.values()):
+        X_left, y_left = clone(estimator).fit_resample(X, labels[y])
+        assert y_left.dtype == labels.dtype
+        assert_array_equal(y_left, labels[y_plain])
+        assert_array_equal(X_left, X_plain)
+
+
+@over_estimators("boolean_labels", is_classifier)
+def test_boolean_labels(estimator, blobs):
+    X, y = blobs
+    plain, clf = (fit(estimator, X, (y == 0).astype(dtype)) for dtype in (int, bool))
     assert clf.predict(X).dtype == bool
-    assert_same_model(quick().fit(X, (y == 0).astype(int)), X, clf, X)
+    assert_same_but_for_labels(plain, clf, X, np.array([False, True]))
 
 
-@pytest.mark.parametrize(
-    ("convert", "dtype"),
-    [
-        (lambda y: y.tolist(), "int64"),
-        (lambda y: pd.Series(y, index=y), "int64"),
-        (lambda y: pd.Series(y, dtype="Int64"), "int64"),
-        (lambda y: pd.Series(np.array(list("abc"))[y], dtype="string"), "O"),
-        (lambda y: pd.Categorical.from_codes(y, list("abc")), "O"),
-        (lambda y: pd.Series(pd.Categorical.from_codes(y, list("abc"))), "O"),
-        (lambda y: pl.Series(y), "int64"),
-        (lambda y: pl.Series(np.array(list("abc"))[y], dtype=pl.Categorical), "O"),
-        (torch.from_numpy, "int64"),
-    ],
-)
-def test_containers_of_labels(quick, blobs, convert, dtype):
+CONTAINERS = [
+    (lambda y: y.tolist(), "int64"),
+    (lambda y: pd.Series(y, index=y), "int64"),
+    (lambda y: pd.Series(y, dtype="Int64"), "int64"),
+    (lambda y: pd.Series(np.array(list("abc"))[y], dtype="string"), "O"),
+    (lambda y: pd.Categorical.from_codes(y, list("abc")), "O"),
+    (lambda y: pd.Series(pd.Categorical.from_codes(y, list("abc"))), "O"),
+    (lambda y: pl.Series(y), "int64"),
+    (lambda y: pl.Series(np.array(list("abc"))[y], dtype=pl.Categorical), "O"),
+    (torch.from_numpy, "int64"),
+]
+
+
+@over_estimators("containers_of_labels", is_classifier)
+def test_containers_of_labels(estimator, blobs):
     X, y = blobs
-    clf = quick().fit(X, convert(y))
-    assert clf.classes_.dtype == dtype
-    assert_same_model(quick().fit(X, y), X, clf, X)
+    plain = fit(estimator, X, y)
+    for convert, dtype in CONTAINERS:
+        clf = fit(estimator, X, convert(y))
+        assert clf.classes_.dtype == dtype
+        assert_same_but_for_labels(plain, clf, X, clf.classes_)
 
 
-def test_a_column_of_labels_is_taken_with_a_warning(quick, blobs):
+@over_estimators("a_column_of_labels_is_taken_with_a_warning", is_classifier)
+def test_a_column_of_labels_is_taken_with_a_warning(estimator, blobs):
     X, y = blobs
     with pytest.warns(UserWarning, match="column-vector y was passed"):
-        clf = quick().fit(X, y[:, None])
-    assert_same_model(quick().fit(X, y), X, clf, X)
+        clf = fit(estimator, X, y[:, None])
+    assert_same(fit(estimator, X, y), X, clf, X)
 
 
 # --- sample weights -----------------------------------------------------------------------------
 
-METHODS = pytest.mark.parametrize(
-    "method", [{}, {"weighting": "vri"}, {"weighting": None}], ids=["wnet", "vri", "no meta"]
-)
+
+def assert_same_up_to_rounding(first, second, X):
+    """Check that all is the same, of a mixture that its probabilities are nearly so."""
+    if is_mixture(first):
+        assert_allclose(second.predict_proba(X), first.predict_proba(X), atol=1e-3)
+    else:
+        assert_same(first, X, second, X)
 
 
-@METHODS
-@pytest.mark.parametrize("weight", [1, 1.0, 0.7])
-def test_equal_weights_equal_none_bit_for_bit(quick, blobs, method, weight):
+@over_estimators("equal_weights_equal_none", takes("sample_weight"))
+def test_equal_weights_equal_none(estimator, blobs):
+    """Bit for bit but for mixtures, whose sums are rounded."""
     X, y = blobs
-    reference = quick(**method).fit(X, y)
-    clf = quick(**method).fit(X, y, sample_weight=np.full(len(y), weight))
-    assert_same_model(reference, X, clf, X)
+    X = rows_for(estimator, X)
+    reference = fit(estimator, X, y)
+    for weight in (1, 1.0, 0.7):
+        clf = fit(estimator, X, y, sample_weight=np.full(len(y), weight))
+        assert_same_up_to_rounding(reference, clf, X)
 
 
-@METHODS
-def test_only_ratios_of_weights_count(quick, blobs, method, global_random_seed):
+@over_estimators("only_ratios_of_weights_count", takes("sample_weight"))
+def test_only_ratios_of_weights_count(estimator, blobs, global_random_seed):
     """A factor that is a power of two leaves no rounding error."""
     X, y = blobs
+    X = rows_for(estimator, X)
     weights = np.random.default_rng(global_random_seed).uniform(0.5, 2, len(y))
-    reference = quick(**method).fit(X, y, sample_weight=weights)
-    clf = quick(**method).fit(X, y, sample_weight=4 * weights)
-    assert_same_model(reference, X, clf, X)
-    assert not np.array_equal(quick(**method).fit(X, y).predict_proba(X), clf.predict_proba(X))
+    reference = fit(estimator, X, y, sample_weight=weights)
+    clf = fit(estimator, X, y, sample_weight=4 * weights)
+    assert_same_up_to_rounding(reference, clf, X)
+    plain = outputs(fit(estimator, X, y), X)
+    assert not np.array_equal(plain["predict_proba"], clf.predict_proba(X))
 
 
-@METHODS
-def test_labels_of_rows_without_weight_do_not_matter(quick, blobs, method):
+@over_estimators(
+    "labels_of_rows_without_weight_do_not_matter",
+    lambda estimator: is_classifier(estimator) and takes("sample_weight")(estimator),
+)
+def test_labels_of_rows_without_weight_do_not_matter(estimator, blobs):
     """Their gradient is exactly zero."""
     X, y = blobs
     weights = np.arange(len(y)) % 4 / 2.0
     poisoned = np.where(weights == 0, (y + 1) % 3, y)
-    reference = quick(**method).fit(X, y, sample_weight=weights)
-    clf = quick(**method).fit(X, poisoned, sample_weight=weights)
-    np.testing.assert_array_equal(reference.predict_proba(X), clf.predict_proba(X))
+    reference = fit(estimator, X, y, sample_weight=weights)
+    clf = fit(estimator, X, poisoned, sample_weight=weights)
+    assert_array_equal(reference.predict_proba(X), clf.predict_proba(X))
 
 
 def test_weights_move_the_decision(quick, blobs, global_random_seed):
@@ -346,19 +431,39 @@ def test_weights_move_the_decision(quick, blobs, global_random_seed):
         assert (clf.predict(X) == heavy).mean() > 0.9
 
 
+def test_weights_of_the_vote_need_no_request(blobs):
+    """With metadata routing, the classifier passes weights on to its own parts."""
+    X, y = blobs
+    estimator = dict(quick_estimators())["NoisyLabelClassifier-vote"]
+    weights = np.where(np.arange(len(y)) < 5, 0.5, 1.0)
+    expected = fit(estimator, X, y, sample_weight=weights).predict_proba(X)
+    with config_context(enable_metadata_routing=True):
+        found = fit(estimator, X, y, sample_weight=weights).predict_proba(X)
+    assert_array_equal(found, expected)
+
+
 # --- silence ------------------------------------------------------------------------------------
 
 
-@METHODS
-@pytest.mark.parametrize("kind", ["table", "images"])
-def test_an_ordinary_fit_warns_of_nothing(quick, blobs, images, method, kind):
-    X, y = blobs if kind == "table" else images
-    params = {"hidden": (16,)} if kind == "table" else None
+@over_estimators("an_ordinary_fit_warns_of_nothing")
+def test_an_ordinary_fit_warns_of_nothing(estimator, blobs):
+    X, y = blobs
+    X, mask = np.ascontiguousarray(rows_for(estimator, X)), np.arange(len(y)) % 5 == 0
+    for array in (X, y, mask):
+        array.setflags(write=False)
+    masks = {"clean_mask": mask} if takes("clean_mask")(estimator) else {}
+    with no_warnings():
+        outputs(fit(estimator, X, y, **masks), X)
+
+
+@pytest.mark.parametrize("weighting", ["wnet", "vri", None])
+def test_an_ordinary_fit_on_images_warns_of_nothing(quick, images, weighting):
+    X, y = images
     mask = np.arange(len(y)) % 5 == 0
     for array in (X, y, mask):
         array.setflags(write=False)
     with no_warnings():
-        clf = quick(module_params=params, n_warmup_epochs=3, **method)
+        clf = quick(module_params=None, n_warmup_epochs=3, weighting=weighting)
         clf.fit(X, y, clean_mask=mask)
         clf.predict(X)
         clf.features(X)

@@ -2,10 +2,12 @@
 
 import io
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -15,26 +17,41 @@ LABEL_SETS = ("aggre_label", "random_label1", "random_label2", "random_label3", 
 
 
 def run(script, *arguments, cwd):
-    """What a script prints."""
+    """Run a script in a process of its own and return what it prints."""
     command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+@pytest.fixture
+def run_here(monkeypatch, capsys, tmp_path):
+    """Like ``run``, but in this process, which has imported torch and matplotlib already."""
+
+    def run_script(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        monkeypatch.syspath_prepend(EXAMPLES)
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+        plt.close("all")
+        return capsys.readouterr().out
+
+    return run_script
+
+
 def read_table(printed):
-    """``{classifier: (accuracy, AUC, seconds)}`` of the table that was printed."""
+    """Return ``{classifier: (accuracy, AUC, seconds)}`` of the table that was printed."""
     rows = re.findall(r"^(\S+) +([\d.]+) +([\d.]+) +([\d.]+)$", printed, flags=re.M)
     return {name: tuple(map(float, numbers)) for name, *numbers in rows}
 
 
 def check_suspects(printed, picture):
-    """The closing line and the picture; returns how many suspects are wrong."""
+    """Check the closing line and the picture, and return how many suspects are wrong."""
     n_wrong = int(re.search(r"(\d+) of the 20 most suspicious labels are wrong", printed)[1])
     assert str(picture) in printed
     pixels = imread(picture)
     assert pixels.shape == (900, 900, 4)  # 9 inches at matplotlib's 100 dots
-    # Twenty images are no empty page: some of each of the 4 x 5 fields is not white.
+    # Each of the 4 x 5 fields holds an image: some of its pixels are not white.
     fields = (pixels[..., :3] < 0.5).any(axis=2)[60:].reshape(4, 210, 5, 180)
     assert fields.any(axis=(1, 3)).all()
     return n_wrong
@@ -56,7 +73,7 @@ def test_demo_prints_the_table_and_draws_the_suspects(tmp_path):
 
 
 def write_cifar10n(path, seed, n_train=60, n_test=20):
-    """A file in the format of the example; returns how many of each label set are wrong."""
+    """Write a file in the format of the example; return how many of each label set are wrong."""
     image = pytest.importorskip("PIL.Image", reason="the file holds JPEG, which Pillow writes")
     rng = np.random.default_rng(seed)
     clean = np.arange(n_train) % 10
@@ -84,14 +101,13 @@ def write_cifar10n(path, seed, n_train=60, n_test=20):
 
 @pytest.mark.parametrize(("noise", "n_train"), [("worse", 60), ("aggre", 40)])
 def test_cifar10n_reads_the_file_and_draws_the_suspects(
-    noise, n_train, tmp_path, global_random_seed
+    noise, n_train, run_here, tmp_path, global_random_seed
 ):
     n_wrong = write_cifar10n(tmp_path / "small.npz", global_random_seed)[f"{noise}_label"]
     picture = tmp_path / "suspects.png"
-    printed = run(
+    printed = run_here(
         *("cifar10n.py", "--data", "small.npz", "--noise", noise, "--n-train", n_train),
         *("--epochs", 1, "--device", "cpu", "--output", picture),
-        cwd=tmp_path,
     )
     found = re.search(r"^(\d+) training rows, ([\d.]+)% of", printed, flags=re.M)
     assert int(found[1]) == n_train

@@ -1,41 +1,12 @@
-"""scikit-learn's own checks on the Weibull mixture, what it refuses, and its pickle."""
+"""Input and parameters that the Weibull mixture refuses, and its pickle."""
 
 import pickle
-from unittest import SkipTest
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from sknoisy.mixture import WeibullMixture
-
-MIXTURES = [
-    WeibullMixture(),
-    WeibullMixture(method="direct", random_state=0),
-    WeibullMixture(3, n_init=2, random_state=0),
-]
-
-# Runs only where SCIPY_ARRAY_API is set before scipy is imported.
-MAY_SKIP = {"check_array_api_input"}
-
-
-# Some checks have two or three distinct rows.
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks(MIXTURES)
-def test_scikit_learn_check(estimator, check):
-    try:
-        check(estimator)
-    except SkipTest as reason:
-        if check.func.__name__ not in MAY_SKIP:
-            pytest.fail(f"A check that nobody expected to skip itself did so: {reason}")
-        raise
-
-
-@pytest.mark.parametrize("mixture", MIXTURES, ids=repr)
-def test_at_least_48_checks_run(mixture):
-    names = [check.func.__name__ for _, check in estimator_checks_generator(mixture)]
-    assert len([name for name in names if name not in MAY_SKIP]) >= 48
 
 
 def some_rows():
