@@ -186,10 +186,21 @@ def test_the_rows_of_a_callback_are_found_by_its_name_in_any_order(fit, is_first
 
 
 @NETS
+def test_an_unknown_name_is_answered_with_the_names_that_would_do(fit):
+    rows = PseudoCleanRows(1, random_state=0)
+    message = r"meta_rows='judges' is no callback .* with rows_ are \['PseudoCleanRows'\]"
+    with pytest.raises(ValueError, match=message):
+        fit(rows, update(meta_rows="judges", n_warmup_epochs=1), max_epochs=3)
+
+
+@NETS
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("judges", r"meta_rows='judges' is no callback of the net; callbacks with rows_ are \["),
+        (
+            "judges",
+            "meta_rows='judges' is no callback of the net, and no other callback has rows_",
+        ),
         ("At", r"meta_rows='At' has no rows_"),
         ("peer.PseudoCleanRows", "0 nets are trained beside it"),
     ],
