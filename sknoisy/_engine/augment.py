@@ -22,45 +22,19 @@ def random_flip_crop(
 ) -> Tensor:
     """Pad each image by reflection, crop it at a random place and mirror it at random.
 
+    `padding` pixels are added at each border, so that an image is shifted by at most this many.
+    None stands for an eighth of the shorter side, but at least 1, which gives the 4 pixels usual
+    on the 32 x 32 images of CIFAR. Pass ``flip=False`` if left and right differ in meaning, as in
+    digits.
+
     There are up to two draws from the generator. ``offsets = torch.randint(2 * padding + 1, (2,
     n))`` gives the top and left edges of the crops within the padded images. If `flip` is True,
     ``torch.randint(2, (n, 1))`` follows, in which 1 marks the crops that are mirrored left to
     right.
 
-    Parameters
-    ----------
-    images : Tensor of shape (n, C, H, W), any dtype
-        Images; they are not modified.
-    padding : int or None, default=4
-        Number of pixels added at each border, less than H and W; an image is shifted by at most
-        this many. None: an eighth of the shorter side, but at least 1, which gives the 4 pixels
-        usual on the 32 x 32 images of CIFAR.
-    flip : bool, default=True
-        Whether to mirror each image with probability 1/2. Pass False if left and right differ in
-        meaning, as in digits.
-    generator : torch.Generator
-        Source of the draws, on the device of `images`.
-
-    Returns
-    -------
-    augmented : Tensor of shape (n, C, H, W)
-        A new tensor of the dtype and on the device of `images`.
-
-    Raises
-    ------
-    ValueError
-        If `images` does not have 4 dimensions, if `padding` is negative or not less than H and W,
-        or if `generator` is on another type of device.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sknoisy._engine.augment import random_flip_crop
-    >>> images = torch.arange(9).reshape(1, 1, 3, 3)
-    >>> random_flip_crop(images, padding=1, generator=torch.Generator().manual_seed(7))
-    tensor([[[[5, 4, 3],
-              [2, 1, 0],
-              [5, 4, 3]]]])
+    The result is a new tensor of the shape (n, C, H, W), the dtype and the device of `images`.
+    ValueError is raised if `images` does not have 4 dimensions, if `padding` is negative or not
+    less than H and W, or if `generator` is on another type of device.
     """
     if images.ndim != 4:
         raise ValueError(
@@ -87,37 +61,15 @@ def random_flip_crop(
 
 
 def resolve_augmentation(augment: str | Augmentation | None) -> Augmentation | None:
-    """Return the augmentation that an ``augment`` parameter stands for.
+    """Return the augmentation that an ``augment`` parameter stands for; None gives None.
 
-    Parameters
-    ----------
-    augment : {"flip+crop", "crop"}, callable or None
-        - "flip+crop": :func:`random_flip_crop` with ``padding=None``.
-        - "crop": the same without flips, for digits and letters.
-        - callable: called as ``augment(images, generator)`` on whole batches.
-        - None: no augmentation.
+    "flip+crop" stands for :func:`random_flip_crop` with ``padding=None``, "crop" for the same
+    without flips, for digits and letters. A callable is called as ``augment(images, generator)``
+    on whole batches. At each call, TypeError is raised if its result is not a tensor, and
+    ValueError if that does not have one row per image. The augmentation can be pickled if
+    `augment` can.
 
-    Returns
-    -------
-    augmentation : callable or None
-        It can be pickled if `augment` can. If `augment` is callable, its result is checked at each
-        call: TypeError is raised if it is not a tensor, ValueError if it does not have one row per
-        image.
-
-    Raises
-    ------
-    ValueError
-        If `augment` is an unknown name.
-    TypeError
-        If `augment` is neither a string, nor callable, nor None.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sknoisy._engine.augment import resolve_augmentation
-    >>> augment = resolve_augmentation("crop")
-    >>> augment(torch.zeros(2, 1, 8, 8), torch.Generator()).shape
-    torch.Size([2, 1, 8, 8])
+    ValueError is raised if `augment` is an unknown name, TypeError if it is of another type.
     """
     if augment is None:
         return None

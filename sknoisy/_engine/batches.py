@@ -42,17 +42,7 @@ class Batch(tuple):
         return batch
 
     def only(self, index: Tensor) -> Batch:
-        """Return the batch of some of the rows.
-
-        Parameters
-        ----------
-        index : Tensor of shape (m,)
-            Positions within the batch, int64, or a bool mask of shape (n,).
-
-        Returns
-        -------
-        batch : Batch
-        """
+        """Return the batch of some rows, given by int64 positions or a bool mask of shape (n,)."""
         X, y = self
         return Batch(
             X[index],
@@ -116,37 +106,17 @@ class TrainingData(Dataset):
         return self.targets.device
 
     def only(self, rows: Tensor | None) -> TrainingData:
-        """Return the same data with epochs restricted to some rows.
+        """Return the same data with epochs restricted to some rows (int64, on the device).
 
-        Parameters
-        ----------
-        rows : Tensor of shape (m,) or None
-            The rows, int64, on the device; None: all rows.
-
-        Returns
-        -------
-        data : TrainingData
-            Shares its tensors with this object. Its length and its row numbers are those of all
-            rows.
+        None stands for all rows. The returned data share their tensors with this object; their
+        length and row numbers are those of all rows.
         """
         part = copy.copy(self)
         part.active = rows
         return part
 
     def take(self, index: Tensor, augment: bool = False) -> Batch:
-        """Return the batch of the given rows.
-
-        Parameters
-        ----------
-        index : Tensor of shape (n,)
-            Rows, int64, on the device.
-        augment : bool, default=False
-            Whether to apply the augmentation.
-
-        Returns
-        -------
-        batch : Batch
-        """
+        """Return the batch of the rows at `index` (int64, on the device), augmented on request."""
         X = self.rows.take(index)
         if augment and self.augment is not None:
             assert self.generator is not None
@@ -168,18 +138,9 @@ class Batches:
     """The batches of an epoch over the active rows; each iteration is a new epoch.
 
     Rows on the device are selected by index. In training, rows of an array that is not on the
-    device are loaded by a DataLoader.
-
-    Parameters
-    ----------
-    data : TrainingData
-        The rows.
-    batch_size : int
-        Rows per batch. A single left-over row is added to the batch before it, because batch norm
-        cannot compute statistics of one row.
-    generator : torch.Generator or None, default=None
-        Generator on the CPU that shuffles the rows. None: the rows come in order and are not
-        augmented.
+    device are loaded by a DataLoader. `generator`, on the CPU, shuffles the rows; without it, they
+    come in order and are not augmented. A single left-over row is added to the batch before it,
+    because batch norm cannot compute statistics of one row.
     """
 
     def __init__(
@@ -245,27 +206,11 @@ def _as_it_is(batch: Any) -> Any:
 
 
 class EndlessBatches:
-    """An endless iterator over shuffled batches of a fixed set of rows.
+    """An endless iterator over shuffled batches of a fixed set of rows, given by `index` (m,).
 
-    The rows are shuffled again when all batches have been used. All batches are full: left-over
-    rows are skipped until the next shuffle.
-
-    Parameters
-    ----------
-    index : Tensor of shape (m,)
-        The rows, int64.
-    batch_size : int
-        Rows per batch; m if that is less.
-    generator : torch.Generator
-        Generator on the CPU that shuffles the rows.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sknoisy._engine.batches import EndlessBatches
-    >>> batches = EndlessBatches(torch.arange(4), 2, torch.Generator().manual_seed(0))
-    >>> sorted(torch.cat([next(batches), next(batches)]).tolist())
-    [0, 1, 2, 3]
+    The rows are shuffled again, by `generator` on the CPU, when all batches have been used. All
+    batches are full: left-over rows are skipped until the next shuffle. If m is less than
+    `batch_size`, a batch has m rows.
     """
 
     def __init__(self, index: Tensor, batch_size: int, generator: torch.Generator):

@@ -78,10 +78,7 @@ def seed_undecided(estimator: Any, seed: int) -> Any:
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device; "auto" is a CUDA GPU if there is one, else the CPU.
 
-    Raises
-    ------
-    ValueError
-        If torch does not support the device or cannot use it on this machine.
+    ValueError is raised if torch does not support the device or cannot use it on this machine.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -113,10 +110,7 @@ def warn_of_a_shared_gpu(device: torch.device) -> None:
 def optimizer_class(optimizer: str | Callable) -> Any:
     """Return the torch optimiser of a name; a callable is returned as it is.
 
-    Raises
-    ------
-    ValueError
-        If the step of the optimiser requires a closure, as in :class:`torch.optim.LBFGS`.
+    ValueError is raised if its step requires a closure, as in :class:`torch.optim.LBFGS`.
     """
     if isinstance(optimizer, str):
         return _OPTIMIZERS[optimizer]
@@ -164,32 +158,15 @@ def build_module(
     n_classes: int,
     settings: MLPSettings,
 ) -> nn.Module:
-    """Return a new module for rows of the given shape.
+    """Return a new module for rows of the given shape, (d,) or (C, H, W).
 
-    Parameters
-    ----------
-    module : None, nn.Module class, factory or instance
-        None: an MLP for tables, the small PreAct ResNet for images. An instance is deep-copied.
-    module_params : dict or None
-        Arguments of the class or factory. ``n_features``, ``in_channels`` and ``n_classes`` are
-        filled in if they are in its signature and no ``partial`` has bound them.
-    shape : tuple of int
-        Shape of a row: (d,) or (C, H, W).
-    n_classes : int
-        Number of classes.
-    settings : MLPSettings
-        Settings of the default MLP.
+    A class or factory is called with `module_params`; ``n_features``, ``in_channels`` and
+    ``n_classes`` are filled in if they are in its signature and no ``partial`` has bound them. An
+    instance is deep-copied. None stands for an MLP with `settings` for tables, and for the small
+    PreAct ResNet for images.
 
-    Returns
-    -------
-    module : nn.Module
-
-    Raises
-    ------
-    ValueError
-        If `module_params` are passed with an instance.
-    TypeError
-        If the class or factory does not return an ``nn.Module``.
+    ValueError is raised if `module_params` are passed with an instance, TypeError if the class or
+    factory does not return an ``nn.Module``.
     """
     params = dict(module_params or {})
     if isinstance(module, nn.Module):
@@ -221,13 +198,9 @@ def build_module(
 def check_logits(module: nn.Module, x: torch.Tensor, n_classes: int) -> None:
     """Check on a few rows, in eval mode, that a module returns logits of the right shape.
 
-    Raises
-    ------
-    TypeError
-        If it does not return a tensor.
-    ValueError
-        If the shape differs, or if the rows look like probabilities or log-probabilities because
-        they, or their exponentials, sum to 1.
+    TypeError is raised if it does not return a tensor. ValueError is raised if the shape differs,
+    or if the rows look like probabilities or log-probabilities because they, or their
+    exponentials, sum to 1.
     """
     module.eval()
     logits = module(x)

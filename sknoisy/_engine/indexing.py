@@ -26,10 +26,7 @@ def take_rows(values, rows: np.ndarray):
 def take_columns(X, rows: np.ndarray, n_columns: int, name: str):
     """Return the columns of a kernel or distance matrix that belong to some rows of ``fit``.
 
-    Raises
-    ------
-    ValueError
-        If X does not have one column for each row of ``fit``.
+    ValueError is raised if X does not have one column for each row of ``fit``.
     """
     if np.shape(X)[1:] != (n_columns,):
         raise ValueError(

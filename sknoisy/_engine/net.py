@@ -223,25 +223,16 @@ def train_side_by_side(
     max_epochs: int,
     joint_step: JointStep | None = None,
 ) -> None:
-    """Train one or several nets; an interruption stops all of them.
+    """Train one or several nets, not yet initialised; an interruption stops all of them.
 
-    All nets begin an epoch before the first one trains, and end it after the last one has
-    trained. At the beginning of an epoch, callbacks therefore find the other nets, ``net.peers``,
-    as they were at the end of the epoch before.
+    All nets begin an epoch before the first one trains, and end it after the last one has trained.
+    At the beginning of an epoch, callbacks therefore find the other nets, ``net.peers``, as they
+    were at the end of the epoch before.
 
-    Parameters
-    ----------
-    nets : sequence of DeviceNet
-        Nets that are not initialised yet.
-    data : TrainingData
-        Data that all nets are trained on.
-    max_epochs : int
-        Number of passes over the data.
-    joint_step : callable or None, default=None
-        None: in each epoch, the nets are trained one after the other, each on its own batches.
-        Otherwise, all nets are trained together on the batches of the first one:
-        ``joint_step(nets, batch)`` makes one step of each net and returns a list of results, each
-        as returned by ``train_step``, in the order of the nets.
+    Without `joint_step`, the nets are trained one after the other in each epoch, each on its own
+    batches. With it, all nets are trained together on the batches of the first one:
+    ``joint_step(nets, batch)`` makes one step of each net and returns a list of results, each as
+    returned by ``train_step``, in the order of the nets.
     """
     for net in nets:
         net.initialize()

@@ -32,14 +32,10 @@ class Rows(Protocol):
 
 
 class TensorRows:
-    """Rows that are kept on the device as one tensor.
+    """Rows (n, ...) that are kept on the device as one tensor.
 
-    Parameters
-    ----------
-    tensor : Tensor of shape (n, ...)
-        Scaled float32 rows, or uint8 images (n, C, H, W) that are scaled when they are taken.
-    scaling : InputScaling or None
-        Scaling that is applied to each batch; None if the rows are scaled already.
+    They are scaled float32 rows, or uint8 images (n, C, H, W) with a scaling that is applied to
+    each batch.
     """
 
     def __init__(self, tensor: Tensor, scaling: InputScaling | None = None):
@@ -55,17 +51,7 @@ class TensorRows:
 
 
 class ArrayRows:
-    """Rows of a numpy array that is not copied as a whole, such as a memory map.
-
-    Parameters
-    ----------
-    array : ndarray of shape (n, ...)
-        Rows of any numeric dtype.
-    scaling : InputScaling
-        Scaling that is applied to each batch on the device.
-    device : torch.device
-        Device of the batches.
-    """
+    """Rows of an array that is not copied as a whole, as a memory map; scaled on the device."""
 
     def __init__(self, array: np.ndarray, scaling: InputScaling, device: torch.device):
         self.array, self.scaling, self.device = array, scaling, device
@@ -83,17 +69,7 @@ class ArrayRows:
 
 
 class SparseRows:
-    """Rows of a CSR matrix, which are made dense one batch at a time.
-
-    Parameters
-    ----------
-    matrix : scipy.sparse CSR matrix or array of shape (n, d)
-        The rows; they stay on the CPU.
-    scaling : InputScaling
-        Scaling that is applied to each batch on the device.
-    device : torch.device
-        Device of the batches.
-    """
+    """Rows of a CSR matrix on the CPU; each batch is made dense and scaled on the device."""
 
     def __init__(self, matrix, scaling: InputScaling, device: torch.device):
         self.matrix, self.scaling, self.device = matrix, scaling, device
@@ -131,22 +107,10 @@ def _is_memory_mapped(array: object) -> bool:
 
 
 def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool) -> Rows:
-    """Return the store for X.
+    """Return the store for validated X: a table (n, d), images, or a CSR matrix (n, d).
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, d), (n, H, W, C) or (n, C, H, W), or CSR matrix of shape (n, d)
-        Validated input.
-    scaling : InputScaling
-        Scaling that was fitted on the training rows.
-    device : torch.device
-        Device of the batches.
-    in_memory : bool
-        Whether to put all rows on the device. Ignored for sparse matrices.
-
-    Returns
-    -------
-    rows : Rows
+    `scaling` was fitted on the training rows. If `in_memory` is True, all rows are put on the
+    device, except those of sparse matrices.
     """
     if scipy.sparse.issparse(X):
         return SparseRows(X, scaling, device)

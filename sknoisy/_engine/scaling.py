@@ -17,18 +17,8 @@ _CHANNELS = (1, 3, 4)
 def channel_axis(shape: tuple[int, ...]) -> int:
     """Return the axis of the channels of images: 3 for (n, H, W, C), 1 for (n, C, H, W).
 
-    Images have 1, 3 or 4 channels. If both axes have such a length, the last one is returned.
-
-    Raises
-    ------
-    ValueError
-        If neither axis has length 1, 3 or 4.
-
-    Examples
-    --------
-    >>> from sknoisy._engine.scaling import channel_axis
-    >>> channel_axis((10, 32, 32, 3)), channel_axis((10, 3, 32, 32))
-    (3, 1)
+    Images have 1, 3 or 4 channels. If both axes have such a length, 3 is returned; if neither has,
+    ValueError is raised.
     """
     if shape[3] in _CHANNELS:
         return 3
@@ -43,27 +33,15 @@ def channel_axis(shape: tuple[int, ...]) -> int:
 class InputScaling:
     """Standardisation of the columns of a table or of the channels of images.
 
-    The training images set the unit of the pixel values, also for images of another dtype in
-    ``predict``; see :meth:`check_unit`.
+    If `standardize` is False, rows are not changed, except that images are divided by 255 if they
+    were fitted as uint8. The training images set the unit of the pixel values, also for images of
+    another dtype in ``predict``; see :meth:`check_unit`.
 
-    Parameters
-    ----------
-    standardize : bool, default=True
-        Whether to shift and scale to mean 0 and variance 1. If False, rows are not changed, except
-        that images are divided by 255 if they were fitted as uint8.
-
-    Attributes
-    ----------
-    mean_, scale_ : ndarray of float64 or None
-        Mean and standard deviation in the unit of X, shape (d,) or (C,); constant columns have
-        scale 1. None if `standardize` is False.
-    channel_axis_ : int or None
-        Axis of the channels, 1 or 3; None for tables.
-    dtype_ : dtype or None
-        Dtype of the training images; None for tables.
-    range_ : tuple of float or None
-        Least and largest value of the training images, (0, 255) if they are uint8; None for
-        tables.
+    ``mean_`` and ``scale_``, of shape (d,) or (C,), are the means and standard deviations in the
+    unit of X; constant columns have scale 1. Both are None if `standardize` is False.
+    ``channel_axis_``, ``dtype_`` and ``range_`` are those of the training images and None for
+    tables: the axis is 1 or 3, and the range is that of their values, or (0, 255) if they are
+    uint8.
     """
 
     def __init__(self, standardize: bool = True):
@@ -75,17 +53,7 @@ class InputScaling:
         self.range_: tuple[float, float] | None = None
 
     def fit(self, X) -> InputScaling:
-        """Compute mean and scale in float64, one block of rows at a time.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, d), (n, H, W, C) or (n, C, H, W), or CSR matrix
-            Training rows; they are not copied as a whole.
-
-        Returns
-        -------
-        self : InputScaling
-        """
+        """Compute mean and scale in float64, one block of rows at a time."""
         if X.ndim == 4:
             self.channel_axis_ = channel_axis(X.shape)
             self.dtype_ = X.dtype
@@ -112,17 +80,7 @@ class InputScaling:
 
         Images of the fitted dtype are accepted, and so are floats if floats were fitted. For any
         other pair of dtypes, both must clearly be in the unit from 0 to 255: all values lie in
-        that range, and floats exceed 1.5 somewhere or are all zero.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, ...)
-            Input of ``predict``; tables are always accepted.
-
-        Raises
-        ------
-        ValueError
-            If the values of X cannot be compared with those of the training images.
+        that range, and floats exceed 1.5 somewhere or are all zero. Tables are always accepted.
         """
         if self.dtype_ is None or self.range_ is None or X.dtype == self.dtype_:
             return

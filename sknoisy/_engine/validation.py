@@ -15,28 +15,15 @@ __all__ = ["check_X", "check_clean_mask", "check_sample_weight", "encode_labels"
 
 
 def check_X(estimator, X, *, reset: bool):
-    """Validate X as a table, a sparse matrix or images.
+    """Return X as a table (n, d), a CSR matrix, or images (n, H, W, C) or (n, C, H, W).
 
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator whose ``n_features_in_``, ``feature_names_in_`` and ``image_shape_`` are set if
-        `reset` is True, and compared with X otherwise.
-    X : array-like or sparse matrix of shape (n, d), or images (n, H, W, C) or (n, C, H, W)
-        Input; sequences of rows are accepted. Memory maps are read in blocks and never copied.
-    reset : bool
-        True in ``fit``, False in ``predict``.
+    Sequences of rows are accepted, and memory maps are read in blocks and never copied. The dtype
+    is numeric; images of uint8 stay uint8. In ``fit``, where `reset` is True, ``n_features_in_``,
+    ``feature_names_in_`` and ``image_shape_`` of the estimator are set. Otherwise, X is compared
+    with them.
 
-    Returns
-    -------
-    X : ndarray or CSR matrix
-        Validated input of a numeric dtype; images of uint8 stay uint8.
-
-    Raises
-    ------
-    ValueError
-        If X does not have 2 or 4 dimensions, is empty, holds NaN or infinity, or has another shape
-        than in ``fit``.
+    ValueError is raised if X does not have 2 or 4 dimensions, is empty, holds NaN or infinity, or
+    has another shape than in ``fit``.
     """
     if not hasattr(X, "shape") and (isinstance(X, (list, tuple)) or hasattr(X, "__array__")):
         X = np.asarray(X)
@@ -96,29 +83,11 @@ def _check_images(estimator, X, *, reset: bool) -> np.ndarray:
 
 
 def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes and the index of each label among them.
+    """Return the classes, and the index of each label of y among them, int64 of shape (n,).
 
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        Labels of any type.
-    n_samples : int
-        Number of rows of X.
-    name : str
-        The estimator's name, for messages.
-
-    Returns
-    -------
-    classes : ndarray of shape (n_classes,)
-    encoded : ndarray of int64 of shape (n,)
-
-    Raises
-    ------
-    ValueError
-        If y is None or continuous, has missing labels or only one class, or has another length
-        than X.
-    TypeError
-        If the labels are of several types, or of a type that is not supported.
+    `name` is that of the estimator, for messages. ValueError is raised if y is None or continuous,
+    has missing labels or only one class, or another length than X. TypeError is raised if the
+    labels are of several types, or of a type that is not supported.
     """
     if y is None:
         raise ValueError(
@@ -173,10 +142,7 @@ def _unknown_type(y: np.ndarray) -> str:
 def check_sample_weight(sample_weight, X) -> np.ndarray | None:
     """Return the weights rescaled to mean 1; None if there are none or all are equal.
 
-    Raises
-    ------
-    ValueError
-        If a weight is negative or not finite, or all are zero.
+    ValueError is raised if a weight is negative or not finite, or all are zero.
     """
     if sample_weight is None:
         return None
@@ -189,11 +155,8 @@ def check_sample_weight(sample_weight, X) -> np.ndarray | None:
 def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
     """Return the mask of trusted rows as a boolean array, or None.
 
-    Raises
-    ------
-    ValueError
-        If the mask is not boolean, has another length than y, or holds no trusted row of some
-        class.
+    ValueError is raised if the mask is not boolean, has another length than y, or holds no trusted
+    row of some class.
     """
     if clean_mask is None:
         return None

@@ -49,33 +49,10 @@ def random_resized_crop(
 ) -> Tensor:
     """Cut a random rectangle out of each image and enlarge it to the size of the image.
 
-    The rectangle's share of the area is uniform in `scale`, the logarithm of its width over its
-    height is uniform between the logarithms of `ratio`, and its place is uniform within the image.
-    Sides that would be longer than those of the image are cut to them. Pixels are interpolated
-    linearly.
-
-    Parameters
-    ----------
-    images : Tensor of shape (n, C, H, W), floating point
-        Images; they are not modified.
-    generator : torch.Generator
-        Source of the draws, on the device of `images`.
-    scale : tuple of float, default=(0.2, 1.0)
-        Least and largest share of the area.
-    ratio : tuple of float, default=(3/4, 4/3)
-        Least and largest ratio of width to height, in pixels.
-
-    Returns
-    -------
-    Tensor of shape (n, C, H, W)
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sknoisy._engine.views import random_resized_crop
-    >>> images = torch.rand(2, 3, 8, 8)
-    >>> random_resized_crop(images, torch.Generator()).shape
-    torch.Size([2, 3, 8, 8])
+    `images` (n, C, H, W) are floating point. The rectangle's share of the area is uniform in
+    `scale`, the logarithm of its width over its height, in pixels, is uniform between the
+    logarithms of `ratio`, and its place is uniform within the image. Sides that would be longer
+    than those of the image are cut to them. Pixels are interpolated linearly.
     """
     n, _, height, width = images.shape
     area, log_ratio, *place = torch.rand((4, n), generator=generator, device=images.device)
@@ -94,21 +71,7 @@ def random_resized_crop(
 
 
 def random_flip(images: Tensor, generator: torch.Generator, *, p: float = 0.5) -> Tensor:
-    """Mirror each image left to right with probability `p`.
-
-    Parameters
-    ----------
-    images : Tensor of shape (n, C, H, W)
-        Images; they are not modified.
-    generator : torch.Generator
-        Source of the draws, on the device of `images`.
-    p : float, default=0.5
-        Probability that an image is mirrored.
-
-    Returns
-    -------
-    Tensor of shape (n, C, H, W)
-    """
+    """Mirror each image (n, C, H, W) left to right with probability `p`."""
     draws = torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device)
     return torch.where(draws < p, images.flip(3), images)
 
@@ -126,48 +89,22 @@ def color_jitter(
 ) -> Tensor:
     r"""Change brightness and contrast of each image, and saturation and hue if it has colours.
 
-    Let the factors b, c and s be uniform in :math:`1 \pm` `brightness`, `contrast` and
-    `saturation`, the angle d uniform in :math:`\pm 2 \pi` times `hue`, w the weights of the luma,
-    and M the mean luma of the image. Then a pixel x becomes
+    `images` (n, C, H, W) are floating point, with values in [0, 1]. Let the factors b, c and s be
+    uniform in :math:`1 \pm` `brightness`, `contrast` and `saturation`, the angle d uniform in
+    :math:`\pm 2 \pi` times `hue`, w the weights of the luma, and M the mean luma of the image.
+    Then a pixel x becomes
 
     .. math:: b \, (c \, T x + (1 - c) \, M), \qquad
               T = 1 w^T + s \, (\cos d \, (I - 1 w^T) + \sin d \, R),
 
-    clipped to [0, 1]. T keeps the luma; it rotates and scales the chroma, which is the colour
-    plane of YIQ, and R is the rotation of this plane by 90 degrees. With s = 0, an image is
-    grey. For images with another number of channels than 3, T is the identity and M the mean of
-    all values.
+    clipped to [0, 1]. With probability 1 - `p`, the factors are 1 and the angle is 0. T keeps the
+    luma; it rotates and scales the chroma, which is the colour plane of YIQ, and R is the rotation
+    of this plane by 90 degrees. With s = 0, an image is grey; s is set to 0 with probability
+    `p_grey`, whatever `p`. For images with another number of channels, T is the identity and M the
+    mean of all values.
 
-    The draws are one ``torch.rand((6, n, 1, 1))``: the first four give b, c, s and d, the last
-    two are compared with `p` and `p_grey`.
-
-    Parameters
-    ----------
-    images : Tensor of shape (n, C, H, W), floating point
-        Images with values in [0, 1]; they are not modified.
-    generator : torch.Generator
-        Source of the draws, on the device of `images`.
-    brightness, contrast, saturation : float, default=0.4
-        Largest deviation of the factors from 1.
-    hue : float, default=0.1
-        Largest rotation, as a fraction of the full circle.
-    p : float, default=0.8
-        Probability that brightness, contrast, saturation and hue of an image are changed.
-    p_grey : float, default=0.2
-        Probability that an image of three channels is made grey.
-
-    Returns
-    -------
-    Tensor of shape (n, C, H, W), in [0, 1]
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sknoisy._engine.views import color_jitter
-    >>> image = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
-    >>> grey = color_jitter(image, torch.Generator(), p=0, p_grey=1)
-    >>> [round(value, 3) for value in grey.flatten().tolist()]  # the luma of red
-    [0.299, 0.299, 0.299]
+    The draws are one ``torch.rand((6, n, 1, 1))``: the first four give b, c, s and d, the last two
+    are compared with `p` and `p_grey`.
     """
     n, n_channels = images.shape[:2]
     draws = torch.rand((6, n, 1, 1), generator=generator, device=images.device).to(images.dtype)
@@ -193,17 +130,9 @@ def _turn(s: Tensor, angle: Tensor, luma: Tensor, colour: Tensor, quarter: Tenso
 class ImageViews:
     """Random views of standardised images: a crop, a flip and a change of colours.
 
-    The colours are changed in a unit in which 0 and 1 are the least and the largest value of the
-    training images (0 and 255 if they are uint8), not in the unit of the network's input.
-
-    Parameters
-    ----------
-    scaling : InputScaling
-        Scaling that was fitted on the training images.
-    flip : bool, default=True
-        Whether to mirror each image with probability 1/2.
-    color : bool, default=True
-        Whether to change brightness, contrast, saturation and hue, and make some images grey.
+    `scaling` was fitted on the training images. The colours are changed in a unit in which 0 and 1
+    are the least and the largest value of these images (0 and 255 if they are uint8), not in the
+    unit of the network's input. `flip` and `color` switch off the second and the third part.
     """
 
     def __init__(self, scaling: InputScaling, *, flip: bool = True, color: bool = True):
@@ -234,16 +163,8 @@ class FeatureCorruption:
     In each row, a random subset of ``floor(rate * d)`` columns is replaced. Each new value is that
     of a training row drawn for this entry, and so a draw from the marginal distribution of the
     column. The values for one batch come from 256 rows that are drawn for the batch, so that the
-    rows may also be on a disk.
-
-    Parameters
-    ----------
-    rows : Rows
-        The training rows.
-    rate : float
-        Share of the columns to replace, in [0, 1].
-    among : Tensor of shape (m,) or None, default=None
-        Rows from which values are taken, int64; None: all rows.
+    rows may also be on a disk. `among`, int64 of shape (m,), restricts the rows from which values
+    are taken.
     """
 
     def __init__(self, rows: Rows, rate: float, among: Tensor | None = None):
@@ -265,10 +186,7 @@ class FeatureCorruption:
 class TwoViews:
     """Two views of each row in one tensor: the n first views, then the n second ones.
 
-    Parameters
-    ----------
-    first, second : callable or None
-        Augmentations; None does not change the rows.
+    `first` and `second` are augmentations; None does not change the rows.
     """
 
     def __init__(self, first: Augmentation | None, second: Augmentation | None):

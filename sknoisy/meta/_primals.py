@@ -31,15 +31,10 @@ _RECORDED = {*_LINEAR_MAPS, *_RELUS, F.batch_norm}
 class Primal:
     """Values that one call of a recorded function provides for the forward-mode pass.
 
-    Attributes
-    ----------
-    output : Tensor or None
-        Detached output, which shares its memory with the pass. For a batch norm, it is the output
-        of the ReLU that alone uses the batch norm's output, None if there is none.
-    version : int
-        Version counter of the output, which every in-place operation increases.
-    statistics : tuple of Tensor or None
-        Batch mean and inverse standard deviation of a batch norm, shape (channels,) each.
+    ``output`` is detached and shares its memory with the pass; ``version`` is its version counter,
+    which every in-place operation increases. For a batch norm, the output is that of the ReLU that
+    alone uses the batch norm's output, or None, and ``statistics`` are the batch mean and the
+    inverse standard deviation, of shape (channels,) each.
     """
 
     output: Tensor | None = None
@@ -63,10 +58,7 @@ Primals = list[Primal]
 class RecordPrimals(TorchFunctionMode):
     """Mode that records the values that :class:`DualPass` reuses, in the order of the calls.
 
-    Attributes
-    ----------
-    outputs : list of Primal
-        One for each call of a linear map, a batch norm or a ReLU.
+    ``outputs`` has one entry for each call of a linear map, a batch norm or a ReLU.
     """
 
     def __init__(self) -> None:
@@ -117,14 +109,9 @@ def _saved_statistics(normed: Tensor) -> tuple[Tensor, Tensor] | None:
 class DualPass(TorchFunctionMode):
     """Mode with faster rules for linear maps, batch norm and ReLU inside a dual level.
 
-    Recorded values are reused unless they were overwritten. The derivative of batch norm is
-    computed in closed form; torch composes it from twice as many passes over the batch.
-
-    Parameters
-    ----------
-    outputs : list of Primal or None
-        Values of a :class:`RecordPrimals` around the same pass, with the same parameters, input
-        and random state. None: no values are reused.
+    The derivative of batch norm is computed in closed form; torch composes it from twice as many
+    passes over the batch. `outputs` are those of a :class:`RecordPrimals` around the same pass,
+    with the same parameters, input and random state. They are reused unless they were overwritten.
     """
 
     def __init__(self, outputs: Primals | None):

@@ -24,10 +24,7 @@ Parameters = dict[str, Tensor]
 class RandomState:
     """Torch's random state at one moment, to replay the draws that followed it.
 
-    Parameters
-    ----------
-    device : torch.device
-        If this is a CUDA device, the state of its generator is stored beside that of the CPU.
+    If `device` is a CUDA device, the state of its generator is stored beside that of the CPU.
     """
 
     def __init__(self, device: torch.device):
@@ -89,24 +86,12 @@ class StatelessModule:
     def logits_tangent(
         self, direction: Parameters, x: Tensor, primals: Primals | None = None
     ) -> Tensor:
-        """Return the directional derivative J_w z(x) v of the logits at the module's parameters.
+        """Return the directional derivative J_w z(x) v of the logits, of shape (n, n_classes).
 
-        The result has no graph.
-
-        Parameters
-        ----------
-        direction : dict of str to Tensor
-            v: a tangent for each parameter; those left out count as zero. Below the lowest
-            parameter in `direction`, the pass is a plain forward pass without tangents.
-        x : Tensor of shape (n, ...)
-            The batch.
-        primals : Primals or None, default=None
-            Values that :meth:`own_pass` returned for the same batch, at the same parameters and
-            random state.
-
-        Returns
-        -------
-        tangent : Tensor of shape (n, n_classes)
+        The result has no graph. `direction` is v: tangents of the module's parameters by name;
+        those left out count as zero. Below the lowest parameter in `direction`, the pass is a
+        plain forward pass without tangents. `primals` are the values that :meth:`own_pass`
+        returned for the same batch, at the same parameters and random state.
         """
         if not self._no_forward_mode:
             random_state = RandomState(x.device)

@@ -33,19 +33,9 @@ _MOMENTUM = 0.9
 
 
 class GradientSampler(nn.Module):
-    """Network from a layer's pooled training gradient to the scores of its gate: FC - PReLU - FC.
+    """Network (FC - PReLU - FC) from a layer's pooled training gradient to the scores of its gate.
 
-    Parameters
-    ----------
-    n_outputs : int
-        Length of the layer's first axis.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sknoisy.meta.layer_sampling import GradientSampler
-    >>> GradientSampler(16)(torch.zeros(16)).shape
-    torch.Size([2])
+    `n_outputs` is the length of the layer's first axis.
     """
 
     def __init__(self, n_outputs: int):
@@ -212,11 +202,8 @@ class LayerSampledGradient:
     def epoch_report(self) -> dict[str, list[float]]:
         """Return the share of the steps since the last report in which each layer was active.
 
-        Returns
-        -------
-        report : dict
-            ``{"layer_usage": [...]}``, one number in [0, 1] per name in ``layer_names``; all 0
-            if there was no step.
+        The report is ``{"layer_usage": [...]}``, with a number in [0, 1] per name in
+        ``layer_names``; all are 0 if there was no step.
         """
         usage = [n_on / max(self._n_steps, 1) for n_on in self._n_on]
         self._forget_usage()
@@ -226,14 +213,9 @@ class LayerSampledGradient:
         self._n_steps, self._n_on = 0, [0] * len(self.layer_names)
 
     def prepare(self, parameters: dict[str, Tensor]) -> None:
-        """Create a sampler for each gated layer, and their optimiser.
+        """Create a sampler for each gated layer of the network, and their optimiser.
 
-        The first call does this if it has not been done before.
-
-        Parameters
-        ----------
-        parameters : dict of str to Tensor
-            Parameters of the network to be trained.
+        The first call of the strategy does this if it has not been done before.
         """
         names = list(parameters)
         n_gated = max(len(names) - self.n_always_on, 0)

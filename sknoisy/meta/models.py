@@ -106,20 +106,10 @@ class MetaModel(nn.Module):
         raise NotImplementedError
 
     def training_loss(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
-        """Return the training loss of a batch, the weighted mean of the row losses.
+        """Return the training loss of a batch, the weighted mean of the row losses, a scalar.
 
-        Parameters
-        ----------
-        logits : Tensor of shape (n, n_classes)
-            Logits with the graph to the network.
-        guidance : Tensor of shape (n, ...)
-            Output of :meth:`forward` for the batch.
-        batch : BatchOutputs
-            Targets, sample weights, trust flags and row numbers. Its logits are not used.
-
-        Returns
-        -------
-        loss : Tensor of shape ()
+        `logits` (n, n_classes) have the graph to the network, and `guidance` (n, ...) is the
+        output of :meth:`forward`. The logits of `batch` are not used.
         """
         return weighted_mean(self.row_losses(logits, guidance, batch), batch.sample_weight)
 
