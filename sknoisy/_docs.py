@@ -34,18 +34,9 @@ _Class = TypeVar("_Class", bound=type)
 class SharedDocs:
     """Class decorator that inserts shared entries into docstrings.
 
-    Parameters
-    ----------
-    text : str
-        Entries of numpydoc sections, with their header lines at the margin. The first name in
-        the header is the key of the entry.
-    base : SharedDocs or None, default=None
-        Provides the entries that `text` does not define.
-
-    Raises
-    ------
-    KeyError
-        If a decorated docstring lists an entry that does not exist.
+    `text` holds entries of numpydoc sections, with their header lines at the margin; the first
+    name in the header is the key of the entry. `base` provides the entries that `text` does not
+    define. KeyError is raised if a decorated docstring lists an entry that does not exist.
     """
 
     def __init__(self, text: str, base: SharedDocs | None = None):

@@ -1,17 +1,7 @@
 """The base classes of the estimators, and the types that a method of your own meets.
 
-:ref:`write_a_method` builds a classifier on them.
-
-==========================  =================================================================
-:class:`NetworkClassifier`  base of the classifiers: validates, trains a network, predicts
-:class:`NetworkEstimator`   the same without prediction, for steps that select or purify
-:class:`Problem`            validated input of ``fit``, before anything is on the device
-:class:`TrainingData`       the same on the device
-:class:`Batch`              rows of a step of training
-:class:`DeviceNet`          the skorch net that is trained
-:class:`Interval`           constraint of a numeric parameter, scikit-learn's
-:class:`StrOptions`         constraint of a parameter that takes certain strings, scikit-learn's
-==========================  =================================================================
+:ref:`write_a_method` builds a classifier on them. ``Interval`` and ``StrOptions`` are the
+constraints of scikit-learn for numbers in a range, and for parameters that take certain strings.
 """
 
 from __future__ import annotations
@@ -68,27 +58,13 @@ __all__ = [
 ]
 
 
-@share_docs
 class NetworkEstimator(BaseEstimator):
     """Base of the estimators that train a network on noisy labels, classifiers or not.
 
     A subclass calls :meth:`_fit` in its ``fit`` or ``fit_resample``, trains in
     :meth:`_fit_networks` and sets its fitted attributes in :meth:`_after_fit`. Classifiers derive
-    from :class:`NetworkClassifier`, which implements these two.
-
-    A subclass may list its own parameters alone and pass the others on,
-    ``def __init__(self, *, q=0.7, **shared)`` with ``super().__init__(**shared)``: the signature,
-    and with it ``get_params``, then contains the parameters below, too.
-
-    Parameters
-    ----------
-    {module, module_params, optimizer, optimizer_params}
-    lr : float, default=0.05
-        Learning rate of the network.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
-    verbose : int, default=0
-        1 shows a progress bar and messages.
-    {random_state}
+    from :class:`NetworkClassifier`, which implements these two and documents the parameters and
+    seams.
     """
 
     _parameter_constraints: dict = {
@@ -160,93 +136,42 @@ class NetworkEstimator(BaseEstimator):
     def _prepare(self, problem: Problem) -> Problem:
         """Select rows, purify labels or change weights, before anything is on the device.
 
-        Parameters
-        ----------
-        problem : Problem
-            Validated rows, encoded labels, weights and trust flags.
-
-        Returns
-        -------
-        problem : Problem
-            The problem to train on, made by ``dataclasses.replace``: ``active`` selects rows,
-            ``targets`` are the labels to learn, ``sample_weight`` the weights.
+        Returns the :class:`Problem` to train on, made by ``dataclasses.replace``: ``active``
+        selects rows, ``targets`` are the labels to learn, ``sample_weight`` the weights.
         """
         return problem
 
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor] | None:
-        """Return the loss function of the rows.
+        """Return the loss function of the rows; None stands for the cross-entropy.
 
-        Parameters
-        ----------
-        data : TrainingData
-            The training data on the device.
-
-        Returns
-        -------
-        row_loss : callable or None
-            ``row_loss(batch)`` takes a :class:`~sknoisy.meta.BatchOutputs`: logits with their
-            graph, targets, row numbers, sample weights and trust flags. It returns the loss of
-            each row, shape (n,); sample weights and the mean are applied afterwards. It is called
-            once for each batch in training. An ``nn.Module`` is moved to the device with its
-            buffers, and its parameters are trained with those of the network. None: cross-entropy.
+        It takes a :class:`~sknoisy.meta.BatchOutputs`: logits with their graph, targets, row
+        numbers, sample weights and trust flags. It returns the loss of each row, shape (n,);
+        sample weights and the mean are applied afterwards. It is called once for each batch in
+        training. An ``nn.Module`` is moved to the device with its buffers, and its parameters are
+        trained with those of the network.
         """
         return None
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
-        """Return the skorch callbacks of the method.
+        """Return the skorch callbacks of the method, a list of pairs of name and callback.
 
-        Parameters
-        ----------
-        data : TrainingData
-            The training data on the device.
-        random_state : RandomState
-            Source of the callbacks' seeds.
-
-        Returns
-        -------
-        callbacks : list of (str, skorch.callbacks.Callback)
-            Pairs of name and callback, called in this order. Callbacks refer to one another by
-            name; :meth:`_finish` finds them in ``dict(net.callbacks_)``.
+        They are called in this order and refer to one another by name. :meth:`_finish` finds them
+        in ``dict(net.callbacks_)``.
         """
         return []
 
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
-        """Build and train the nets.
-
-        Parameters
-        ----------
-        data : TrainingData
-            The training data on the device.
-        rng : RandomState
-            Source of all seeds.
-        """
+        """Build and train the nets; all seeds are drawn from `rng`."""
         raise NotImplementedError
 
     def _after_fit(self, data: TrainingData) -> None:
-        """Set the fitted attributes.
-
-        Parameters
-        ----------
-        data : TrainingData
-            The training data on the device.
-        """
+        """Set the fitted attributes."""
         raise NotImplementedError
 
     # --- fit --------------------------------------------------------------------------------
 
     def _fit(self, X, y, clean_mask, sample_weight):
-        """Validate the input, prepare the problem and train.
-
-        Parameters
-        ----------
-        X, y, clean_mask, sample_weight
-            As in :meth:`NetworkClassifier.fit`.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-        """
+        """Validate the input of ``fit``, prepare the problem, train and return self."""
         X = check_X(self, X, reset=True)
         n_samples = X.shape[0]
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
@@ -315,15 +240,17 @@ class NetworkEstimator(BaseEstimator):
         net_class: Callable[..., DeviceNet] = DeviceNet,
         weight_decay_factor: float = 1.0,
     ) -> DeviceNet:
-        """Return an untrained net.
+        """Return an untrained net, which is not initialised.
+
+        Each call makes a new module, so that two nets have different initial parameters, unless
+        the parameter ``module`` is an instance. TypeError is raised if the module returns no
+        tensor, ValueError if the tensor does not have the shape (n, n_classes), or holds
+        probabilities.
+
+        The first draw from `rng` seeds the order of the batches; the method's callbacks follow.
 
         Parameters
         ----------
-        data : TrainingData
-            The training data; the shape of the input is read from two of their rows.
-        rng : RandomState
-            Source of two kinds of seeds: that of the order of the batches, then those of the
-            method's callbacks.
         extra_callbacks : list or None, default=None
             Callbacks that follow the method's own. None: the user's and the progress bar. A
             callback belongs to one net: pass copies or an empty list to further nets.
@@ -333,19 +260,6 @@ class NetworkEstimator(BaseEstimator):
             Makes the net from module, criterion and settings.
         weight_decay_factor : float, default=1
             Factor of the default weight decay.
-
-        Returns
-        -------
-        net : DeviceNet
-            Not initialised. Each call makes a new module, so that two nets have different initial
-            parameters, unless the parameter ``module`` is an instance.
-
-        Raises
-        ------
-        TypeError
-            If the module returns no tensor.
-        ValueError
-            If the tensor does not have the shape (n, n_classes), or holds probabilities.
         """
         max_epochs = self.max_epochs if max_epochs is None else max_epochs
         if extra_callbacks is None:
@@ -405,6 +319,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     :meth:`_finish`           sets the fitted attributes of the method
     ========================  ===================================================================
 
+    Their argument ``data`` is the :class:`TrainingData`, on the device, and ``rng`` or
+    ``random_state`` is the :class:`~numpy.random.RandomState` from which seeds are drawn.
+
     A subclass may list its own parameters alone and pass the others on,
     ``def __init__(self, *, q=0.7, **shared)`` with ``super().__init__(**shared)``: the signature,
     and with it ``get_params``, then contains the parameters below, too.
@@ -447,19 +364,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     # --- what a method adds -----------------------------------------------------------------
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
-        """Return the untrained nets, which one loop trains side by side.
+        """Return the untrained nets, made by :meth:`_build_net`; the first one becomes ``net_``.
 
-        Parameters
-        ----------
-        data : TrainingData
-            The training data on the device.
-        rng : RandomState
-            Source of all seeds.
-
-        Returns
-        -------
-        nets : list of DeviceNet
-            Made by :meth:`_build_net`. The first one becomes ``net_``.
+        One loop trains them side by side.
         """
         return [self._build_net(data, rng)]
 
@@ -471,22 +378,13 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _member_states(self) -> list[dict[str, Tensor]]:
         """Return the states of the networks that predict; their logits are averaged.
 
-        Returns
-        -------
-        states : list of dict of str to Tensor
-            State dicts of the module on the CPU, the best first: :meth:`features` reads the
-            first one.
+        They are state dicts of the module on the CPU, the best first: :meth:`features` reads this
+        one.
         """
         return [cpu_state(net.module_) for net in self.nets_]
 
     def _finish(self, data: TrainingData) -> None:
-        """Set the method's fitted attributes; the nets are trained and in eval mode.
-
-        Parameters
-        ----------
-        data : TrainingData
-            The training data on the device.
-        """
+        """Set the method's fitted attributes; the nets are trained and in eval mode."""
 
     # --- fit --------------------------------------------------------------------------------
 
@@ -586,10 +484,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         Raises
         ------
-        NotFittedError
-            Before ``fit``.
-        ValueError
-            If X is not of the kind that was fitted, or so extreme that the network gives NaN.
+        NotFittedError, ValueError
+            As in :meth:`predict_proba`.
         """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
@@ -608,10 +504,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         Raises
         ------
-        NotFittedError
-            Before ``fit``.
-        ValueError
-            If X is not of the kind that was fitted, or so extreme that the network gives NaN.
+        NotFittedError, ValueError
+            As in :meth:`predict_proba`.
         """
         rows = self._rows(X)
         network = WithFeatures(self.net_.module_)

@@ -119,14 +119,8 @@ def load_cifar100(
 
     Raises
     ------
-    FileNotFoundError
-        If ``train``, ``test`` or the label file is missing.
-    pickle.UnpicklingError
-        If a file is damaged or holds anything but arrays, lists and strings; no code of it is
-        run.
-    ValueError
-        If `noise` is unknown, a file is not of the right form, or the clean labels in the label
-        file are not those of the images.
+    FileNotFoundError, pickle.UnpicklingError, ValueError
+        As in :func:`load_cifar10`.
 
     See Also
     --------

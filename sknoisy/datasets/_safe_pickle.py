@@ -27,21 +27,10 @@ _NUMBERS = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2"
 def load(path: str | os.PathLike[str]) -> Any:
     """Read a pickle, a file by ``torch.save`` (either format) or a ``.npy`` file.
 
-    Parameters
-    ----------
-    path : str or path-like
-        File to read. Its first bytes decide the format, not its name.
-
-    Returns
-    -------
-    content : dict, list, ndarray or plain value
-        Stored content. Arrays are read-only, and are found at the top level or as values of a
-        dict at the top level.
-
-    Raises
-    ------
-    pickle.UnpicklingError
-        If the file names anything but numpy arrays of numbers, or is damaged.
+    The first bytes decide the format, not the name. The content is a dict, a list, an ndarray or a
+    plain value. Arrays are read-only, and are found at the top level or as values of a dict at the
+    top level. UnpicklingError is raised if the file names anything but numpy arrays of numbers, or
+    is damaged.
     """
     with open(path, "rb") as file:
         start = file.read(6)

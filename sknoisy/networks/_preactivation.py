@@ -18,16 +18,9 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 class PreActBlock(nn.Module):
     """Two 3x3 convolutions, each after batch norm and ReLU, added to a shortcut ([1]_, Fig. 4e).
 
-    Where the shape changes, the shortcut is a 1x1 convolution of the first activation.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Channels of the input and of the output.
-    stride : int, default=1
-        Stride of the first convolution and of the shortcut.
-    dropout : float, default=0.0
-        Dropout between the two convolutions ([2]_, section 2.4).
+    The first convolution and the shortcut have the stride. Where the shape changes, the shortcut
+    is a 1x1 convolution of the first activation. Dropout is between the two convolutions ([2]_,
+    section 2.4).
 
     References
     ----------
@@ -58,31 +51,11 @@ class PreActBlock(nn.Module):
 class PreActNetwork(nn.Module):
     """Stem, stages of pre-activation blocks, batch norm, ReLU, global average pooling, linear.
 
-    The stem is one 3x3 convolution of stride 1; every stage after the first halves height and
-    width. Convolutions are initialised from He et al.'s normal distribution (2015, eq. 14:
-    variance 2 / fan-out), and the last layer as in :class:`torch.nn.Linear`.
-
-    Parameters
-    ----------
-    in_channels : int
-        Number of channels of the images.
-    n_classes : int
-        Number of logits.
-    stem_width : int
-        Channels after the stem.
-    widths : sequence of int
-        Channels of each stage.
-    n_blocks : int
-        Blocks per stage.
-    first_stride : int, default=1
-        Stride of the first stage.
-    dropout : float, default=0.0
-        Dropout inside the blocks.
-
-    Attributes
-    ----------
-    fc : torch.nn.Linear
-        The last layer; its input are the penultimate features.
+    The stem is one 3x3 convolution of stride 1 to `stem_width` channels. The stages have the
+    channels `widths` and `n_blocks` blocks each; every stage after the first halves height and
+    width, and the first one has `first_stride`. Convolutions are initialised from He et al.'s
+    normal distribution (2015, eq. 14: variance 2 / fan-out), and the last layer, ``fc``, as in
+    :class:`torch.nn.Linear`; its input are the penultimate features.
     """
 
     def __init__(
@@ -113,23 +86,10 @@ class PreActNetwork(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Compute the last feature map.
+        """Compute the last feature map, of shape (n_samples, widths[-1], h, w).
 
-        Parameters
-        ----------
-        x : Tensor of shape (n_samples, in_channels, H, W), floating point
-            Images with H and W of 8 pixels or more.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, widths[-1], h, w)
-
-        Raises
-        ------
-        ValueError
-            If `x` has another shape, or too few pixels.
-        TypeError
-            If `x` is not of a floating-point dtype.
+        ValueError is raised unless `x` has the shape (n_samples, in_channels, H, W) with H and W
+        of 8 pixels or more, TypeError if it is not of a floating-point dtype.
         """
         name = type(self).__name__
         if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < MIN_SIZE:
@@ -143,18 +103,10 @@ class PreActNetwork(nn.Module):
         return F.relu(self.norm(self.stages(self.stem(x))))
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pool the output of `forward_features` and map it to logits.
+        """Pool the output of `forward_features` and map it to logits (n_samples, n_classes).
 
-        Parameters
-        ----------
-        features : Tensor of shape (n_samples, widths[-1], h, w)
-            Output of `forward_features`.
-        pre_logits : bool, default=False
-            Whether to stop before the last layer and return the penultimate features.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, n_classes), or (n_samples, widths[-1])
+        With `pre_logits`, return the penultimate features instead, of shape (n_samples,
+        widths[-1]).
         """
         # On CUDA, the mean has a deterministic backward pass; adaptive pooling does not.
         pooled = features.mean(dim=(2, 3))

@@ -69,20 +69,9 @@ class MLP(nn.Module):
         self.fc = nn.Linear(width, n_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Compute the penultimate features.
+        """Compute the penultimate features, of shape (n_samples, hidden[-1]).
 
-        Parameters
-        ----------
-        x : Tensor of shape (n_samples, n_features), floating point
-
-        Returns
-        -------
-        Tensor of shape (n_samples, hidden[-1])
-
-        Raises
-        ------
-        ValueError
-            If `x` is not of that shape.
+        ValueError is raised unless `x` has the shape (n_samples, n_features).
         """
         if x.ndim != 2 or x.shape[1] != self.n_features:
             raise ValueError(
@@ -92,18 +81,9 @@ class MLP(nn.Module):
         return self.layers(x)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """Map the output of `forward_features` to logits.
+        """Map the output of `forward_features` to logits of shape (n_samples, n_classes).
 
-        Parameters
-        ----------
-        features : Tensor of shape (n_samples, hidden[-1])
-            Output of `forward_features`.
-        pre_logits : bool, default=False
-            Whether to stop before the last layer, that is, to return `features` unchanged.
-
-        Returns
-        -------
-        Tensor of shape (n_samples, n_classes), or that of `features`
+        With `pre_logits`, return the input unchanged: it is the penultimate features.
         """
         return features if pre_logits else self.fc(features)
 
