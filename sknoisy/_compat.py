@@ -6,7 +6,7 @@ else. Each comment states what the import is needed for.
 """
 
 # Routes metadata to ``fit_resample``: imbalanced-learn adds the method to scikit-learn's list.
-import imblearn.base  # noqa: F401
+import imblearn.base
 import torch
 
 # Validates constructor parameters at the start of ``fit``, as scikit-learn's own estimators do.
@@ -42,28 +42,6 @@ from sklearn.utils.validation import _check_sample_weight as check_weights
 from sklearn.utils.validation import _estimator_has as estimator_has
 from sklearn.utils.validation import _is_arraylike as is_arraylike
 from sklearn.utils.validation import _num_samples as num_samples
-
-__all__ = [
-    "HasMethods",
-    "Interval",
-    "Options",
-    "Scorer",
-    "StrOptions",
-    "check_feature_names",
-    "check_weights",
-    "estimator_has",
-    "fit_context",
-    "is_arraylike",
-    "is_pandas_na",
-    "is_scalar_nan",
-    "is_under_functorch",
-    "manual_routing",
-    "num_samples",
-    "raise_for_params",
-    "routing_enabled",
-    "safe_indexing",
-    "validate_parameter_constraints",
-]
 
 
 def is_under_functorch() -> bool:

@@ -7,6 +7,8 @@ modules are not imported before :func:`estimator_class` is called.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -14,103 +16,48 @@ __all__ = ["ESTIMATORS", "METHODS", "Method", "estimator_class"]
 
 
 class Method(NamedTuple):
-    """A method, its classifier and its paper.
-
-    Attributes
-    ----------
-    estimator : str
-        Name of the classifier.
-    module : str
-        Module of the package that holds it.
-    title : str
-        Name of the method in the documentation.
-    idea : str
-        Idea of the method in a few words, without a subject.
-    paper : str
-        Venue and year of the paper.
-    """
+    """A method: name of its classifier, title in the documentation, venue and year, idea."""
 
     estimator: str
-    module: str
     title: str
-    idea: str
     paper: str
+    idea: str
 
 
-# The key is the name in NoisyLabelClassifier(method=...), and that of the page in docs/methods.
-METHODS: dict[str, Method] = {
-    "clid_mu": Method(
-        "CLIDMUClassifier",
-        "methods.clid_mu",
-        "CLID-MU",
-        "learns row weights by a meta objective that needs no trusted labels",
-        "KDD 2025",
-    ),
-    "dmlp": Method(
-        "DMLPClassifier",
-        "methods.dmlp",
-        "DMLP",
-        "purifies the labels on frozen features, then trains on the purified labels",
-        "CVPR 2023",
-    ),
-    "famus": Method(
-        "FaMUSClassifier",
-        "methods.famus",
-        "FaMUS",
-        "learns row weights by a meta gradient through a few layers; two networks choose meta "
-        "rows for each other",
-        "CVPR 2021",
-    ),
-    "l2r": Method(
-        "L2RClassifier",
-        "methods.l2r",
-        "L2R",
-        "weights rows by how well their gradients agree with those of the meta set",
-        "ICML 2018",
-    ),
-    "meta_weight_net": Method(
-        "MetaWeightNetClassifier",
-        "methods.meta_weight_net",
-        "Meta-Weight-Net",
-        "learns the weight of a row as a function of its loss",
-        "NeurIPS 2019",
-    ),
-    "mild": Method(
-        "MILDClassifier",
-        "methods.mild",
-        "MILD",
-        "selects rows that are easy to memorise and hard to forget",
-        "IJCAI 2023",
-    ),
-    "mlc": Method(
-        "MLCClassifier",
-        "methods.mlc",
-        "MLC",
-        "learns a second network that replaces given labels by soft labels",
-        "AAAI 2021",
-    ),
-    "mlnt": Method(
-        "MLNTClassifier",
-        "methods.mlnt",
-        "MLNT",
-        "moves the network to where steps on synthetic noisy labels hardly change its predictions",
-        "CVPR 2019",
-    ),
-    "mslc": Method(
-        "MSLCClassifier",
-        "methods.mslc",
-        "MSLC",
-        "learns to mix given label, last soft label and prediction",
-        "AAAI 2021",
-    ),
-    "transition_mlc": Method(
-        "TransitionMLCClassifier",
-        "methods.transition_mlc",
-        "transition MLC",
-        "chooses a transition matrix from true to given labels in each batch",
-        "CVPR 2020",
-    ),
-}
+# The key is the name in NoisyLabelClassifier(method=...), that of the page in docs/methods, and
+# that of the module in sknoisy/methods. The idea, on a line of its own, has no subject.
+_TABLE = """
+clid_mu, CLIDMUClassifier, CLID-MU, KDD 2025
+    learns row weights by a meta objective that needs no trusted labels
+dmlp, DMLPClassifier, DMLP, CVPR 2023
+    purifies the labels on frozen features, then trains on the purified labels
+famus, FaMUSClassifier, FaMUS, CVPR 2021
+    learns row weights by a meta gradient through a few layers; two networks choose meta rows for
+    each other
+l2r, L2RClassifier, L2R, ICML 2018
+    weights rows by how well their gradients agree with those of the meta set
+meta_weight_net, MetaWeightNetClassifier, Meta-Weight-Net, NeurIPS 2019
+    learns the weight of a row as a function of its loss
+mild, MILDClassifier, MILD, IJCAI 2023
+    selects rows that are easy to memorise and hard to forget
+mlc, MLCClassifier, MLC, AAAI 2021
+    learns a second network that replaces given labels by soft labels
+mlnt, MLNTClassifier, MLNT, CVPR 2019
+    moves the network to where steps on synthetic noisy labels hardly change its predictions
+mslc, MSLCClassifier, MSLC, AAAI 2021
+    learns to mix given label, last soft label and prediction
+transition_mlc, TransitionMLCClassifier, transition MLC, CVPR 2020
+    chooses a transition matrix from true to given labels in each batch
+"""
+
+
+def _read_table() -> Iterator[tuple[str, Method]]:
+    for head, idea in re.findall(r"^(\w.+)\n((?:    .+\n)+)", _TABLE, flags=re.M):
+        key, estimator, title, paper = head.split(", ")
+        yield key, Method(estimator, title, paper, " ".join(idea.split()))
+
+
+METHODS: dict[str, Method] = dict(_read_table())
 
 # Public estimators that are not methods.
 _OTHERS = {
@@ -121,7 +68,7 @@ _OTHERS = {
 }
 
 ESTIMATORS: dict[str, str] = {
-    **{method.estimator: method.module for method in METHODS.values()},
+    **{method.estimator: f"methods.{key}" for key, method in METHODS.items()},
     **_OTHERS,
 }
 
