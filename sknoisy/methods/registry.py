@@ -7,8 +7,6 @@ modules are not imported before :func:`estimator_class` is called.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -25,39 +23,53 @@ class Method(NamedTuple):
 
 
 # The key is the name in NoisyLabelClassifier(method=...), that of the page in docs/methods, and
-# that of the module in sknoisy/methods. The idea, on a line of its own, has no subject.
-_TABLE = """
-clid_mu, CLIDMUClassifier, CLID-MU, KDD 2025
-    learns row weights by a meta objective that needs no trusted labels
-dmlp, DMLPClassifier, DMLP, CVPR 2023
-    purifies the labels on frozen features, then trains on the purified labels
-famus, FaMUSClassifier, FaMUS, CVPR 2021
-    learns row weights by a meta gradient through a few layers; two networks choose meta rows for
-    each other
-l2r, L2RClassifier, L2R, ICML 2018
-    weights rows by how well their gradients agree with those of the meta set
-meta_weight_net, MetaWeightNetClassifier, Meta-Weight-Net, NeurIPS 2019
-    learns the weight of a row as a function of its loss
-mild, MILDClassifier, MILD, IJCAI 2023
-    selects rows that are easy to memorise and hard to forget
-mlc, MLCClassifier, MLC, AAAI 2021
-    learns a second network that replaces given labels by soft labels
-mlnt, MLNTClassifier, MLNT, CVPR 2019
-    moves the network to where steps on synthetic noisy labels hardly change its predictions
-mslc, MSLCClassifier, MSLC, AAAI 2021
-    learns to mix given label, last soft label and prediction
-transition_mlc, TransitionMLCClassifier, transition MLC, CVPR 2020
-    chooses a transition matrix from true to given labels in each batch
-"""
-
-
-def _read_table() -> Iterator[tuple[str, Method]]:
-    for head, idea in re.findall(r"^(\w.+)\n((?:    .+\n)+)", _TABLE, flags=re.M):
-        key, estimator, title, paper = head.split(", ")
-        yield key, Method(estimator, title, paper, " ".join(idea.split()))
-
-
-METHODS: dict[str, Method] = dict(_read_table())
+# that of the module in sknoisy/methods. An idea has no subject: the method is.
+# fmt: off
+METHODS: dict[str, Method] = {
+    "clid_mu": Method(
+        "CLIDMUClassifier", "CLID-MU", "KDD 2025",
+        "learns row weights by a meta objective that needs no trusted labels",
+    ),
+    "dmlp": Method(
+        "DMLPClassifier", "DMLP", "CVPR 2023",
+        "purifies the labels on frozen features, then trains on the purified labels",
+    ),
+    "famus": Method(
+        "FaMUSClassifier", "FaMUS", "CVPR 2021",
+        "learns row weights by a meta gradient through a few layers; two networks choose meta "
+        "rows for each other"
+    ),
+    "l2r": Method(
+        "L2RClassifier", "L2R", "ICML 2018",
+        "weights rows by how well their gradients agree with those of the meta set",
+    ),
+    "meta_weight_net": Method(
+        "MetaWeightNetClassifier", "Meta-Weight-Net", "NeurIPS 2019",
+        "learns the weight of a row as a function of its loss",
+    ),
+    "mild": Method(
+        "MILDClassifier", "MILD", "IJCAI 2023",
+        "selects rows that are easy to memorise and hard to forget",
+    ),
+    "mlc": Method(
+        "MLCClassifier", "MLC", "AAAI 2021",
+        "learns a second network that replaces given labels by soft labels",
+    ),
+    "mlnt": Method(
+        "MLNTClassifier", "MLNT", "CVPR 2019",
+        "moves the network to where steps on synthetic noisy labels hardly change its "
+        "predictions"
+    ),
+    "mslc": Method(
+        "MSLCClassifier", "MSLC", "AAAI 2021",
+        "learns to mix given label, last soft label and prediction",
+    ),
+    "transition_mlc": Method(
+        "TransitionMLCClassifier", "transition MLC", "CVPR 2020",
+        "chooses a transition matrix from true to given labels in each batch",
+    ),
+}
+# fmt: on
 
 # Public estimators that are not methods.
 _OTHERS = {
