@@ -16,7 +16,7 @@ LINT := "ruff check" "ruff format --check" "mypy"
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/.installed-plots ## train on digits with wrong labels and say what was found
+demo: $(VENV)/.installed-plots ## train on digits with wrong labels and print the suspect labels
 	$(BIN)/python examples/demo_digits.py
 
 # One torch thread a worker: more would compete for the same cores.

@@ -124,7 +124,7 @@ def image_estimators(seed):
 
 
 def fit_all():
-    """Return ``{key: array}`` of what each fit predicts and says of labels."""
+    """Return ``{key: array}`` of the predictions and label scores of each fit."""
     found = {}
     for seed in (0, 1):
         digits = load_noisy_digits(rate=0.4, random_state=seed)

@@ -1,4 +1,4 @@
-"""The base classes of the estimators, and the types that a method of your own meets.
+"""Base classes of the estimators, and the types that their seams use.
 
 :ref:`write_a_method` builds a classifier on them. ``Interval`` and ``StrOptions`` are the
 constraints of scikit-learn for numbers in a range, and for parameters that take certain strings.
@@ -195,7 +195,7 @@ class NetworkEstimator(BaseEstimator):
         """Remove what an earlier fit learned, so that a failed fit leaves no fitted estimator."""
         of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
         learned = [name for name in vars(self) if name.endswith("_") and name not in of_X]
-        for name in [*learned, "_state", "_states"]:
+        for name in [*learned, "_states"]:
             self.__dict__.pop(name, None)
 
     def _training_data(self, problem: Problem) -> TrainingData:

@@ -28,7 +28,7 @@ class Batch(tuple):
     sample_weight : Tensor of shape (n,) or None
         The user's weights, of mean 1 over the training data.
     trusted : Tensor of shape (n,) or None
-        True where the user vouches for the label.
+        True for trusted rows.
     """
 
     rows: Tensor
@@ -65,7 +65,7 @@ class TrainingData(Dataset):
     sample_weight : Tensor of shape (n,) or None
         Non-negative weights of mean 1.
     trusted : Tensor of shape (n,) or None
-        True where the user vouches for the label, bool.
+        True for trusted rows, bool.
     augment : callable or None
         ``augment(X, generator)`` on whole batches of X on the device.
     generator : torch.Generator or None

@@ -160,7 +160,15 @@ class DeviceNet(NeuralNet):
     def infer(self, x, **fit_params):
         """Return the shared logits if there are any, else those of a forward pass."""
         logits, self._shared_logits = self._shared_logits, None
-        return self.module_(x) if logits is None else logits
+        if logits is None:
+            return self.module_(x)
+        if len(logits) != len(x):
+            raise ValueError(
+                f"A callback guides a batch of {len(logits)} rows, but the step is made on "
+                f"{len(x)} of them. Make the joint step on whole batches, or leave the callback "
+                "out."
+            )
+        return logits
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch and the logits of its rows."""
@@ -170,7 +178,7 @@ class DeviceNet(NeuralNet):
         return self.criterion_(logits, y), logits
 
     def train_step(self, batch: Batch, **fit_params):
-        """Make one step of the optimiser; return the loss and the logits."""
+        """Make one step of the optimiser; return the loss, the logits and the batch."""
         if not self.module_.training:
             self._set_training(True)
         loss, logits = self.loss_of(batch)
@@ -183,7 +191,7 @@ class DeviceNet(NeuralNet):
                 batch=batch,
             )
         self.optimizer_.step()
-        return {"loss": loss.detach(), "y_pred": logits.detach()}
+        return {"loss": loss.detach(), "y_pred": logits.detach(), "batch": batch}
 
 
 class _Run:
@@ -195,11 +203,15 @@ class _Run:
         self.sizes: list[int] = []
 
     def note(self, batch: Batch, step: dict[str, Any], training: bool = True) -> None:
-        """Notify the callbacks of a step and record its loss."""
-        self.net.notify("on_batch_end", batch=batch, training=training, **step)
+        """Notify the callbacks of a step and record its loss.
+
+        A joint step may train a net on a part of the batch; its result holds that part.
+        """
+        step = {"batch": batch, **step}
+        self.net.notify("on_batch_end", training=training, **step)
         self.losses.append(step["loss"])
-        self.sizes.append(len(batch[1]))
-        self.last = batch
+        self.sizes.append(len(step["batch"][1]))
+        self.last = step["batch"]
 
     def finish(self, prefix: str = "train") -> None:
         """Record the mean loss of the epoch; raise NonFiniteLossError if it is not finite."""

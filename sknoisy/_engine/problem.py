@@ -28,7 +28,7 @@ class Problem:
     sample_weight : ndarray of float64 of shape (n,) or None
         Weights of mean 1; None if all are equal.
     trusted : ndarray of bool of shape (n,) or None
-        True where the user vouches for the label; None if nowhere.
+        True for trusted rows; None if nowhere.
     device : torch.device
         Device on which networks are trained.
     seed : int

@@ -57,6 +57,11 @@ class CheckpointEnsemble(Callback):
         for reader in self._readers:
             reader.check(net)
 
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Check that the last epoch was recorded in time."""
+        for reader in self._readers if len(net.history) else ():
+            reader.check(net, -1)
+
     def on_epoch_end(self, net, **kwargs):
         """Keep the state if it is among the best."""
         epoch = len(net.history)

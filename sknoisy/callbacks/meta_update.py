@@ -15,6 +15,7 @@ from skorch.utils import to_device, to_tensor
 from torch import Tensor
 
 from .._engine.batches import EndlessBatches
+from .._engine.criterion import cross_entropy
 from .._engine.evaluation import draw_rows, evaluate, rows_per_pass, take
 from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, MetaProblem, WNet
 from ..meta.functional import RandomState, StatelessModule
@@ -115,6 +116,13 @@ class MetaUpdate(Callback):
             raise TypeError(
                 f"MetaUpdate cannot guide the criterion {type(net.criterion_).__name__}. Pass "
                 "criterion=sknoisy.callbacks.PerSampleCrossEntropy to the net."
+            )
+        row_loss = getattr(net.criterion_, "row_loss", cross_entropy)
+        if row_loss is not cross_entropy:
+            raise TypeError(
+                f"The net has the row loss {row_loss!r}, which MetaUpdate would replace by the "
+                "training loss of its meta model. Leave out one of them, or compute the loss in "
+                "row_losses of the meta model."
             )
         self._dataset: Any = None
         self.meta_model_: Any = None
@@ -240,7 +248,14 @@ class MetaUpdate(Callback):
             return
         targets = to_tensor(batch[1], net.device)
         rows = getattr(batch, "rows", None)
-        trained = BatchOutputs(y_pred.detach(), None, targets, rows=rows)
+        trained = BatchOutputs(
+            y_pred.detach(),
+            None,
+            targets,
+            getattr(batch, "sample_weight", None),
+            getattr(batch, "trusted", None),
+            rows,
+        )
         self.meta_model_.observe(trained, self._guidance)
         self._guidance = None
         net.criterion_.release()

@@ -66,15 +66,15 @@ class RecordedInTime:
         self._was_missing = self.key not in net.history[-1]
         return net.history[-1].get(self.key, default)
 
-    def check(self, net) -> None:
-        """Check the epoch before, when the next one begins.
+    def check(self, net, epoch: int = -2) -> None:
+        """Check an epoch that has ended: when the next one begins, or training ends (-1).
 
         Raises
         ------
         ValueError
             If the epoch has the key, but did not when it was read.
         """
-        if self._was_missing and self.key in net.history[-2]:
+        if self._was_missing and self.key in net.history[epoch]:
             raise ValueError(
                 f"{self.reader} reads {self.key!r} of the history before it is recorded. Put it "
                 f"behind the callback that records {self.key!r} in the list of callbacks."

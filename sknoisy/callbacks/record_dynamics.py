@@ -27,7 +27,7 @@ class RecordDynamics(Callback):
 
     A row's bit is 1 if the training forward pass of the epoch predicts its given label: on the
     augmented row, in train mode, before the step. The bits of an epoch are packed; in addition,
-    the record holds a few numbers per row. On a GPU, no batch is waited for: results are copied at
+    the record holds a few numbers per row. On a GPU, the callback does not synchronise at each batch: results are copied at
     the end of the epoch.
 
     The rows are those of the training set, in its order; on a stock skorch net, the rows that
@@ -124,7 +124,7 @@ class RecordDynamics(Callback):
         given = self._labels(batch, y_pred) if self._given is None else self._given[rows]
         logits = _logits(net, y_pred)
         if self._loss is None:
-            self._loss = torch.full((self.n_rows_,), torch.nan, device=logits.device)
+            self._loss = torch.full((self.n_rows_,), torch.nan).to(logits)
             self._margin: Any = torch.zeros_like(self._loss)
             self._is_right: Any = torch.zeros(self.n_rows_, dtype=torch.bool, device=logits.device)
         of_given = logits.gather(1, given[:, None])

@@ -37,7 +37,7 @@ class BatchOutputs(NamedTuple):
     sample_weight : Tensor of shape (n,) or None
         The user's weights, of mean 1 over the training set.
     trusted : Tensor of shape (n,) or None
-        True where the user vouches for the label.
+        True for trusted rows.
     rows : Tensor of shape (n,) or None
         Positions of the rows in the training set, int64.
     """

@@ -3,6 +3,9 @@
 A meta objective is a callable ``objective(features, logits, targets)`` that returns a scalar. The
 meta gradient contains the derivative of the training loss of each sample along the gradient of the
 objective with respect to the network's parameters.
+
+Its attribute ``reads_labels`` is True if it reads the targets: the meta set must then hold rows
+whose labels are trusted or pseudo-clean.
 """
 
 from __future__ import annotations
@@ -82,6 +85,8 @@ class CLIDObjective:
     True
     """
 
+    reads_labels = False
+
     def __init__(self, temperature: float = 0.5):
         self.temperature = temperature
 
@@ -105,6 +110,8 @@ class CrossEntropyObjective:
     1.3863
     """
 
+    reads_labels = True
+
     def __call__(self, features: Tensor | None, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy, a scalar."""
         return F.cross_entropy(logits, targets)
@@ -120,6 +127,8 @@ class MAEObjective:
     >>> round(MAEObjective()(None, torch.zeros(2, 4), torch.tensor([0, 3])).item(), 4)
     0.75
     """
+
+    reads_labels = True
 
     def __call__(self, features: Tensor | None, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean absolute error of the given class, a scalar."""

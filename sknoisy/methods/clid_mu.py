@@ -66,7 +66,8 @@ class CLIDMUClassifier(NetworkClassifier):
         temperature of the feature graph from 0.5, pass ``CLIDObjective(temperature=0.2)``. It
         then also applies to the selection of epochs. "cross_entropy" and "mae" use the labels of
         the trusted rows or, without ``clean_mask``, of rows of small loss, chosen anew after each
-        epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`).
+        epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`). So does a callable whose attribute
+        ``reads_labels`` is True.
     {gradient}
     n_meta : "auto" or int, default="auto"
         Number of rows in the unlabelled meta set. They stay in the training set. "auto" stands
@@ -254,14 +255,15 @@ class CLIDMUClassifier(NetworkClassifier):
     def _objective(self) -> Callable[..., Tensor]:
         if isinstance(self.meta_objective, str):
             return _OBJECTIVES[self.meta_objective]()
-        return self.meta_objective
+        objective: Any = self.meta_objective
+        return objective() if isinstance(objective, type) else objective
 
     def _update_callbacks(
         self, data: TrainingData, objective: Callable[..., Tensor], unlabelled: Any, seed: int
     ) -> list[tuple[str, Any]]:
         """Return the callbacks of the meta update."""
         rows, choosers = unlabelled, []
-        if isinstance(objective, (CrossEntropyObjective, MAEObjective)):
+        if getattr(objective, "reads_labels", False):
             rows = trusted_rows(data)
             if rows is None:
                 rows = "pseudo_clean"

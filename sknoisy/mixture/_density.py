@@ -1,4 +1,4 @@
-"""Base class of the mixtures, whatever their distributions are."""
+"""Base class of all mixtures."""
 
 from __future__ import annotations
 

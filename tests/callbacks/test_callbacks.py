@@ -241,6 +241,11 @@ def test_a_callback_that_reads_the_history_too_early_is_refused(fit, reader):
         fit(reader, recorder, max_epochs=3)
 
 
+def test_one_epoch_suffices_to_refuse_it():
+    with pytest.raises(ValueError, match="reads 'clid' of the history before"):
+        fit_device_net(CheckpointEnsemble("clid", 2), CLIDScore(10), max_epochs=1)
+
+
 def test_pseudo_clean_rows_before_the_guard_are_refused():
     rows, guard = PseudoCleanRows(1, random_state=0), CollapseGuard(1)
     fit_device_net(guard, rows, max_epochs=3)

@@ -2,8 +2,9 @@
 
 import copy
 
+import pytest
 import torch
-from small_nets import BATCH, N, fit_device_net, make_module, make_xy, training_data
+from small_nets import BATCH, N, fit_device_net, make_module, make_xy, training_data, update
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -81,3 +82,8 @@ def test_weighted_mean():
     losses, weight = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([0.0, 1.5, 1.5])
     assert weighted_mean(losses) == 3
     assert weighted_mean(losses, weight) == 4  # (0 + 3 + 9) / 3
+
+
+def test_a_meta_update_beside_a_row_loss_is_refused():
+    with pytest.raises(TypeError, match=r"row loss Recorder.*row_losses of the meta model"):
+        fit_device_net(update(), criterion__row_loss=Recorder())

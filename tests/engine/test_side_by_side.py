@@ -3,12 +3,22 @@
 import pytest
 import torch
 from skorch.callbacks import Callback
-from small_nets import BATCH, DEFAULTS, At, N, fit_device_net, in_order, make_module, state
+from small_nets import (
+    BATCH,
+    DEFAULTS,
+    At,
+    N,
+    fit_device_net,
+    in_order,
+    make_module,
+    state,
+    update,
+)
 from small_nets import training_data as small_data
 from torch.testing import assert_close
 
 from sknoisy._engine.net import DeviceNet, train_side_by_side
-from sknoisy.callbacks import PerSampleCrossEntropy
+from sknoisy.callbacks import PerSampleCrossEntropy, RecordDynamics
 
 
 def nets(*callbacks_of_each, **params):
@@ -99,3 +109,16 @@ def test_an_interruption_stops_all_nets(step):
     assert [net.interrupted_ for net in pair] == [True, True]
     assert [net.n_finished_epochs for net in pair] in ([1, 1], [2, 1])
     assert all(net.peers == () for net in pair)
+
+
+def test_callbacks_see_the_part_of_a_batch_that_a_net_learned():
+    def halves(nets, batch):
+        rows = torch.arange(len(batch.rows) // 2)
+        return [net.train_step(batch.only(rows)) for net in nets]
+
+    dynamics = RecordDynamics()
+    train_side_by_side(nets([dynamics], []), small_data(), 2, halves)
+    assert N == 2 * BATCH + 4
+    assert dynamics.n_seen_.sum() == 2 * (BATCH // 2 + BATCH // 2 + 2)
+    with pytest.raises(ValueError, match=r"guides a batch of 8 rows, but .* on 4 of them"):
+        train_side_by_side(nets([update()], []), small_data(), 2, halves)

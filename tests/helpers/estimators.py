@@ -144,9 +144,6 @@ LEFT_OUT = {
     ("PurifiedClassifier", "bad_sample_weights"): (
         "It passes negative weights on: the classifier that it wraps decides about them."
     ),
-    ("MILDClassifier", "another_default_dtype_does_no_harm"): (
-        "Its callback of the dynamics keeps losses in the default dtype and fails."
-    ),
     ("NoisyLabelClassifier", "pickle_grows_by_a_few_numbers_a_row"): (
         "Its trees have more nodes the more rows there are."
     ),

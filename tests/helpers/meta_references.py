@@ -12,7 +12,7 @@ def begun(problem):
 
 
 def outputs_of(problem):
-    """What the network says of the training batch at w, with the graph to w."""
+    """Outputs of the network for the training batch at w, and logits with the graph to w."""
     features, logits = problem.network(problem.network.parameters, problem.x)
     extra = problem.sample_weight, problem.trusted, problem.rows
     return BatchOutputs(logits.detach(), features.detach(), problem.targets, *extra), logits

@@ -282,3 +282,18 @@ def test_without_trusted_rows_an_objective_of_labels_uses_rows_of_small_loss(dig
     assert len(rows) == sizes[-2]  # chosen after the second-last epoch
     assert 0 < len(rows) < len(y)
     assert clf.clean_proba_[rows].mean() > clf.clean_proba_.mean()
+
+
+def test_an_objective_that_reads_labels_is_judged_by_trusted_rows(digits):
+    class Doubled(CrossEntropyObjective):
+        def __call__(self, features, logits, targets):
+            return 2 * super().__call__(features, logits, targets)
+
+    X, y, *_ = digits
+    mask = np.arange(len(y)) < 150
+    clf = small(meta_objective=Doubled).fit(X, y, clean_mask=mask)
+    assert set(callback(clf, "meta").meta_rows_) == set(np.flatnonzero(mask))
+    unlabelled = small(meta_objective=CLIDObjective).fit(X, y, clean_mask=mask)
+    assert set(callback(unlabelled, "meta").meta_rows_) == set(range(300))
+    expected = small().fit(X, y, clean_mask=mask)
+    np.testing.assert_array_equal(unlabelled.predict_proba(X), expected.predict_proba(X))

@@ -19,7 +19,7 @@ __all__ = ["Vote", "forests", "lead_of_networks", "networks", "share_of_networks
 
 # Out of bag, a forest has not seen the row; the networks have. So the forest counts twice.
 _OUT_OF_BAG = 2.0
-# Weight of the given label, relative to all members: it decides if they are nearly undecided.
+# Weight of the given label, relative to all members: it breaks near-ties.
 _GIVEN = 0.3
 _CLEARLY = 2.0  # standard errors
 

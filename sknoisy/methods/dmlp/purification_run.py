@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .agreement import Anchors, find_anchors, neighbourhood_votes, pseudo_clean_rows
 from .auxiliary import AuxiliaryClassifier, write_back
 from .evidence import (
     anchor_transition,
@@ -20,7 +21,6 @@ from .evidence import (
     raise_to_power,
 )
 from .intrinsic import IntrinsicCorrection
-from .pseudo_clean import Anchors, find_anchors, neighbourhood_votes, pseudo_clean_rows
 from .ridge import RidgeSystem
 from .soft_labels import LabelState, to_simplex
 from .state import LabelledViews, PurificationSettings, PurificationState, RoundPlan

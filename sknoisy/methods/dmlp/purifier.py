@@ -77,7 +77,7 @@ class LabelPurifier(BaseEstimator):
     verbose : int, default=0
         1 shows a progress bar and prints a summary.
     random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int give the same labels bit for bit.
+        Controls all random draws. On a CPU, two fits with the same int give the same labels bit for bit.
 
     Attributes
     ----------

@@ -101,7 +101,7 @@ class CleanSampleSelector(NetworkEstimator):
     min_per_class : int, default=10
         Number of rows of each given class, those of lowest score, that every round keeps.
     n_folds : int, default=3
-        Number of folds that judge the selection, if there are at most 2,000 rows. The networks of
+        Number of folds used to evaluate the selection, if there are at most 2,000 rows. The networks of
         the judgement have none of `callbacks`. The judgement takes most of the time of ``fit``; 0
         turns it off.
     reset : bool, default=True
@@ -124,7 +124,7 @@ class CleanSampleSelector(NetworkEstimator):
     verbose : int, default=0
         1 shows a progress bar over the rounds and prints why they ended.
     random_state : int, RandomState or None, default=None
-        Decides all draws; on a CPU, two fits with the same int select the same rows.
+        Controls all random draws. On a CPU, two fits with the same int select the same rows.
 
     Attributes
     ----------

@@ -100,7 +100,7 @@ def transfer_labels(
         Number of neighbours to draw from, at most all other rows: the nearest ones by Euclidean
         distance. A row is not its own neighbour; it is excluded by its index.
     donors : Tensor of shape (k,) or None, default=None
-        True where a row may hand on its label. None: all rows may.
+        True for rows whose label may be transferred. None: all rows may.
     generator : torch.Generator or None, default=None
         Generator on the CPU. None: torch's global one.
 

@@ -136,7 +136,7 @@ class NoiseToleranceUpdate(Callback):
         self.random_state = random_state
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Check the net and begin anew."""
+        """Check the net and reset the state."""
         if not isinstance(net.criterion_, nn.CrossEntropyLoss):
             raise TypeError(
                 "NoiseToleranceUpdate needs a criterion that takes logits, but the net has "

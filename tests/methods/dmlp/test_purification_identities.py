@@ -11,6 +11,12 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from sknoisy.methods.dmlp import evidence as transition
+from sknoisy.methods.dmlp.agreement import (
+    Anchors,
+    find_anchors,
+    neighbourhood_votes,
+    pseudo_clean_rows,
+)
 from sknoisy.methods.dmlp.auxiliary import (
     AuxiliaryClassifier,
     paper_loss,
@@ -19,12 +25,6 @@ from sknoisy.methods.dmlp.auxiliary import (
 )
 from sknoisy.methods.dmlp.frozen_features import KernelFeatures, split_views
 from sknoisy.methods.dmlp.intrinsic import IntrinsicCorrection, entropy
-from sknoisy.methods.dmlp.pseudo_clean import (
-    Anchors,
-    find_anchors,
-    neighbourhood_votes,
-    pseudo_clean_rows,
-)
 from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot, to_simplex
 
 OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "released"])
