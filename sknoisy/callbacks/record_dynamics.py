@@ -27,8 +27,8 @@ class RecordDynamics(Callback):
 
     A row's bit is 1 if the training forward pass of the epoch predicts its given label: on the
     augmented row, in train mode, before the step. The bits of an epoch are packed; in addition,
-    the record holds a few numbers per row. On a GPU, the callback does not synchronise at each batch: results are copied at
-    the end of the epoch.
+    the record holds a few numbers per row. On a GPU, the callback does not synchronise at each
+    batch: results are copied at the end of the epoch.
 
     The rows are those of the training set, in its order; on a stock skorch net, the rows that
     ``train_split`` leaves for training. If the label to learn differs from the given label

@@ -77,7 +77,8 @@ class LabelPurifier(BaseEstimator):
     verbose : int, default=0
         1 shows a progress bar and prints a summary.
     random_state : int, RandomState or None, default=None
-        Controls all random draws. On a CPU, two fits with the same int give the same labels bit for bit.
+        Controls all random draws. On a CPU, two fits with the same int give the same labels bit
+        for bit.
 
     Attributes
     ----------

@@ -101,9 +101,9 @@ class CleanSampleSelector(NetworkEstimator):
     min_per_class : int, default=10
         Number of rows of each given class, those of lowest score, that every round keeps.
     n_folds : int, default=3
-        Number of folds used to evaluate the selection, if there are at most 2,000 rows. The networks of
-        the judgement have none of `callbacks`. The judgement takes most of the time of ``fit``; 0
-        turns it off.
+        Number of folds used to evaluate the selection, if there are at most 2,000 rows.
+        `callbacks` are not used there. The evaluation takes most of the time of ``fit``; 0 turns
+        it off.
     reset : bool, default=True
         Begin each round with a new network, which has not memorised any label. False: continue
         with the weights of the round before, as in the paper; the optimiser and its schedule begin
