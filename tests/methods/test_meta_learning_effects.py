@@ -1,4 +1,4 @@
-"""The meta-learning family: gain over cross-entropy, long tails, memory, collapse."""
+"""The meta-learning family: gain over cross-entropy, memory, collapse."""
 
 import gc
 import mmap
@@ -13,47 +13,8 @@ from skorch.callbacks import Callback
 from small_family import FAMILY, noisy_blobs, small
 
 from sknoisy import CLIDMUClassifier
-from sknoisy.datasets import load_noisy_digits, make_long_tailed
+from sknoisy.datasets import load_noisy_digits
 from sknoisy.exceptions import CollapseWarning
-from sknoisy.meta import LDAMLoss, SoftLabelCorrector
-
-# On a long tail
-
-
-@pytest.fixture(scope="module")
-def tail():
-    """Return classes of about 200, 45 and 10 rows, five of each trusted, and an even test set."""
-    X, y, _ = noisy_blobs(900, rate=0.0, margin=1.5)
-    rows, labels, _ = make_long_tailed(X[:600], y[:600], imbalance_factor=20, random_state=0)
-    trusted = np.zeros(len(labels), bool)
-    for c in range(3):
-        trusted[(labels == c).nonzero()[0][:5]] = True
-    assert np.bincount(labels).argmin() == 2
-    return (rows, labels, trusted), (X[600:], y[600:])
-
-
-def fit_tail(tail, **parameters):
-    (rows, labels, trusted), _ = tail
-    return small("MW-Net", **parameters).fit(rows, labels, clean_mask=trusted)
-
-
-def test_balanced_classes_make_the_rarest_more_probable(tail):
-    _, (X, y) = tail
-    settings = [{}, {"class_weight": "balanced"}]
-    clfs = [fit_tail(tail, max_epochs=20, **s) for s in settings]
-    plain, balanced = (clf.predict_proba(X)[y == 2, 2].mean() for clf in clfs)
-    assert balanced > plain + 0.15  # half of the smallest gain of five seeds, 0.313
-
-
-def test_margins_of_ldam_push_the_rarest_class_away_from_the_others(tail):
-    (rows, labels, _), _ = tail
-    clfs = [fit_tail(tail, max_epochs=40, lr=0.1, loss=name) for name in ("cross_entropy", "ldam")]
-    loss = dict(clfs[1].net_.callbacks_)["meta"].meta_model_.loss
-    assert_array_equal(loss.margins, LDAMLoss(np.bincount(labels)).margins)
-    probas = [clf.predict_proba(rows)[labels == 2, 2] for clf in clfs]
-    plain, ldam = (np.log(p / (1 - p)).mean() for p in probas)
-    assert ldam > plain + 0.059  # half of the smallest gain of five seeds, 0.118
-
 
 # Memory
 
@@ -146,19 +107,6 @@ def test_it_beats_cross_entropy(digits, method, noise, margin):
     assert clf.score(X_test, truth) > plain + margin
 
 
-# At the start
-
-
-def test_a_given_label_starts_with_most_of_the_soft_label():
-    torch.manual_seed(0)
-    models = [SoftLabelCorrector(4, 3) for _ in range(50)]
-    shares = torch.stack([model.trust_given(torch.zeros(1, 1)) for model in models])
-    assert abs(shares.mean() - 0.88) < 0.02
-    assert (
-        abs(torch.stack([m.trust_memory(torch.zeros(1, 1)) for m in models]).mean() - 0.5) < 0.03
-    )
-
-
 # A network that collapses
 
 
@@ -198,24 +146,3 @@ def test_a_collapsed_network_does_not_choose_its_meta_set(make):
     clf = make(max_epochs=5, n_warmup_epochs=2, random_state=0, callbacks=[Forget(), Judges()])
     assert clf.fit(X, y).n_recoveries_ >= 1
     assert_array_equal(judges[3], judges[2])
-
-
-# Rows of small loss as the meta set
-
-
-@pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
-@pytest.mark.parametrize(("method", "share", "eps"), [("MLC", 0.25, 1e-3), ("MSLC", 10, 1e-8)])
-def test_meta_rows_that_the_network_has_fitted_move_a_label_corrector_little(method, share, eps):
-    class Settings(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            callbacks = dict(net.callbacks_)
-            finder = callbacks.get("pseudo_clean")
-            adam = callbacks["meta"].meta_model_.optimizer
-            found.append((finder and finder.min_per_class, adam.keywords["eps"]))
-
-    found = []
-    X, y, trusted = noisy_blobs()
-    for mask in (None, trusted):
-        clf = small(method, max_epochs=1, n_warmup_epochs=0, callbacks=[Settings()])
-        clf.fit(X, y, clean_mask=mask)
-    assert found == [(share, eps), (None, 1e-8)]

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import sknoisy
-from sknoisy.methods.registry import ESTIMATORS
+from sknoisy.methods.registry import ESTIMATORS, METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sknoisy"
@@ -337,3 +337,15 @@ def test_constraints_serve_every_machine():
     assert [name for name, version in pins.items() if "+" in version or "@" in version] == []
     only_on_gpus = ("nvidia", "triton", "cuda", "torchvision")
     assert [name for name in pins if name.startswith(only_on_gpus)] == []
+
+
+def test_each_method_has_a_test_file_of_its_name():
+    tests = ROOT / "tests" / "methods"
+    missing = [
+        key
+        for key in METHODS
+        if not (tests / f"test_{key}.py").is_file()
+        and not (tests / key / f"test_{key}.py").is_file()
+    ]
+    assert missing == []
+    assert list((tests / "auto").glob("test_*.py"))
