@@ -126,7 +126,8 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
         if self.class_weight is None:
             return problem
         of_class = compute_sample_weight(self.class_weight, problem.classes[problem.given])
-        weights = problem.scale_weights(of_class)
+        with np.errstate(invalid="ignore"):  # the check below refuses what is invalid
+            weights = problem.scale_weights(of_class)
         if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
             raise ValueError(
                 f"class_weight={self.class_weight!r} must give weights of 0 or more to the "
