@@ -1,4 +1,4 @@
-"""A fixture of the tests over all estimators."""
+"""A fixture for all tests of this folder."""
 
 from functools import partial
 
@@ -10,6 +10,6 @@ from sknoisy.methods.auto import vote
 
 @pytest.fixture(autouse=True)
 def small_forests(monkeypatch):
-    """Let NoisyLabelClassifier grow 30 trees a forest, not 100: most of its time is theirs."""
+    """Let NoisyLabelClassifier grow 20 trees a forest, not 100: most of its time is theirs."""
     for forest in (ExtraTreesClassifier, RandomForestClassifier):
-        monkeypatch.setattr(vote, forest.__name__, partial(forest, n_estimators=30))
+        monkeypatch.setattr(vote, forest.__name__, partial(forest, n_estimators=20))

@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from estimators import assert_same, fit, has, is_mixture, outputs, over_estimators, rows_for, takes
+from estimators import (
+    assert_same,
+    fit,
+    has,
+    is_mixture,
+    outputs,
+    over_estimators,
+    reference,
+    rows_for,
+    takes,
+)
 from joblib import Parallel, delayed
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -31,7 +41,7 @@ KINDS = pytest.mark.parametrize("kind", ["table", "images"])
 @over_estimators("same_random_state_gives_the_same_model", images=True)
 def test_same_random_state_gives_the_same_model(estimator, kind, data):
     X, y = data(estimator, kind)
-    first = fit(estimator, X, y)
+    first = reference(estimator, X, y)
     torch.rand(7)  # global generators have no say
     np.random.rand(7)  # noqa: NPY002
     assert_same(first, X, fit(estimator, X, y), X)
@@ -47,7 +57,7 @@ def test_a_second_fit_forgets_the_first(estimator, kind, data):
         other = other[names[1:]]
     masks = {"clean_mask": np.arange(len(y)) % 3 == 0} if takes("clean_mask")(estimator) else {}
     refitted = fit(estimator, other[::-1], y % 2, **masks).fit(X, y)
-    expected = fit(estimator, X, y)
+    expected = reference(estimator, X, y)
     assert_same(expected, X, refitted, X)
     assert vars(refitted).keys() == vars(expected).keys()
 
@@ -113,7 +123,7 @@ def by_deepcopy(clf, path):
 @over_estimators("round_trip", images=True)
 def test_round_trip(estimator, kind, data, tmp_path):
     X, y = data(estimator, kind)
-    fitted = fit(estimator, X, y)
+    fitted = reference(estimator, X, y)
     for trip in (by_pickle, by_joblib, by_memory_map, by_deepcopy):
         other = trip(fitted, tmp_path)
         assert_same(fitted, X, other, X)
@@ -163,7 +173,7 @@ def fit_on_wide_rows(estimator, n, seed):
 
 @over_estimators("pickle_holds_no_training_data")
 def test_pickle_holds_no_training_data(estimator, global_random_seed):
-    fitted, X = fit_on_wide_rows(estimator, 200, global_random_seed)
+    fitted, X = fit_on_wide_rows(estimator, 120, global_random_seed)
     pickled = pickle.dumps(fitted)
     for dtype in (np.float64, np.float32):
         rows = X.astype(dtype)
@@ -175,15 +185,15 @@ def test_pickle_grows_by_a_few_numbers_a_row(estimator, global_random_seed):
     """By 8 bytes a row for each of clean_proba_ and sample_weight_ and a few more, not X's 400."""
     sizes = [
         len(pickle.dumps(fit_on_wide_rows(estimator, n, global_random_seed)[0]))
-        for n in (200, 1000)
+        for n in (120, 520)
     ]
     per_row = 2 * 8 if type(estimator).__name__ == "CLIDMUClassifier" else 90
-    assert sizes[1] - sizes[0] < 800 * per_row + 2000
+    assert sizes[1] - sizes[0] < 400 * per_row + 2000
 
 
 @over_estimators("clone_of_a_fitted_estimator_is_unfitted")
 def test_clone_of_a_fitted_estimator_is_unfitted_and_equal_in_parameters(estimator, data):
-    fitted = fit(estimator, *data(estimator))
+    fitted = reference(estimator, *data(estimator))
     other = clone(fitted)
     nested = {name for name, value in fitted.get_params().items() if hasattr(value, "get_params")}
     expected, found = fitted.get_params(), other.get_params()
@@ -215,7 +225,7 @@ def test_fitted_attributes(problem, weighting, kind):
 
 @over_estimators("training_loss_falls", has("batch_size", "predict"))
 def test_training_loss_falls(estimator, data):
-    losses = fit(estimator, *data(estimator)).history_[:, "train_loss"]
+    losses = reference(estimator, *data(estimator)).history_[:, "train_loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
 

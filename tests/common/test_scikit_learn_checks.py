@@ -8,7 +8,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 
 from sknoisy.methods.registry import ESTIMATORS
 
-CASES = dict(quick_estimators(checks=True))
+CASES = quick_estimators(checks=True)
 WEIGHTS = (
     "check_sample_weight_equivalence_on_dense_data",
     "check_sample_weight_equivalence_on_sparse_data",

@@ -9,7 +9,16 @@ import pandas as pd
 import pytest
 import torch
 import torch._dynamo  # its first import sets an environment variable, which is not sknoisy's doing
-from estimators import assert_same, fit, has, is_mixture, outputs, over_estimators, takes
+from estimators import (
+    assert_same,
+    fit,
+    has,
+    is_mixture,
+    outputs,
+    over_estimators,
+    reference,
+    takes,
+)
 from side_effects import global_state
 from sklearn.base import clone
 from torch import nn
@@ -149,7 +158,7 @@ def test_parameters_are_as_they_were(estimator, data):
 def test_fits_in_threads_of_one_process_take_turns(estimator, data):
     """Torch's generator and its forward mode are the process's."""
     X, y = data(estimator)
-    expected = fit(estimator, X, y)
+    expected = reference(estimator, X, y)
     with ThreadPoolExecutor(2) as pool:
         fits = [pool.submit(fit, estimator, X, y) for _ in range(2)]
         for found in fits:

@@ -5,6 +5,7 @@ itself. It needs an entry in ``QUICK``. Each entry is fitted on 120 rows in abou
 learns what scikit-learn's checks ask for.
 """
 
+import functools
 import inspect
 
 import numpy as np
@@ -33,7 +34,7 @@ VOTE |= {"random_state": 0}
 WIDE = (-1e4, 1e4)  # scikit-learn's checks draw rows from all over the line
 
 # By class: name and parameters of each variant. scikit-learn's checks run on all but those of
-# NOT_CHECKED, the contracts on the first variant or on those of IN_CONTRACTS.
+# NOT_CHECKED, the contracts on the first variant or on those of IN_CONTRACTS, for two epochs.
 QUICK = {
     "CLIDMUClassifier": {
         "wnet": CLID_MU,
@@ -49,8 +50,12 @@ QUICK = {
     "DMLPClassifier": {"": {**NETWORK, "purifier": sknoisy.LabelPurifier(**PURIFICATION)}},
     "MLNTClassifier": {"": MLNT, "two iterations": {**MLNT, "n_iterations": 2}},
     "MILDClassifier": {
-        semi: {**NETWORK, "selector": sknoisy.CleanSampleSelector(**SELECTION), "semi": semi}
-        for semi in ("none", "mixmatch", "mixup+contrastive")
+        semi: {**NETWORK, "selector": sknoisy.CleanSampleSelector(**selection), "semi": semi}
+        for semi, selection in {
+            "mixmatch": {**SELECTION, "n_folds": 0},
+            "none": SELECTION,
+            "mixup+contrastive": {**SELECTION, "n_folds": 0},
+        }.items()
     },
     "CleanSampleSelector": {
         "": SELECTION,
@@ -118,14 +123,16 @@ def class_of(name):
     return getattr(OTHERS.get(name, sknoisy), name)
 
 
+@functools.cache
 def quick_estimators(*, checks=False):
-    """Yield (name of the test case, unfitted estimator) for every public estimator.
+    """Return {name of the test case: unfitted estimator} of every public estimator.
 
     Parameters
     ----------
     checks : bool
         Whether to yield the variants for scikit-learn's checks, else those for the contracts.
     """
+    found = {}
     for name in (*ESTIMATORS, *OTHERS):
         variants = QUICK.get(name, {})
         if checks:
@@ -133,7 +140,11 @@ def quick_estimators(*, checks=False):
         else:
             wanted = IN_CONTRACTS.get(name, list(variants)[:1])
         for variant in wanted:
-            yield "-".join(filter(None, (name, variant))), class_of(name)(**variants[variant])
+            estimator = class_of(name)(**variants[variant])
+            if not checks and hasattr(estimator, "max_epochs"):
+                estimator.set_params(max_epochs=2)
+            found["-".join(filter(None, (name, variant)))] = estimator
+    return found
 
 
 # By (class, contract): why the contract is not the estimator's. The contract is the name of the
@@ -156,6 +167,15 @@ LEFT_OUT = {
 }
 
 
+@functools.cache
+def _image_classifiers():
+    return {
+        f"{name}-images": clone(estimator).set_params(module_params=None)
+        for name, estimator in quick_estimators().items()
+        if name.startswith("CLIDMUClassifier")
+    }
+
+
 def over_estimators(contract, concerns=lambda estimator: True, *, images=False):
     """Parametrise a test by ``estimator``, unfitted, over the estimators that it concerns.
 
@@ -171,17 +191,11 @@ def over_estimators(contract, concerns=lambda estimator: True, *, images=False):
     """
     cases = [
         pytest.param(estimator, *["table"] * images, id=name)
-        for name, estimator in quick_estimators()
+        for name, estimator in quick_estimators().items()
         if concerns(estimator) and (type(estimator).__name__, contract) not in LEFT_OUT
     ]
     if images:
-        cases += [
-            pytest.param(
-                clone(estimator).set_params(module_params=None), "images", id=f"{name}-images"
-            )
-            for name, estimator in quick_estimators()
-            if name.startswith("CLIDMUClassifier")
-        ]
+        cases += [pytest.param(e, "images", id=name) for name, e in _image_classifiers().items()]
     return pytest.mark.parametrize("estimator, kind" if images else "estimator", cases)
 
 
@@ -208,6 +222,17 @@ def rows_for(estimator, X):
 def fit(estimator, X, y, **params):
     """Return a fitted clone."""
     return clone(estimator).fit(X, y, **params)
+
+
+_references = {}
+
+
+def reference(estimator, X, y):
+    """Return the fit on these arrays that all tests share: read it, do not fit it again."""
+    key = id(estimator), X.tobytes(), y.tobytes()
+    if key not in _references:
+        _references[key] = fit(estimator, X, y)
+    return _references[key]
 
 
 def outputs(estimator, X):
