@@ -19,6 +19,8 @@ from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import Callback
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("small_forests")
+
 
 def words(*parts):
     """A pattern that finds the parts in this order."""

@@ -30,6 +30,8 @@ from sklearn.utils import get_tags
 from sknoisy._engine.rows import ArrayRows, TensorRows
 from sknoisy.exceptions import MixtureWarning
 
+pytestmark = pytest.mark.usefixtures("small_forests")
+
 COLUMNS = list("abcdef")
 
 

@@ -26,6 +26,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from skorch.callbacks import EpochScoring
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("small_forests")
+
 
 def is_stochastic(estimator):
     """Whether another start gives another result; mixtures find the same optimum from any."""

@@ -10,6 +10,8 @@ from torch import nn
 
 from sknoisy.networks import MLP, PreActResNet, WideResNet
 
+pytestmark = pytest.mark.usefixtures("small_forests")
+
 METHODS = pytest.mark.parametrize("weighting", ["wnet", "vri"])
 
 

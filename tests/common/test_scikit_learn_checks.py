@@ -8,6 +8,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 
 from sknoisy.methods.registry import ESTIMATORS
 
+pytestmark = pytest.mark.usefixtures("small_forests")
+
 CASES = quick_estimators(checks=True)
 WEIGHTS = (
     "check_sample_weight_equivalence_on_dense_data",

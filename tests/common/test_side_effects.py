@@ -23,6 +23,8 @@ from side_effects import global_state
 from sklearn.base import clone
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("small_forests")
+
 
 class Sequence(nn.Module):
     """An LSTM and attention, whose forward-mode passes switch backends for a moment."""

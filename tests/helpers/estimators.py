@@ -77,7 +77,14 @@ QUICK = {
             ),
         },
     },
-    "NoisyLabelClassifier": {"vote": VOTE, "clid_mu": {**VOTE, "method": "clid_mu"}},
+    "NoisyLabelClassifier": {
+        "vote": VOTE,
+        "clid_mu": {
+            "method": "clid_mu",
+            "network_params": {"max_epochs": 6, "batch_size": 64},
+            "random_state": 0,
+        },
+    },
     "PurifiedClassifier": {
         # Of the few rows of the checks with weights, the purifier leaves all labels as they are.
         "purifier": {
