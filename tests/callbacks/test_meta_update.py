@@ -314,7 +314,7 @@ def test_a_trained_net_can_be_pickled_and_keeps_nothing_of_the_data(fit):
     data = training_data(3000) if fit is fit_device_net else make_xy(3000)  # 96 kB and more
     rows = weakref.ref(data.rows.tensor if fit is fit_device_net else data[0])
     callback = update()
-    watchers = [CLIDScore(20), CheckpointEnsemble(), CollapseGuard(1, rows=20)]
+    watchers = [CLIDScore(20), CollapseGuard(1, rows=20), CheckpointEnsemble()]
     net = fit(callback, *watchers, data=data, max_epochs=1)
     del data
     gc.collect()
