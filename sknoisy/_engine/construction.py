@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ _OPTIMIZERS = {
 }
 
 
+_OWN_STREAM = tuple(b"sknoisy")
+
 # Torch's random state and its forward mode are global to the process: fits in threads take turns.
 _ONE_FIT = threading.RLock()
 
@@ -60,9 +63,16 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def random_state_of(random_state: Any) -> np.random.RandomState:
     """Return a ``RandomState``.
 
-    None gives a new one with fresh entropy, so that a fit does not advance numpy's global one.
+    None gives a new one with fresh entropy, so that a fit does not advance numpy's global one. An
+    integer gives a stream of the library's own: data that the user drew with the same integer
+    must not share its numbers.
     """
-    return np.random.RandomState() if random_state is None else check_random_state(random_state)
+    if random_state is None:
+        return np.random.RandomState()
+    if isinstance(random_state, Integral):
+        seed = np.random.SeedSequence(int(random_state), spawn_key=_OWN_STREAM)
+        return np.random.RandomState(np.random.MT19937(seed))
+    return check_random_state(random_state)
 
 
 def seed_undecided(estimator: Any, seed: int) -> Any:

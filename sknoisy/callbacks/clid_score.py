@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
 
+from .._engine.construction import random_state_of
 from .._engine.evaluation import draw_rows, evaluate
 from ..meta import CLIDObjective
 
@@ -49,7 +49,7 @@ class CLIDScore(Callback):
         """Record CLID of the network."""
         if self._index is None:
             # A random order: rows sorted by class would make batches of one class.
-            rng = check_random_state(self.random_state)
+            rng = random_state_of(self.random_state)
             rows = rng.permutation(draw_rows(len(dataset_train), self.rows, rng))
             self._index = torch.as_tensor(rows, device=net.device)
         objective = CLIDObjective(self.temperature)

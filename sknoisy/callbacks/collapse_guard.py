@@ -7,10 +7,10 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from .._engine.construction import random_state_of
 from .._engine.evaluation import draw_rows, evaluate, rows_per_pass
 from ..exceptions import CollapseWarning, warn_user
 from ..meta import MetaModel
@@ -125,7 +125,7 @@ class CollapseGuard(Callback):
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         """Compare the predictions with the reference, and recover from a collapse."""
         if self._index is None:
-            rng = check_random_state(self.random_state)
+            rng = random_state_of(self.random_state)
             rows = draw_rows(len(dataset_train), self.rows, rng)
             self._index = torch.as_tensor(rows, device=net.device)
         net.history.record("set_back", False)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
 from skorch.utils import to_device, to_tensor
 from torch import Tensor
 
 from .._engine.batches import EndlessBatches
+from .._engine.construction import random_state_of
 from .._engine.criterion import cross_entropy
 from .._engine.evaluation import draw_rows, evaluate, rows_per_pass, take
 from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, MetaProblem, WNet
@@ -137,7 +137,7 @@ class MetaUpdate(Callback):
         self._asks_for_rows = isinstance(self.meta_rows, str)
 
     def _begin(self, net, dataset) -> None:
-        rng = check_random_state(self.random_state)
+        rng = random_state_of(self.random_state)
         rows = None
         if not isinstance(self.meta_rows, str):
             rows = draw_rows(len(dataset), self.meta_rows, rng)

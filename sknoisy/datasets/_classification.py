@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import make_classification
 
+from ..noise.streams import own_generator
 from ._noise_by_name import corrupt_by_name
 
 
@@ -81,7 +82,7 @@ def make_noisy_classification(
     ((200, 8), 50)
     """
     needed = max(1, int(np.ceil(np.log2(n_classes))))
-    rng = np.random.default_rng(random_state)
+    rng = own_generator(random_state, "make_noisy_classification")
     X, y_clean = make_classification(
         n_samples,
         n_features,

@@ -10,6 +10,7 @@ from sklearn.utils import column_or_1d, indexable
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._compat import safe_indexing
+from ..noise.streams import own_generator
 
 
 class LongTailed(NamedTuple):
@@ -91,7 +92,7 @@ def make_long_tailed(
     codes = np.unique(labels, return_inverse=True)[1]
     sizes = np.bincount(codes)
     shares = imbalance_factor ** -np.linspace(0, 1, len(sizes))  # mu ** i
-    rng = np.random.default_rng(random_state)
+    rng = own_generator(random_state, "make_long_tailed")
     kept = [
         rng.choice(np.flatnonzero(codes == i), max(round(share * size), 1), replace=False)
         for i, (size, share) in enumerate(zip(sizes, shares, strict=True))

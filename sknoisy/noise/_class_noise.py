@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ._labels import NoisyLabels, check_rate, codes_of, decode, encode
@@ -17,6 +16,7 @@ from ._targets import (
     superclass_targets,
     symmetric_targets,
 )
+from .streams import own_generator
 
 
 def symmetric(
@@ -93,7 +93,7 @@ def symmetric(
         check_rate(rate),
         exact=modes[exact_count],
         balanced=exact_count == "balanced",
-        rng=np.random.default_rng(random_state),
+        rng=own_generator(random_state, "symmetric"),
     )
     return decode(decoder, codes, noisy, transition)
 
@@ -143,7 +143,7 @@ def pairflip(
     codes, decoder = encode(y, classes)
     targets = map_targets(len(decoder), pairflip_map(len(decoder)))
     noisy, transition = corrupt(
-        codes, targets, check_rate(rate), rng=np.random.default_rng(random_state)
+        codes, targets, check_rate(rate), rng=own_generator(random_state, "pairflip")
     )
     return decode(decoder, codes, noisy, transition)
 
@@ -211,7 +211,7 @@ def class_map(
     wrong = codes_of(mapping.values(), decoder, what="mapping")
     targets = map_targets(len(decoder), dict(zip(sources, wrong, strict=True)))
     noisy, transition = corrupt(
-        codes, targets, check_rate(rate), exact=exact, rng=np.random.default_rng(random_state)
+        codes, targets, check_rate(rate), exact=exact, rng=own_generator(random_state, "class_map")
     )
     return decode(decoder, codes, noisy, transition)
 
@@ -273,7 +273,7 @@ def superclass(
     coded = [codes_of(group, decoder, what="groups") for group in members]
     targets = superclass_targets(len(decoder), coded, mode)
     noisy, transition = corrupt(
-        codes, targets, check_rate(rate), rng=np.random.default_rng(random_state)
+        codes, targets, check_rate(rate), rng=own_generator(random_state, "superclass")
     )
     return decode(decoder, codes, noisy, transition)
 
@@ -331,6 +331,6 @@ def random_map(
     codes, decoder = encode(y, classes)
     targets = random_map_targets(len(decoder), n_targets, map_seed)
     noisy, transition = corrupt(
-        codes, targets, check_rate(rate), rng=np.random.default_rng(random_state)
+        codes, targets, check_rate(rate), rng=own_generator(random_state, "random_map")
     )
     return decode(decoder, codes, noisy, transition)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ._estimation import check_transition, encode_pair, estimate_transition
 from ._labels import NoisyLabels, decode, encode
 from ._sampling import draw, draw_classes
+from .streams import own_generator
 
 
 def from_transition(
@@ -54,7 +54,7 @@ def from_transition(
     """
     codes, decoder = encode(y, classes)
     P = check_transition(transition, len(decoder), len(codes)).copy()
-    rng = np.random.default_rng(random_state)
+    rng = own_generator(random_state, "from_transition")
     noisy = draw(P, codes, rng) if len(P) == len(decoder) else draw_classes(P, rng)
     return decode(decoder, codes, noisy, P)
 

@@ -15,6 +15,7 @@ from sklearn.utils import check_array, check_consistent_length
 
 from ._labels import NoisyLabels, check_n_classes, check_rate, decode, encode
 from ._sampling import draw_classes
+from .streams import own_generator
 
 # Numbers held as float64 at a time: 32 MB.
 _CHUNK_ENTRIES = 2**22
@@ -101,7 +102,7 @@ def instance_dependent(
     codes, decoder = encode(y, classes)
     check_consistent_length(X, codes)
     n_classes = check_n_classes(len(decoder))
-    rng = np.random.default_rng(random_state)
+    rng = own_generator(random_state, "instance_dependent")
     # The matrices are drawn from a seed of their own, one stream per class, so that a class has
     # the same one whichever samples and classes stand beside it.
     seed = int(rng.integers(2**63))

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._labels import Matrix, NoisyLabels, check_n_classes, check_rate, decode, encode
 from ._sampling import draw_classes
+from .streams import own_generator
 
 # Probability of the flip u -> s as a function of the margin m = eta_u - eta_s.
 _FLIP = {
@@ -95,7 +96,7 @@ def polynomial_margin(
     transition = np.zeros_like(eta)
     transition[samples, codes] = 1 - flip
     transition[samples, s] += flip  # += because s is the label itself where flip is 0
-    noisy = draw_classes(transition, np.random.default_rng(random_state))
+    noisy = draw_classes(transition, own_generator(random_state, "polynomial_margin"))
     return decode(decoder, codes, noisy, transition)
 
 

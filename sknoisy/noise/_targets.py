@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._labels import Matrix, check_n_classes
+from .streams import own_generator
 
 
 def mix(targets: Matrix, rate: float | NDArray[np.float64]) -> Matrix:
@@ -73,7 +74,7 @@ def random_map_targets(n_classes: int, n_targets: int, map_seed: int) -> Matrix:
             f"n_targets={n_targets} must be from 1 to the number of wrong classes, "
             f"{n_classes - 1}."
         )
-    rng = np.random.default_rng(map_seed)
+    rng = own_generator(map_seed, "random_map_targets")
     targets = np.zeros((n_classes, n_classes))
     for index in range(n_classes):
         wrong = np.delete(np.arange(n_classes), index)

@@ -90,7 +90,7 @@ def test_classification_problem_depends_on_the_seed_alone():
 
 
 def test_classification_problem_is_scikit_learns_without_flips():
-    seed = int(np.random.default_rng(0).integers(2**31))
+    seed = int(np.random.default_rng(3).integers(2**31))
     X, y = make_classification(
         300,
         12,
@@ -104,7 +104,12 @@ def test_classification_problem_is_scikit_learns_without_flips():
         random_state=seed,
     )
     mine = make_noisy_classification(
-        300, 12, class_sep=2.0, weights=[0.6, 0.3, 0.1], noise=None, random_state=0
+        300,
+        12,
+        class_sep=2.0,
+        weights=[0.6, 0.3, 0.1],
+        noise=None,
+        random_state=np.random.default_rng(3),
     )
     assert_array_equal(mine[0], X)
     assert_array_equal(mine[1], y)

@@ -10,10 +10,9 @@ import scipy.sparse
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.metrics import euclidean_distances
-from sklearn.utils import check_random_state
 from torch import Tensor
 
-from ..._engine.construction import seed_undecided
+from ..._engine.construction import random_state_of, seed_undecided
 from ..._engine.scaling import InputScaling
 
 __all__ = ["KernelFeatures", "build_representation", "check_features", "split_views"]
@@ -42,7 +41,7 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
 
     def fit(self, X, y=None):
         """Fit the scaling and the bandwidth, and draw the frequencies."""
-        rng = check_random_state(self.random_state)
+        rng = random_state_of(self.random_state)
         self._scaling = InputScaling(True).fit(X)
         rows = rng.permutation(X.shape[0])[:_BANDWIDTH_ROWS]
         some = self._standardised(X[np.sort(rows)])

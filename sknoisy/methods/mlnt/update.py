@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
 from skorch.utils import to_device, to_tensor
 from torch import Tensor, nn
 
+from ..._engine.construction import random_state_of
 from ...callbacks.named import callback_named
 from .gradient import ToleranceGradient, ToleranceProblem, tolerance_gradient
 from .mentoring import blend_targets
@@ -149,7 +149,7 @@ class NoiseToleranceUpdate(Callback):
             self.gradient_.share_forward = False
         self._teacher: Any = None
         self._rate_source: Any = None
-        rng = check_random_state(self.random_state)
+        rng = random_state_of(self.random_state)
         self._generator: Any = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         self.n_steps_ = 0
         self._losses: list[Tensor] = []
