@@ -298,10 +298,15 @@ def test_rows_of_weight_zero_judge_nothing(monkeypatch):
     monkeypatch.setattr(dmlp, "LabelPurifier", Turns)
     weight = np.where(np.arange(len(X)) % 2, 1.0, 0.0)
     y = np.where(weight > 0, GIVEN, (GIVEN + 1) % 3)
-    clf = DMLPClassifier(**SMALL).fit(X, y, sample_weight=weight)
-    alone = DMLPClassifier(**SMALL).fit(X[weight > 0], GIVEN[weight > 0])
-    assert clf.held_out_gain_.is_worse == alone.held_out_gain_.is_worse is True
-    assert clf.held_out_gain_.gain == pytest.approx(alone.held_out_gain_.gain, abs=0.1)
+    gains = []
+    for seed in range(3):
+        small = SMALL | {"random_state": seed}
+        clf = DMLPClassifier(**small).fit(X, y, sample_weight=weight)
+        alone = DMLPClassifier(**small).fit(X[weight > 0], GIVEN[weight > 0])
+        assert clf.held_out_gain_.is_worse == alone.held_out_gain_.is_worse is True
+        gains.append([clf.held_out_gain_.gain, alone.held_out_gain_.gain])
+    weighted, left_out = np.mean(gains, axis=0)
+    assert weighted == pytest.approx(left_out, abs=0.1)
 
 
 @pytest.mark.parametrize("augment", ["auto", jitter])
