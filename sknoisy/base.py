@@ -36,11 +36,12 @@ from ._engine.construction import (
     warn_of_a_shared_gpu,
 )
 from ._engine.evaluation import cpu_state, rows_per_pass
+from ._engine.labels import check_clean_mask, encode_labels
 from ._engine.net import DeviceNet, train_side_by_side
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling
-from ._engine.validation import check_clean_mask, check_sample_weight, check_X, encode_labels
+from ._engine.validation import check_sample_weight, check_X
 from .callbacks import EpochProgress, PerSampleCrossEntropy
 from .exceptions import InterruptedFitWarning, warn_user
 from .meta import BatchOutputs

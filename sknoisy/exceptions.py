@@ -6,6 +6,7 @@ import warnings
 __all__ = [
     "CollapseWarning",
     "InterruptedFitWarning",
+    "LabelWarning",
     "MixtureWarning",
     "NonFiniteLossError",
     "SelectionWarning",
@@ -59,6 +60,30 @@ class InterruptedFitWarning(UserWarning):
     ...     clf = clf.fit(*load_iris(return_X_y=True))
     >>> caught[-1].category.__name__, clf.n_iter_
     ('InterruptedFitWarning', 2)
+    """
+
+
+class LabelWarning(UserWarning):
+    """Warning issued when labels may not be meant as ``fit`` takes them.
+
+    This is the case if -1 is the only negative label, which may mark unlabelled rows, unless y
+    holds exactly -1 and 1; if a label is an empty string or the word "nan" or "None"; or if the
+    names of two classes differ only in case or surrounding blanks.
+
+    Examples
+    --------
+    Turn the warning into an error to stop at such labels:
+
+    >>> import warnings
+    >>> from sknoisy import CLIDMUClassifier
+    >>> from sknoisy.exceptions import LabelWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", LabelWarning)
+    ...     try:
+    ...         CLIDMUClassifier().fit([[0.0], [1.0], [2.0]], ["cat", "Cat", "dog"])
+    ...     except LabelWarning:
+    ...         print("stopped")
+    stopped
     """
 
 

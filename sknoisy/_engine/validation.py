@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse
 from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import validate_data
 
-from .._compat import check_feature_names, check_weights, is_pandas_na, is_scalar_nan
+from .._compat import check_feature_names, check_weights
 from .scaling import channel_axis
 
-__all__ = ["check_X", "check_clean_mask", "check_sample_weight", "encode_labels"]
+__all__ = ["check_X", "check_sample_weight", "check_total_weight"]
 
 
 def check_X(estimator, X, *, reset: bool):
@@ -82,100 +81,37 @@ def _check_images(estimator, X, *, reset: bool) -> np.ndarray:
     return X
 
 
-def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes, and the index of each label of y among them, int64 of shape (n,).
-
-    `name` is that of the estimator, for messages. ValueError is raised if y is None or continuous,
-    has missing labels or only one class, or another length than X. TypeError is raised if the
-    labels are of several types, or of a type that is not supported.
-    """
-    if y is None:
-        raise ValueError(
-            f"This {name} estimator requires y to be passed, but the target y is None."
-        )
-    if hasattr(y, "to_numpy"):  # else pandas' nullable integers would become floats
-        y = y.to_numpy()
-    y = column_or_1d(y, warn=True)
-    if len(y) != n_samples:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: {[n_samples, len(y)]}. "
-            "Pass one label for each row of X."
-        )
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("Input y contains NaN or infinity: every row needs a label.")
-    if y.dtype == object:
-        y = _from_objects(y)
-    if y.dtype.kind not in "biufUO":
-        raise TypeError(_unknown_type(y))
-    check_classification_targets(y)
-    classes, encoded = np.unique(y, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(
-            f"{name} can't be fitted on one class: y holds only {classes.tolist()[0]!r} "
-            f"(number of samples={len(y)}). Pass labels of at least 2 classes."
-        )
-    return classes, encoded.astype(np.int64)
-
-
-def _from_objects(y: np.ndarray) -> np.ndarray:
-    """Return numbers and booleans in their own dtype; strings keep the dtype object."""
-    if any(label is None or is_scalar_nan(label) or is_pandas_na(label) for label in y):
-        raise ValueError("Input y contains None or NaN: every row needs a label.")
-    if len({isinstance(label, str) for label in y}) > 1:
-        types = sorted({type(label).__name__ for label in y})
-        raise TypeError(f"y mixes labels of the types {types}: convert them to one type.")
-    if isinstance(y[0], str):
-        return y
-    typed = np.array(y.tolist())
-    if typed.ndim != 1 or typed.dtype == object:
-        raise TypeError(_unknown_type(y))
-    return typed
-
-
-def _unknown_type(y: np.ndarray) -> str:
-    return (
-        f"y holds labels of the type {type(y[0]).__name__}, such as {y[0]!r}: convert them to "
-        "integers, strings or booleans."
-    )
-
-
 def check_sample_weight(sample_weight, X) -> np.ndarray | None:
     """Return the weights rescaled to mean 1; None if there are none or all are equal.
 
-    ValueError is raised if a weight is negative or not finite, or all are zero.
+    Weights that float32 does not hold beside the others become 0. ValueError is raised if a weight
+    is negative or not finite, all are zero, or most of the positive ones become 0.
     """
     if sample_weight is None:
         return None
     weights = check_weights(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if (weights == weights[0]).all():
         return None
-    return weights * (len(weights) / weights.sum())
+    relative = weights / weights.max()  # the sum of the weights may overflow
+    relative *= len(relative) / relative.sum()
+    relative[relative < np.finfo(np.float32).tiny] = 0
+    n_left, n_positive = np.count_nonzero(relative), np.count_nonzero(weights)
+    if n_left < n_positive / 2:
+        raise ValueError(
+            f"sample_weight reaches from {weights[weights > 0].min():g} to {weights.max():g}: "
+            f"beside the largest, all but {n_left} of {n_positive} positive weights vanish. Clip "
+            "the largest weights, or raise the smallest."
+        )
+    return relative
 
 
-def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
-    """Return the mask of trusted rows as a boolean array, or None.
-
-    ValueError is raised if the mask is not boolean, has another length than y, or holds no trusted
-    row of some class.
-    """
-    if clean_mask is None:
-        return None
-    mask = np.array(clean_mask)  # a copy, as torch warns about arrays that are not writable
-    if mask.dtype != bool:
+def check_total_weight(weights: np.ndarray) -> np.ndarray:
+    """Return weights whose size matters; raise a ValueError if float64 does not hold their sum."""
+    with np.errstate(over="ignore"):
+        total = np.abs(weights).sum()
+    if not np.finfo(np.float64).tiny <= total < np.inf:
         raise ValueError(
-            "clean_mask must be boolean, True where the label is trusted; got dtype "
-            f"{mask.dtype}. Turn indices into a mask: mask = numpy.zeros(len(y), bool); "
-            "mask[indices] = True."
+            f"The sum of sample_weight is {total:g}, which is beyond the range of float64: divide "
+            "the weights by their largest."
         )
-    if mask.shape != encoded.shape:
-        raise ValueError(
-            f"clean_mask has shape {mask.shape}, y has shape {encoded.shape}: pass one entry per "
-            "row of X."
-        )
-    missing = np.setdiff1d(np.arange(len(classes)), encoded[mask])
-    if len(missing):
-        raise ValueError(
-            f"clean_mask holds no trusted row of class {classes[missing].tolist()}: trust at "
-            "least one row of each class, or pass clean_mask=None."
-        )
-    return mask
+    return weights

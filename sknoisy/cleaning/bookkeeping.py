@@ -1,4 +1,4 @@
-"""Helpers for ``fit_resample``: metadata, kept rows, labels and remaining classes."""
+"""Helpers for ``fit_resample``: metadata, kept rows and remaining classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from sklearn.utils import Bunch
 
 from .._compat import check_weights, is_arraylike, manual_routing, num_samples
 from .._engine.indexing import take_rows
-from .._engine.validation import encode_labels
+from .._engine.labels import to_numpy
+from .._engine.validation import check_total_weight
 from ..exceptions import warn_user
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "count_rows",
     "follow_rows",
     "keep_classes",
-    "labels_in_type_of",
     "route_by_name",
     "rows_that_are_left",
     "rows_that_count",
@@ -80,11 +80,12 @@ def count_rows(X) -> int:
 def rows_that_count(weights, encoded: np.ndarray) -> np.ndarray:
     """Return the indices of the rows whose weight is not zero.
 
-    Raises a ValueError if the weights are not one finite number for each row, or are all zero.
+    Raises a ValueError if the weights are not one finite number for each row, are all zero, or
+    have a sum that float64 does not hold.
     """
     if weights is None:
         return np.arange(len(encoded))
-    return np.flatnonzero(check_weights(weights, encoded, dtype=np.float64))
+    return np.flatnonzero(check_total_weight(check_weights(weights, encoded, dtype=np.float64)))
 
 
 def rows_that_are_left(cleaner, n_given: int, n_returned: int) -> np.ndarray | None:
@@ -139,7 +140,7 @@ def check_classes_left(y, classes: np.ndarray, given: np.ndarray, cleaner: str) 
     and `given` those that the cleaner received. Fewer than two classes, or one that is not in
     `classes`, raise a ValueError.
     """
-    left = np.unique(y.to_numpy() if hasattr(y, "to_numpy") else np.asarray(y))
+    left = np.unique(to_numpy(y, f"y that {cleaner} returned"))
     if len(left) < 2:
         raise ValueError(
             f"{cleaner} left {num_samples(y)} rows, of the classes {left.tolist()}; it was given "
@@ -179,21 +180,6 @@ def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
             distribution[row] *= 0.4
             distribution[row, label] += 0.6
     return distribution
-
-
-def labels_in_type_of(y: Any, classes: np.ndarray, labels: np.ndarray) -> Any:
-    """Return labels in the type and dtype of y; a series keeps its index and name.
-
-    Each of the sorted `classes` occurs in the given labels y.
-    """
-    _, encoded = encode_labels(y, len(labels), "")
-    first = np.unique(encoded, return_index=True)[1]
-    source = first[np.searchsorted(classes, labels)]
-    if hasattr(y, "iloc") and y.ndim == 1:
-        return y.iloc[source].set_axis(y.index)
-    if type(y).__module__.partition(".")[0] == "polars":
-        return y[source]
-    return np.asarray(y).reshape(-1)[source]
 
 
 def align_columns(

@@ -12,7 +12,7 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from .._compat import (
     HasMethods,
@@ -24,7 +24,7 @@ from .._compat import (
 )
 from .._docs import share_docs
 from .._engine.indexing import is_all, take_columns, take_rows
-from .._engine.validation import encode_labels
+from .._engine.labels import encode_labels, part_of_a_fit
 from .bookkeeping import (
     align_columns,
     check_classes_left,
@@ -169,20 +169,23 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         routed = self._route_fit(clean_mask=clean_mask, sample_weight=sample_weight, **params)
         n_samples = count_rows(X)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
-        y = column_or_1d(y) if len(getattr(y, "shape", ())) == 2 else y
+        y = classes[encoded]  # an array, whatever the container
 
         counted = rows_that_count(routed["estimator"]["fit"].get("sample_weight"), encoded)
         cleaner, name = clone(self.cleaner), type(self.cleaner).__name__
-        X, y = cleaner.fit_resample(
-            self._square(take_rows(X, counted), counted, n_samples),
-            take_rows(y, counted),
-            **follow_rows(routed["cleaner"]["fit_resample"], n_samples, counted, name),
-        )
+        with part_of_a_fit():
+            X, y = cleaner.fit_resample(
+                self._square(take_rows(X, counted), counted, n_samples),
+                y[counted],
+                **follow_rows(routed["cleaner"]["fit_resample"], n_samples, counted, name),
+            )
         check_classes_left(y, classes, classes[np.unique(encoded[counted])], name)
         left = rows_that_are_left(cleaner, len(counted), num_samples(y))
         rows = None if left is None else counted[left]
         metadata = follow_rows(routed["estimator"]["fit"], n_samples, rows, name)
-        estimator = clone(self.estimator).fit(self._square(X, left, len(counted)), y, **metadata)
+        with part_of_a_fit():
+            X = self._square(X, left, len(counted))
+            estimator = clone(self.estimator).fit(X, y, **metadata)
 
         self.cleaner_, self.estimator_ = cleaner, estimator
         self.classes_, self.sample_indices_ = classes, rows

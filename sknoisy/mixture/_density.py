@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import check_weights
+from .._engine.validation import check_total_weight
 from ..exceptions import warn_user
 from ._weighted_rows import WeightedRows, start_by_density, start_by_shares
 
@@ -57,7 +58,9 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             )
         if sample_weight is None:
             return None
-        return check_weights(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return check_total_weight(
+            check_weights(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        )
 
     def _starts(self, rows: WeightedRows) -> Iterator[Floats]:
         """Yield the log-responsibilities of each start."""

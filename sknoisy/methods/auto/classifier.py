@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 from ..._compat import HasMethods, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, seed_undecided
-from ..._engine.validation import check_clean_mask, check_sample_weight, check_X, encode_labels
+from ..._engine.labels import check_clean_mask, encode_labels
+from ..._engine.validation import check_sample_weight, check_X
 from ...cleaning.bookkeeping import takes_sample_weight
 from ..registry import METHODS, estimator_class
 from .vote import forests, lead_of_networks, networks, share_of_networks, vote

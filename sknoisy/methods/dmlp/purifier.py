@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, resolve_device, warn_of_a_shared_gpu
-from ..._engine.validation import check_clean_mask, check_X, encode_labels
-from ...cleaning.bookkeeping import keep_classes, labels_in_type_of
+from ..._engine.labels import check_clean_mask, encode_labels, labels_like
+from ..._engine.validation import check_X
+from ...cleaning.bookkeeping import keep_classes
 from ...exceptions import InterruptedFitWarning, warn_user
 from .frozen_features import build_representation, check_features, split_views
 from .judged_rounds import PurificationResult, purify
@@ -255,8 +256,8 @@ class LabelPurifier(BaseEstimator):
         -------
         X : object
             The object that was passed.
-        y : ndarray or Series of shape (n_samples,)
-            Purified labels, of the dtype of y. A pandas or polars series is returned as a series.
+        y : object
+            Purified labels, in the container and dtype of y; pandas keeps its index and name.
 
         Raises
         ------
@@ -264,7 +265,7 @@ class LabelPurifier(BaseEstimator):
             As in :meth:`fit`.
         """
         self.fit(X, y, clean_mask=clean_mask)
-        return X, labels_in_type_of(y, self.classes_, self.purified_labels_)
+        return X, labels_like(y, self.classes_, self.purified_labels_)
 
     # --- steps of fit -----------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ..._compat import Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
+from ..._engine.labels import take_labels
 from ...base import NetworkEstimator
 from ...callbacks import RecordDynamics
 from ...cleaning.held_out import (
@@ -293,10 +294,10 @@ class CleanSampleSelector(NetworkEstimator):
             The selected rows, in the type of X (CSR for a CSC matrix); X itself if all rows are
             selected.
         y : object
-            Their given labels, in the type of y.
+            Their given labels, in the container and dtype of y; pandas keeps its index and name.
         """
         self.fit(X, y, clean_mask=clean_mask)
-        return take_rows(X, self.sample_indices_), take_rows(y, self.sample_indices_)
+        return take_rows(X, self.sample_indices_), take_labels(y, self.sample_indices_)
 
     def select(self, X, y, *, clean_mask=None) -> np.ndarray:
         """Select rows and return their indices, without a copy of X.
