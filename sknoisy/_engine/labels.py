@@ -11,8 +11,8 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import scipy.sparse
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 
 from .._compat import is_pandas_na, is_scalar_nan
 from ..exceptions import LabelWarning, warn_user
@@ -106,7 +106,7 @@ def take_labels(y: Any, rows: np.ndarray) -> Any:
         return chosen if isinstance(y, list) else tuple(chosen)
     if _is_arrow_array(y):
         return y.take(rows)
-    return y[rows] if hasattr(y, "shape") else np.asarray(y)[rows]
+    return y[rows] if hasattr(y, "take") else np.asarray(y)[rows]
 
 
 def to_numpy(values: Any, name: str) -> np.ndarray:
@@ -116,7 +116,8 @@ def to_numpy(values: Any, name: str) -> np.ndarray:
     message.
     """
     if np.ma.is_masked(values):
-        values = values.astype(object).filled(None)
+        is_masked, values = np.ma.getmaskarray(values), np.ma.getdata(values).astype(object)
+        values[is_masked] = None
     try:
         native = nw.from_native(values, allow_series=True, pass_through=True)
         if isinstance(native, nw.LazyFrame):
@@ -129,9 +130,10 @@ def to_numpy(values: Any, name: str) -> np.ndarray:
             return native.to_numpy()
         return np.asarray(native)
     except Exception as error:
+        reason = " ".join(str(error).split())
         raise TypeError(
             f"{name} of the type {type(values).__name__} cannot be converted to an array: pass a "
-            f"numpy array, a list, or a series of pandas or polars. ({error})"
+            f"numpy array, a list, or a series of pandas or polars. ({reason})"
         ) from error
 
 
@@ -146,7 +148,7 @@ def _is_arrow_array(values: Any) -> bool:
 def _column_of(y: Any, *, warn: bool = False) -> np.ndarray:
     """Return y as an array of shape (n,); of a list, it has the dtype object."""
     if scipy.sparse.issparse(y):
-        raise ValueError(describe_matrix(y.tocsr()[:1000].toarray(), y))
+        raise ValueError(describe_matrix(y.tocsr()[:1000].toarray(), y.shape, _argmax_of(y)))
     # numpy would turn the numbers of a list into strings where one label is a string.
     labels = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else to_numpy(y, "y")
     if labels.ndim == 0:
@@ -154,9 +156,18 @@ def _column_of(y: Any, *, warn: bool = False) -> np.ndarray:
             f"y is of the type {type(y).__name__}, which holds no labels in the order of the rows "
             "of X: pass an array, a series or a list."
         )
-    if labels.ndim == 1 or labels.shape[1:] == (1,):
-        return column_or_1d(labels, warn=warn) if labels.ndim == 2 else labels
-    raise ValueError(describe_matrix(labels, y))
+    if labels.ndim > 1 and labels.shape[1:] != (1,):
+        raise ValueError(describe_matrix(labels, labels.shape, _argmax_of(y)))
+    if labels.ndim == 2 and warn:
+        warn_user(
+            "A column-vector y was passed when a 1d array was expected: pass y.ravel().",
+            DataConversionWarning,
+        )
+    return labels.reshape(-1)
+
+
+def _argmax_of(y: Any) -> str:
+    return "y.argmax(axis=1)" if hasattr(y, "argmax") else "numpy.argmax(y, axis=1)"
 
 
 def _check_labels(labels: np.ndarray, *, is_list: bool) -> np.ndarray:
@@ -264,14 +275,13 @@ def _from_other_dtype(mask: np.ndarray, n_samples: int) -> np.ndarray:
         if missing:
             raise ValueError(
                 f"clean_mask has {len(missing)} missing entries (NA, NaN or None), the first in "
-                f"row {missing[0]}: say of each whether the label is trusted, as by "
-                "clean_mask.fillna(False)."
+                f"row {missing[0]}: fill them, such as by clean_mask.fillna(False), which trusts "
+                "no such row."
             )
     if mask.dtype == object and all(isinstance(entry, (bool, np.bool_)) for entry in mask.flat):
         return mask.astype(bool)
-    problem = (
-        f"clean_mask must be boolean, True where the label is trusted; got dtype {mask.dtype}"
-    )
+    problem = "clean_mask must be boolean, True where the label is trusted; got dtype "
+    problem += str(mask.dtype)
     if mask.dtype.kind in "iuf" and mask.shape == (n_samples,) and np.isin(mask, [0, 1]).all():
         raise ValueError(
             f"{problem}. Its entries are 0 and 1, one for each row, so it looks like a mask: pass "

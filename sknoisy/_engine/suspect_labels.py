@@ -17,23 +17,22 @@ _MULTI_LABEL = (
 )
 
 
-def describe_matrix(values: np.ndarray, y: Any) -> str:
+def describe_matrix(values: np.ndarray, shape: tuple[int, ...], argmax: str) -> str:
     """Return what targets of several columns are called, and the cure.
 
-    `values` holds the first rows of y, or all, as an array of two or more dimensions.
+    `values` holds the targets of this shape, or the first rows of them. `argmax` is the expression
+    for the largest column of each row.
     """
-    shape = tuple(np.shape(y))
     start = f"y has shape {shape}"
     if values.ndim != 2 or 0 in values.shape:
         return f"{start}: pass one label for each row of X, in an array of shape (n_samples,)."
     if values.dtype == object:
         values = np.array(values.tolist())
-    largest = "y.argmax(axis=1)" if hasattr(y, "argmax") else "numpy.argmax(y, axis=1)"
     if values.dtype.kind in "biuf" and np.isin(values, [0, 1]).all():
         if (values.sum(axis=1) == 1).all():
             return (
                 f"{start} and one 1 in each row: these are one-hot labels. Pass the number of "
-                f"each row's class, {largest}."
+                f"each row's class, {argmax}."
             )
         return (
             f"{start} and holds 0 and 1: {_MULTI_LABEL}. If the columns are the answers of "
@@ -42,8 +41,7 @@ def describe_matrix(values: np.ndarray, y: Any) -> str:
     if values.dtype.kind == "f" and (values[np.isfinite(values)] % 1).any():
         return (
             f"{start} and holds fractions: these are soft labels, or scores. Pass the most "
-            f"probable class of each row, {largest}, and, if you like, its probability as "
-            "sample_weight."
+            f"probable class of each row, {argmax}; its probability may be the sample_weight."
         )
     return (
         f"{start}: these are the labels of several annotators, or several targets. Pass one label "

@@ -181,9 +181,11 @@ def _read_batch(
         )
     labels = {}
     for key, c in zip(keys, n_classes, strict=True):
-        labels[key] = values = np.asarray(content[key], dtype=np.int64)
-        if values.shape != (len(pixels),) or ((values < 0) | (values >= c)).any():
+        values = np.asarray(content[key])
+        is_column = values.shape == (len(pixels),) and values.dtype.kind in "iu"
+        if not is_column or ((values < 0) | (values >= c)).any():
             raise ValueError(f"{key!r} in {path} are not {len(pixels)} class ids below {c}.")
+        labels[key] = values.astype(np.int64)
     # Stored channel by channel.
     images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels

@@ -47,7 +47,8 @@ def load_cifar_n(path: str | os.PathLike[str]) -> dict[str, NDArray[np.int64]]:
     pickle.UnpicklingError
         If the file is damaged or holds anything but arrays of numbers; no code of it is run.
     ValueError
-        If it lacks the clean labels, or its arrays are no class ids or differ in length.
+        If it lacks the clean labels, has two arrays of the same labels, or its arrays are no class
+        ids or differ in length.
 
     References
     ----------
@@ -77,15 +78,32 @@ def load_cifar_n(path: str | os.PathLike[str]) -> dict[str, NDArray[np.int64]]:
             f"{os.fspath(path)} holds no 'clean_label', so nothing shows which image a label "
             "belongs to. If you know it, use sknoisy.noise.human(y_clean, y_noisy)."
         )
-    labels = {}
-    for key in _NAMES.keys() & content.keys():
-        values = np.asarray(content[key])
-        if values.ndim != 1 or values.dtype.kind not in "iu":
-            raise ValueError(
-                f"{key!r} in {os.fspath(path)} has shape {values.shape} and dtype "
-                f"{values.dtype}; it should be a list of class ids."
-            )
-        labels[_NAMES[key]] = values.astype(np.int64)
+    if {"noisy_label", "noise_label"} <= content.keys():
+        raise ValueError(
+            f"{os.fspath(path)} holds both 'noisy_label' and 'noise_label', two names of the same "
+            "labels: remove one of them."
+        )
+    labels = {
+        name: _class_ids(content[key], f"{key!r} in {os.fspath(path)}")
+        for key, name in _NAMES.items()
+        if key in content
+    }
     if len({len(values) for values in labels.values()}) > 1:
         raise ValueError(f"The arrays in {os.fspath(path)} differ in length.")
     return labels
+
+
+def _class_ids(values, name: str) -> NDArray[np.int64]:
+    """Return class ids as int64; raise a ValueError if they are none."""
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} has shape {values.shape} and dtype {values.dtype}; it should be a list of "
+            "class ids."
+        )
+    wrong = (values < 0) | (values > np.iinfo(np.int64).max)
+    if wrong.any():
+        raise ValueError(
+            f"{name} holds {values[wrong][0]}, which is no class id: these are integers from 0 on."
+        )
+    return values.astype(np.int64)

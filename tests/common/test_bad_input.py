@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
@@ -120,7 +121,6 @@ def test_missing_labels(estimator, data):
 # What is no column of labels, the error and the words of its message.
 NO_LABELS = {
     "length": (lambda y: y[:-1], ValueError, words("[121, 120]", "one label for each row of X")),
-    "one-hot": (lambda y: np.eye(3)[y], ValueError, words("1d array", "(121, 3)")),
     "continuous": (lambda y: y + 0.5, ValueError, words("Unknown label type: continuous")),
     "mixed": (
         lambda y: np.where(y == 0, "a", y.astype(object)),
@@ -272,16 +272,25 @@ def test_bad_sample_weights(estimator, data, case):
 BAD_MASKS = {
     "length": (lambda m, y: m[:-1], words("shape (120,)", "shape (121,)", "one entry per row")),
     "column": (lambda m, y: m[:, None], words("shape (121, 1)", "one entry per row")),
-    "0 and 1": (lambda m, y: m.astype(int), words("boolean", "int64", "mask[indices] = True")),
+    "0 and 1": (
+        lambda m, y: m.astype(int),
+        words("boolean", "int64", "looks like a mask", "astype(bool)"),
+    ),
+    "0.0 and 1.0": (lambda m, y: m * 1.0, words("boolean", "float64", "looks like a mask")),
+    "strings": (lambda m, y: m.astype(str), words("boolean", "<U5", "one boolean for each row")),
+    "NA": (
+        lambda m, y: pd.Series(m, dtype="boolean").mask(~m),
+        words("60 missing entries (NA", "in row 1", "clean_mask.fillna(False)"),
+    ),
+    "null": (
+        lambda m, y: pl.Series(np.where(m, m, None).tolist()),
+        words("60 missing entries (NA", "in row 1", "clean_mask.fillna(False)"),
+    ),
     "indices": (
         lambda m, y: np.flatnonzero(m),
         words("boolean", "int64", "mask[indices] = True"),
     ),
     "class without": (lambda m, y: m & (y != "bee"), words("class ['bee']", "clean_mask=None")),
-    "nowhere": (
-        lambda m, y: ~(m | True),
-        words("class ['ant', 'bee', 'cat']", "clean_mask=None"),
-    ),
 }
 
 

@@ -168,9 +168,6 @@ LEFT_OUT = {
     ("PurifiedClassifier", "dtype_of_a_table_makes_no_difference"): (
         "It passes the dtype on, and logistic regression computes in float32 where X is."
     ),
-    ("PurifiedClassifier", "objects_of_numbers_come_back_as_numbers"): (
-        "It passes labels on in their dtype, and scikit-learn's classifiers refuse such objects."
-    ),
 }
 
 
