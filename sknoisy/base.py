@@ -400,7 +400,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             Training rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
             CSR and CSC matrices.
         y : array-like of shape (n_samples,)
-            Noisy labels of any type.
+            Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
             True where the label is trusted.
         sample_weight : array-like of shape (n_samples,) or None, default=None

@@ -178,8 +178,8 @@ def _check_labels(labels: np.ndarray, *, is_list: bool) -> np.ndarray:
         labels = _from_objects(labels, is_list)
     if labels.dtype.kind == "T":
         raise TypeError(
-            "y has numpy's StringDType, which the metrics of scikit-learn do not take: pass "
-            "y.astype(str)."
+            "Unknown label type: y has numpy's StringDType, which the metrics of scikit-learn do "
+            "not take: pass y.astype(str)."
         )
     if labels.dtype.kind not in "biufUO":
         raise TypeError(_unknown_type(labels[0]))
@@ -205,8 +205,8 @@ def _from_objects(labels: np.ndarray, is_list: bool) -> np.ndarray:
         return _from_list(labels.tolist(), kind)
     if kind is not str:
         raise TypeError(
-            f"y has the dtype object, but holds labels of the type {kind.__name__}, such as "
-            f"{labels[0]!r}, which the metrics of scikit-learn do not take: pass "
+            f"Unknown label type: y has the dtype object, but holds {kind.__name__} labels, such "
+            f"as {labels[0]!r}, which the metrics of scikit-learn do not take: pass "
             f"y.astype({kind.__name__})."
         )
     return labels

@@ -141,7 +141,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X : array-like, sparse matrix, frame or images of n_samples rows
             Training rows, of any kind that the cleaner accepts.
         y : array-like of shape (n_samples,)
-            Noisy labels of any type.
+            Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
             True where the label is trusted. Passed to the cleaner; with metadata routing, to
             those that request it.

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 import torch
@@ -340,6 +341,8 @@ CONTAINERS = [
     (lambda y: pl.Series(y), "int64"),
     (lambda y: pl.Series(np.array(list("abc"))[y], dtype=pl.Categorical), "O"),
     (torch.from_numpy, "int64"),
+    (lambda y: pa.chunked_array([y[:50], y[50:]]), "int64"),
+    (lambda y: pl.LazyFrame({"label": y}), "int64"),
 ]
 
 

@@ -159,6 +159,9 @@ def quick_estimators(*, checks=False):
 LEFT_OUT = {
     ("PurifiedClassifier", "equal_weights_equal_none"): "Logistic regression weighs its penalty.",
     ("PurifiedClassifier", "only_ratios_of_weights_count"): "Logistic regression, again.",
+    ("PurifiedClassifier", "weights_that_vanish_beside_the_largest"): (
+        "It passes weights on: the classifier that it wraps decides about them."
+    ),
     ("PurifiedClassifier", "bad_sample_weights"): (
         "It passes negative weights on: the classifier that it wraps decides about them."
     ),

@@ -165,7 +165,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows of any numeric dtype.
         y : array-like of shape (n_samples,)
-            Noisy labels of any type.
+            Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
             True where the label is trusted.
         sample_weight : array-like of shape (n_samples,) or None, default=None

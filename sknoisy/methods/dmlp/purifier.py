@@ -199,7 +199,7 @@ class LabelPurifier(BaseEstimator):
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows.
         y : array-like of shape (n_samples,)
-            Noisy labels of any type.
+            Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
             True where the label is trusted. Each class needs a trusted row, and at least two for
             these to be held out in turn.
