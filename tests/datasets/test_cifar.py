@@ -199,6 +199,7 @@ def test_arguments_and_files_that_do_not_fit_are_refused(folder):
         ({"labels": [1], "data": np.zeros((1, 3071), np.uint8)}, r"shape \(1, 3071\)"),
         ({"labels": [1, 2], "data": np.zeros((1, 3072), np.uint8)}, "1 class ids below 10"),
         ({"labels": [10], "data": np.zeros((1, 3072), np.uint8)}, "1 class ids below 10"),
+        ({"labels": [1.5], "data": np.zeros((1, 3072), np.uint8)}, "1 class ids below 10"),
     ],
 )
 def test_malformed_batches_are_refused(folder, content, message):
@@ -239,6 +240,18 @@ def test_cifar100(tmp_path, key):
         ({"clean_label": np.arange(3), "worse_label": np.arange(2)}, "differ in length"),
         ({"clean_label": np.zeros((3, 1), int)}, r"shape \(3, 1\)"),
         ({"clean_label": np.zeros(3)}, "dtype float64"),
+        (
+            {"clean_label": np.array([0, 2**64 - 1], dtype=np.uint64)},
+            "'clean_label' .* holds 18446744073709551615, which is no class id",
+        ),
+        (
+            {"clean_label": np.arange(2), "worse_label": np.array([0, -1])},
+            "'worse_label' .* holds -1, which is no class id",
+        ),
+        (
+            dict.fromkeys(["clean_label", "noisy_label", "noise_label"], np.arange(2)),
+            "both 'noisy_label' and 'noise_label'",
+        ),
     ],
 )
 def test_malformed_label_files_are_refused(tmp_path, content, message):
