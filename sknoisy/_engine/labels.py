@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -69,7 +69,7 @@ def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]
             f"Found input variables with inconsistent numbers of samples: "
             f"{[n_samples, len(labels)]}. Pass one label for each row of X."
         )
-    labels = _check_labels(labels, is_list=isinstance(y, (list, tuple)))
+    labels = _check_labels(labels, is_list=_is_list(y))
     classes, encoded = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
@@ -87,8 +87,7 @@ def labels_like(y: Any, classes: np.ndarray, labels: np.ndarray) -> Any:
 
     Each of the sorted `classes` occurs in y, which ``fit`` has accepted.
     """
-    column = _column_of(y)
-    given = _check_labels(column, is_list=isinstance(y, (list, tuple)))
+    given = _check_labels(_column_of(y), is_list=_is_list(y))
     first = np.unique(given, return_index=True)[1]
     found = take_labels(y, first[np.searchsorted(classes, labels)])
     return found.set_axis(y.index) if hasattr(found, "set_axis") else found
@@ -137,6 +136,10 @@ def to_numpy(values: Any, name: str) -> np.ndarray:
         ) from error
 
 
+def _is_list(y: Any) -> bool:
+    return isinstance(y, Sequence) and not isinstance(y, (str, bytes))
+
+
 def _is_arrow_array(values: Any) -> bool:
     arrow = sys.modules.get("pyarrow")  # narwhals knows chunked arrays and tables only
     return arrow is not None and isinstance(values, arrow.Array)
@@ -150,7 +153,7 @@ def _column_of(y: Any, *, warn: bool = False) -> np.ndarray:
     if scipy.sparse.issparse(y):
         raise ValueError(describe_matrix(y.tocsr()[:1000].toarray(), y.shape, _argmax_of(y)))
     # numpy would turn the numbers of a list into strings where one label is a string.
-    labels = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else to_numpy(y, "y")
+    labels = np.asarray(y, dtype=object) if _is_list(y) else to_numpy(y, "y")
     if labels.ndim == 0:
         raise TypeError(
             f"y is of the type {type(y).__name__}, which holds no labels in the order of the rows "

@@ -1,6 +1,7 @@
 """One way for y and clean_mask: what every estimator takes, refuses and gives back."""
 
 import warnings
+from collections import deque
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import cross_val_score
+from sklearn.preprocessing import FunctionTransformer
 from test_bad_input import words
 
 from sknoisy._engine.labels import check_clean_mask, encode_labels, labels_like, take_labels
@@ -183,6 +185,11 @@ REFUSED = {
         TypeError,
         words("types ['float', 'str']", "convert them to one type"),
     ),
+    "mixed deque": (
+        lambda y: deque("a" if label == 0 else int(label) for label in y),
+        TypeError,
+        words("types ['int', 'str']", "convert them to one type"),
+    ),
     "mixed column": (
         lambda y: [["a"] if label == 0 else [int(label)] for label in y],
         TypeError,
@@ -281,6 +288,10 @@ def test_labels_that_no_metric_takes_leave_no_silent_nan(estimator, blobs):
 # --- suspicions ---------------------------------------------------------------------------------
 
 
+def refuse(X):
+    raise ValueError("the width is 7")
+
+
 def label_warnings(call):
     """Return the messages of the LabelWarnings of a call."""
     with warnings.catch_warnings(record=True) as caught:
@@ -298,12 +309,12 @@ def test_a_label_that_may_mean_unlabelled_is_named_once(estimator, blobs):
     assert "X[y != -1]" in message
 
 
-def test_suspicions_name_themselves_after_a_fit_that_failed(quick, blobs):
+def test_an_inner_fit_that_fails_does_not_silence_the_next_fit(blobs):
     X, y = blobs
-    for _ in range(2):
-        with pytest.raises(ValueError, match="clean_mask"):
-            quick().fit(X, y, clean_mask=[1])
-        assert len(label_warnings(lambda: quick(max_epochs=1).fit(X, y - 1))) == 1
+    clf = clone(quick_estimators()["PurifiedClassifier-purifier"])
+    with pytest.raises(ValueError, match="the width is 7"):
+        clf.set_params(cleaner__representation=FunctionTransformer(refuse)).fit(X, y)
+    assert len(label_warnings(lambda: encode_labels(y - 1, len(y), "Estimator"))) == 1
 
 
 @pytest.mark.parametrize(

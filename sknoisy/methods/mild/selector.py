@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from ..._compat import Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.batches import TrainingData
-from ..._engine.indexing import take_rows
+from ..._engine.indexing import is_all, take_rows
 from ..._engine.labels import take_labels
 from ...base import NetworkEstimator
 from ...callbacks import RecordDynamics
@@ -291,13 +291,16 @@ class CleanSampleSelector(NetworkEstimator):
         Returns
         -------
         X : object
-            The selected rows, in the type of X (CSR for a CSC matrix); X itself if all rows are
-            selected.
+            The selected rows, in the type of X (CSR for a CSC matrix). X and y themselves are
+            returned if all rows are selected.
         y : object
             Their given labels, in the container and dtype of y; pandas keeps its index and name.
         """
         self.fit(X, y, clean_mask=clean_mask)
-        return take_rows(X, self.sample_indices_), take_labels(y, self.sample_indices_)
+        rows = self.sample_indices_
+        if is_all(rows, len(self.clean_mask_)):
+            return X, y
+        return take_rows(X, rows), take_labels(y, rows)
 
     def select(self, X, y, *, clean_mask=None) -> np.ndarray:
         """Select rows and return their indices, without a copy of X.
