@@ -4,7 +4,6 @@ import copy
 import itertools
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback
@@ -24,6 +23,7 @@ from small_nets import (
 from torch import nn
 from torch.testing import assert_close
 
+from sknoisy._engine.construction import random_state_of
 from sknoisy._engine.net import DeviceNet
 from sknoisy.callbacks import PerSampleCrossEntropy, RowLoader, TeacherAverage
 from sknoisy.methods.mlnt import NoiseToleranceUpdate, ToleranceGradient, transfer_labels
@@ -218,7 +218,7 @@ def test_ramp_and_warm_up():
 
 
 def label_sets(problems, points, seed=0):
-    rng = np.random.RandomState(seed)
+    rng = random_state_of(seed)
     generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
     first = problems[0][0]
     rows = [int((first.x == x).all(dim=1).nonzero()[0, 0]) for x in first.x]
