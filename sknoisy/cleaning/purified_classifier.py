@@ -106,7 +106,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     >>> from sklearn.preprocessing import StandardScaler
     >>> from sknoisy import PurifiedClassifier
     >>> from sknoisy.datasets import make_noisy_classification
-    >>> X, y, y_clean = make_noisy_classification(400, 8, rate=0.3, class_sep=2, random_state=0)
+    >>> X, y, y_clean = make_noisy_classification(400, 8, rate=0.3, class_sep=2, random_state=1)
     >>> cleaner = EditedNearestNeighbours(kind_sel="mode")
     >>> clf = PurifiedClassifier(cleaner, LogisticRegression())
     >>> model = make_pipeline(StandardScaler(), clf).fit(X, y)
