@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..._compat import StrOptions, validate_parameter_constraints
-from ...meta.functional import RandomState, without_mkldnn
+from ...meta.functional import RandomState, draws_beyond_torch, without_mkldnn
 
 __all__ = [
     "ToleranceGradient",
@@ -161,7 +161,7 @@ class ToleranceGradient:
 
     def __call__(self, problem: ToleranceProblem) -> ToleranceStep:
         """Return the meta gradient of ``problem``."""
-        random_state = RandomState(problem.x.device)
+        random_state = RandomState(problem.x.device, draws_beyond_torch(problem.module))
         is_shared = self.joint and self.share_forward
         with contextlib.nullcontext() if self.first_order else _twice_differentiable(problem):
             if is_shared:
