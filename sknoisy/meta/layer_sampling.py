@@ -84,11 +84,11 @@ class LayerSamplers(nn.Module):
 class LayerSampledGradient:
     r"""FaMUS: meta gradient through a few sampled layers, which shortens both meta passes.
 
-    The ``n_always_on`` parameter tensors that the forward pass uses last are always on. Each of the
-    ``n_sampled`` tensors below them, the last of the others in module order, has a gate
-    :math:`r_l \in \{0, 1\}`, which a small network draws given the training gradient of the layer.
-    The virtual step changes all layers, whatever the gates; the meta gradient flows only through
-    the layers that are on:
+    The ``n_always_on`` parameter tensors that the forward pass uses last are always on. The
+    ``n_sampled`` tensors below them are the last of the others in module order. Each of these has
+    a gate :math:`r_l \in \{0, 1\}`, which a small network draws given the training gradient of the
+    layer. The virtual step changes all layers, whatever the gates; the meta gradient flows only
+    through the layers that are on:
 
     .. math::
 

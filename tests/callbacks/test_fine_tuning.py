@@ -12,7 +12,7 @@ import pytest
 import torch
 from meta_problems import relative_difference
 from skorch.callbacks import Callback, Freezer, Unfreezer
-from small_nets import D, N_CLASSES, fit_device_net, fit_stock_net, update
+from small_nets import N_CLASSES, D, fit_device_net, fit_stock_net, update
 from torch import nn
 from torch.func import functional_call
 
@@ -200,7 +200,7 @@ class StochasticDepth(nn.Module):
         return self.fc(x)
 
 
-DRAWS = {"python": random.random, "numpy": np.random.random_sample}  # noqa: NPY002
+DRAWS = {"python": random.random, "numpy": np.random.random_sample}
 
 
 @NETS
@@ -220,7 +220,7 @@ def test_a_module_that_draws_outside_torch_sees_the_same_draws_in_both_passes(
             step = super().__call__(problem)
             found = torch.cat([g.flatten() for g in step.gradients])
             # Rows of the training pass, the meta pass and the replayed training pass.
-            first, meta, second = np.split(np.array(seen[drawn:]), [n := len(problem.x), n + 6])
+            first, _, second = np.split(np.array(seen[drawn:]), [n := len(problem.x), n + 6])
             steps.append((relative_difference(found, expected), first, second))
             return step
 
