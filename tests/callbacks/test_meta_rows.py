@@ -1,5 +1,8 @@
 """Rows that callbacks name are rows of the X given to fit, also behind a split or in folds."""
 
+from collections import Counter
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ from small_nets import (
     update,
 )
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Subset
 
 from sknoisy.callbacks import (
@@ -27,7 +31,7 @@ from sknoisy.callbacks import (
     PerSampleCrossEntropy,
     RowLoader,
 )
-from sknoisy.meta import LabelCorrector
+from sknoisy.meta import CrossEntropyObjective, LabelCorrector, TransitionCorrector, WNet
 
 N = 60
 
@@ -214,3 +218,32 @@ def test_meta_batches_are_taken_for_updates_only():
         data = training_data(augment=augment, generator=torch.Generator())
         fit_device_net(update(meta_every=meta_every, meta_rows=5), data=data)
         assert taken.count(5) == n_meta  # of six batches
+
+
+class Calls(TorchDispatchMode):
+    """Count the calls of operations by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("model", [WNet, partial(TransitionCorrector, trust_meta_rows=True)])
+def test_no_batch_waits_for_the_device(model):
+    """Numbers are read, and rows searched, as often with many batches as with few."""
+    counts = []
+    for batch_size in (20, 5):
+        meta = update(model, CrossEntropyObjective(), meta_rows=10)
+        with Calls() as calls:
+            fit_device_net(meta, data=training_data(40), max_epochs=1, batch_size=batch_size)
+        counts.append([calls.counts[name] for name in ("_local_scalar_dense", "isin", "any")])
+    assert counts[0] == counts[1]
+    zeros = training_data(40, sample_weight=torch.arange(40.0).double())
+    with Calls() as calls:
+        meta = update(model, CrossEntropyObjective(), meta_rows=10)
+        fit_device_net(meta, data=zeros, max_epochs=1, batch_size=5)
+    assert calls.counts["any"] >= 8  # where a batch may have no weight, each is checked
