@@ -226,7 +226,7 @@ def test_kernel_features_have_the_inner_products_of_a_gaussian_kernel():
         squares.append([np.mean(e**2) for e in (*errors, sum(errors) / 2)])
     *of_views, of_mean = np.mean(squares, axis=0)
     # cos has a variance of at most 1/2 around its mean, over 2000 frequencies
-    assert 1e-6 < min(of_views)
+    assert min(of_views) > 1e-6
     assert max(of_views) < 0.5 / 2000
     # The draws are independent, so their mean has half the squared error.
     assert of_mean < 0.7 * np.mean(of_views)
