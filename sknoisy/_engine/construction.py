@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import multiprocessing
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,20 +45,29 @@ _OPTIMIZERS = {
 
 _OWN_STREAM = tuple(b"sknoisy")
 
-# Torch's random state and its forward mode are global to the process: fits in threads take turns.
+# Random states and torch's forward mode are global to the process: fits in threads take turns.
 _ONE_FIT = threading.RLock()
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators within the context and restore them after it.
+    """Seed the global generators within the context and restore them after it.
 
+    They are torch's, Python's ``random`` and ``numpy.random``: a user's module may draw from any.
     Only one thread at a time can be inside such a context.
     """
     devices = [device.index or 0] if device.type == "cuda" else []
     with _ONE_FIT, torch.random.fork_rng(devices=devices):
+        numpy_random = check_random_state(None)  # the global one
+        of_python, of_numpy = random.getstate(), numpy_random.get_state()
         torch.manual_seed(seed)
-        yield
+        random.seed(seed)
+        numpy_random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            numpy_random.set_state(of_numpy)
 
 
 def random_state_of(random_state: Any) -> np.random.RandomState:
@@ -65,10 +75,13 @@ def random_state_of(random_state: Any) -> np.random.RandomState:
 
     None gives a new one with fresh entropy, so that a fit does not advance numpy's global one. An
     integer gives a stream of the library's own: data that the user drew with the same integer
-    must not share its numbers.
+    must not share its numbers. numpy's global generator, passed as an instance, is read once, as
+    fits seed and restore it.
     """
     if random_state is None:
         return np.random.RandomState()
+    if random_state is check_random_state(None):
+        return np.random.RandomState(random_state.randint(np.iinfo(np.int32).max))
     if isinstance(random_state, Integral):
         seed = np.random.SeedSequence(int(random_state), spawn_key=_OWN_STREAM)
         return np.random.RandomState(np.random.MT19937(seed))

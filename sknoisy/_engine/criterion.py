@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..meta import BatchOutputs, MetaModel, weighted_mean
 from ..meta.models import per_sample_loss
+from ..networks.features import full_precision
 
 __all__ = ["PerSampleCrossEntropy", "cross_entropy"]
 
@@ -81,6 +82,7 @@ class PerSampleCrossEntropy(nn.CrossEntropyLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss of logits (n, n_classes) and targets (n,)."""
+        input = full_precision(input)
         batch = self._outputs(input, target)
         if self._guide is not None:
             meta_model, guidance, outputs = self._guide

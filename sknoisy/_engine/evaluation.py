@@ -8,12 +8,20 @@ import numpy as np
 import torch
 from skorch.utils import to_device, to_tensor
 from torch import Tensor, nn
-from torch.utils.data import default_collate
+from torch.utils.data import Subset, default_collate
 
 from ..networks import WithFeatures
 from .batches import TrainingData
 
-__all__ = ["cpu_state", "draw_rows", "evaluate", "outputs_of", "rows_per_pass", "take"]
+__all__ = [
+    "cpu_state",
+    "draw_rows",
+    "evaluate",
+    "outputs_of",
+    "rows_of_X",
+    "rows_per_pass",
+    "take",
+]
 
 
 def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
@@ -25,18 +33,72 @@ def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Te
     return to_device(to_tensor(X, net.device), net.device), to_tensor(y, net.device)
 
 
-def draw_rows(n_rows: int, rows, random_state: np.random.RandomState) -> np.ndarray:
-    """Return row indices: those given, those of a mask, or `rows` many drawn at random."""
+def rows_of_X(dataset, X=None) -> tuple[np.ndarray, int]:
+    """Return the row of X for each row of a training set, and the number of rows of X.
+
+    X is what ``fit`` received. A skorch net with a ``train_split`` trains on a ``Subset`` of it.
+    """
+    rows = np.arange(len(dataset))
+    while isinstance(dataset, Subset) and dataset is not X:
+        rows = np.asarray(dataset.indices)[rows]
+        dataset = dataset.dataset
+    return rows, len(dataset)
+
+
+def draw_rows(
+    dataset, rows, random_state: np.random.RandomState, X=None, name: str = "rows"
+) -> np.ndarray:
+    """Return positions in a training set: of given rows of X, of a mask, or drawn at random.
+
+    `X` is what ``fit`` received, `rows` the parameter called `name`. An int is the number of rows
+    to draw. ValueError is raised if `rows` are not rows of X, or not in the training set.
+    """
     if isinstance(rows, (int, np.integer)):
-        return np.sort(random_state.choice(n_rows, min(int(rows), n_rows), replace=False))
+        n_trained = len(dataset)
+        return np.sort(random_state.choice(n_trained, min(int(rows), n_trained), replace=False))
+    trained, n_rows = rows_of_X(dataset, X)
+    index = _row_numbers(rows, n_rows, name)
+    positions = np.full(n_rows, -1)
+    positions[trained] = np.arange(len(trained))
+    held_out = index[positions[index] < 0]
+    if len(held_out):
+        raise ValueError(
+            f"{name} holds {_some(held_out)} of X, which the train_split of the net took for "
+            "validation. Pass train_split=None to the net, a split that leaves these rows in "
+            "training, or other rows."
+        )
+    return positions[index]
+
+
+def _row_numbers(rows, n_rows: int, name: str) -> np.ndarray:
+    """Return the int64 row numbers of an array of them, or of a mask."""
     index = np.asarray(rows)
     if index.dtype == bool:
         if index.shape != (n_rows,):
-            raise ValueError(f"A mask of rows must have shape ({n_rows},), got {index.shape}.")
+            raise ValueError(
+                f"{name} is a mask of shape {index.shape}, but X has {n_rows} rows. Pass one "
+                "value for each row."
+            )
         index = index.nonzero()[0]
-    if not len(index):
-        raise ValueError("rows is empty; pass at least one row of the training set.")
+    if not index.size:
+        raise ValueError(f"{name} is empty; pass at least one row of the training set.")
+    if index.ndim != 1 or index.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must be row numbers or a mask, got {index.dtype} of shape {index.shape}."
+        )
+    unknown = index[(index < 0) | (index >= n_rows)]
+    if len(unknown):
+        raise ValueError(
+            f"{name} holds {_some(unknown)}, but the {n_rows} rows of X have the numbers 0 to "
+            f"{n_rows - 1}."
+        )
     return index.astype(np.int64)
+
+
+def _some(rows: np.ndarray) -> str:
+    """Return the first rows in words."""
+    shown = ", ".join(map(str, rows[:5]))
+    return f"row{'s' * (len(rows) > 1)} {shown}{', ...' * (len(rows) > 5)}"
 
 
 def rows_per_pass(net) -> int:

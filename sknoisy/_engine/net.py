@@ -13,6 +13,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from torch import Tensor
 
 from ..exceptions import NonFiniteLossError
+from ..networks.features import full_precision
 from .batches import Batch, Batches, TrainingData
 from .evaluation import cpu_state
 
@@ -161,7 +162,7 @@ class DeviceNet(NeuralNet):
         """Return the shared logits if there are any, else those of a forward pass."""
         logits, self._shared_logits = self._shared_logits, None
         if logits is None:
-            return self.module_(x)
+            return full_precision(self.module_(x))
         if len(logits) != len(x):
             raise ValueError(
                 f"A callback guides a batch of {len(logits)} rows, but the step is made on "

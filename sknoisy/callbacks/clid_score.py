@@ -18,7 +18,8 @@ class CLIDScore(Callback):
     Parameters
     ----------
     rows : int or array-like of int, default=1000
-        Rows of the training set to score, or the number of rows to draw.
+        Rows of the X given to ``fit`` to score, or the number of rows to draw from those that the
+        net trains on.
     temperature : float, default=0.5
         Temperature of the feature graph.
     batch_size : int, default=100
@@ -43,14 +44,14 @@ class CLIDScore(Callback):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Drop the rows of an earlier training."""
-        self._index = None
+        self._X, self._index = X, None
 
     def on_epoch_end(self, net, dataset_train=None, **kwargs):
         """Record CLID of the network."""
         if self._index is None:
             # A random order: rows sorted by class would make batches of one class.
             rng = random_state_of(self.random_state)
-            rows = rng.permutation(draw_rows(len(dataset_train), self.rows, rng))
+            rows = rng.permutation(draw_rows(dataset_train, self.rows, rng, self._X))
             self._index = torch.as_tensor(rows, device=net.device)
         objective = CLIDObjective(self.temperature)
         total, count = 0.0, 0
@@ -60,3 +61,7 @@ class CLIDScore(Callback):
             total += objective(features, logits).item() * len(logits)
             count += len(logits)
         net.history.record("clid", total / count)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Drop the data."""
+        self._X = None

@@ -78,7 +78,8 @@ class CollapseGuard(Callback):
     tolerance : float, default=0.05
         Share of the reference below which the network counts as collapsed.
     rows : int or array-like of int, default=1000
-        Rows of the training set to watch, or the number of rows to draw.
+        Rows of the X given to ``fit`` to watch, or the number of rows to draw from those that the
+        net trains on.
     meta_update : str, default="MetaUpdate"
         Name of the :class:`MetaUpdate` whose meta model is set back and slowed down, too, if the
         net has one. An unnamed callback has the name of its class.
@@ -116,6 +117,7 @@ class CollapseGuard(Callback):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Drop the reference of an earlier training."""
         self.n_recoveries_ = 0
+        self._X: Any = X
         self._index: Tensor | None = None
         self._reference: _Predictions | None = None
         self._first: _States | None = None
@@ -126,7 +128,7 @@ class CollapseGuard(Callback):
         """Compare the predictions with the reference, and recover from a collapse."""
         if self._index is None:
             rng = random_state_of(self.random_state)
-            rows = draw_rows(len(dataset_train), self.rows, rng)
+            rows = draw_rows(dataset_train, self.rows, rng, self._X)
             self._index = torch.as_tensor(rows, device=net.device)
         net.history.record("set_back", False)
         if len(net.history) < self.n_reference_epochs:
@@ -147,7 +149,7 @@ class CollapseGuard(Callback):
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Drop the rows and the kept states."""
-        self._index = self._reference = None
+        self._X = self._index = self._reference = None
         self._first = self._good = None
 
     def _meta_model(self, net) -> MetaModel | None:

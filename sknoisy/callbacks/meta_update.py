@@ -13,14 +13,15 @@ from skorch.callbacks import Callback
 from skorch.utils import to_device, to_tensor
 from torch import Tensor
 
-from .._engine.batches import EndlessBatches
+from .._engine.batches import EndlessBatches, TrainingData
 from .._engine.construction import random_state_of
 from .._engine.criterion import cross_entropy
-from .._engine.evaluation import draw_rows, evaluate, rows_per_pass, take
+from .._engine.evaluation import draw_rows, evaluate, rows_of_X, rows_per_pass, take
 from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, MetaProblem, WNet
 from ..meta.functional import RandomState, StatelessModule
 from ..meta.gradients import forward_batch
 from ..networks import WithFeatures
+from ..networks.features import full_precision
 from .named import callback_named
 
 __all__ = ["MetaUpdate"]
@@ -47,12 +48,14 @@ class MetaUpdate(Callback):
     gradient : callable or None, default=None
         Gradient strategy. None stands for :class:`~sknoisy.meta.ForwardGradient`. A stock skorch
         net computes its own forward pass, so the strategy cannot share its pass with it.
-    meta_rows : int, array-like of int or str, default=1000
-        Rows of the training set that form the meta set, or the number of rows to draw. They stay
-        in the training set. A string is the name of another callback of the net, such as a
-        :class:`PseudoCleanRows`, whose ``rows_`` are read at the beginning of each epoch.
-        ``"peer.NAME"`` refers to a callback of the net that is trained side by side with this
-        one.
+    meta_rows : int, array-like of int or bool, callable or str, default=1000
+        Rows of the X given to ``fit`` that form the meta set, as row numbers or as a mask. They
+        stay in the training set. An int is the number of rows to draw from those that the net
+        trains on. A callable is called with the X and y given to ``fit`` and returns one of
+        these; in cross-validation, it receives the rows of the fold. A string is the name of
+        another callback of the net, such as a :class:`PseudoCleanRows`, whose ``rows_`` are read
+        at the beginning of each epoch. ``"peer.NAME"`` refers to a callback of the net that is
+        trained side by side with this one.
     meta_batch_size : int, default=100
         Number of rows per meta batch.
     meta_every : int, default=1
@@ -69,7 +72,7 @@ class MetaUpdate(Callback):
     gradient_ : callable
         The gradient strategy.
     meta_rows_ : ndarray of shape (n_meta,)
-        Indices of the rows in the meta set, those of the last epoch if they change.
+        Rows of X in the meta set, those of the last epoch if they change.
     n_steps_ : int
         Number of batches that the meta model guided.
     n_skipped_batches_ : int
@@ -124,38 +127,41 @@ class MetaUpdate(Callback):
                 "training loss of its meta model. Leave out one of them, or compute the loss in "
                 "row_losses of the meta model."
             )
-        self._dataset: Any = None
+        self._X, self._dataset = X, None  # type: Any, Any
+        self._named_rows = self.meta_rows(X, y) if callable(self.meta_rows) else self.meta_rows
+        self._is_meta: Tensor | None = None
         self.meta_model_: Any = None
         self.n_steps_ = self.n_skipped_batches_ = 0
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
         """Build the meta model before the first epoch."""
+        self._asks_for_rows = isinstance(self._named_rows, str)
         if self._dataset is None:
             self._dataset = dataset_train
             self._begin(net, dataset_train)
         self._meta_losses: Any = []
-        self._asks_for_rows = isinstance(self.meta_rows, str)
 
     def _begin(self, net, dataset) -> None:
         rng = random_state_of(self.random_state)
         rows = None
-        if not isinstance(self.meta_rows, str):
-            rows = draw_rows(len(dataset), self.meta_rows, rng)
+        if not self._asks_for_rows:
+            rows = draw_rows(dataset, self._named_rows, rng, self._X, "meta_rows")
         seed = int(rng.randint(np.iinfo(np.int32).max))
         self._generator: Any = torch.Generator().manual_seed(seed)
-        if rows is not None:
-            self._set_meta_rows(net, rows)
         self._network: Any = StatelessModule(WithFeatures(net.module_))
         self._objective = self.objective or CLIDObjective()
+        self._has_zero_weights = _has_zero_weights(dataset)
         self.gradient_: Any = copy.deepcopy(self.gradient or ForwardGradient())
+        first = torch.arange(min(2, len(dataset)), device=net.device)
         if hasattr(self.gradient_, "prepare"):
-            self.gradient_.prepare(self._network.parameters)
+            self.gradient_.prepare(self._network, take(net, dataset, first)[0])
         if not hasattr(net, "share_logits"):
             self.gradient_.share_forward = False
-        first = torch.arange(min(2, len(dataset)), device=net.device)
         features, logits, _ = next(evaluate(net, dataset, first, 2))
         self.meta_model_ = self._build_meta_model(features.shape[1], logits.shape[1]).to(features)
         self.meta_model_.start_learning()
+        if rows is not None:
+            self._set_meta_rows(net, rows)
         if self.meta_every > 1 and self.meta_model_.lr is None:
             raise ValueError(
                 f"{type(self.meta_model_).__name__} is reset at each batch, so meta_every must "
@@ -165,13 +171,16 @@ class MetaUpdate(Callback):
         self._after: RandomState | None = None
 
     def _set_meta_rows(self, net, rows: np.ndarray | None) -> None:
+        """Set the meta set, given by positions in the training set."""
         if rows is None:
             raise ValueError(
                 f"There are no pseudo-clean rows for epoch {len(net.history)}. n_warmup_epochs of "
                 f"{self.meta_rows!r} must not exceed that of MetaUpdate, {self.n_warmup_epochs}."
             )
-        self.meta_rows_ = rows
+        self.meta_rows_ = rows_of_X(self._dataset, self._X)[0][rows]
         index = torch.as_tensor(rows, device=net.device)
+        if self.meta_model_.trust_meta_rows:
+            self._is_meta = self._meta_flags(net, self._dataset)
         self._meta_batches: Any = EndlessBatches(index, self.meta_batch_size, self._generator)
 
     def _rows_of_callback(self, net) -> np.ndarray | None:
@@ -203,9 +212,10 @@ class MetaUpdate(Callback):
             self._set_meta_rows(net, self._rows_of_callback(net))
             self._asks_for_rows = False
         net.module_.train()
-        problem = self._problem(net, batch)
-        before = RandomState(problem.x.device)
-        if self.n_steps_ % self.meta_every == 0:
+        is_update = self.n_steps_ % self.meta_every == 0
+        problem = self._problem(net, batch, is_update)
+        before = self._network.random_state(problem.x)
+        if is_update:
             self.meta_model_.begin_batch(len(problem.targets))
             step = self.gradient_(problem)
             self.meta_model_.learn(step.gradients)
@@ -221,7 +231,7 @@ class MetaUpdate(Callback):
         if logits is not None:
             net.share_logits(logits)
         else:  # the net's own forward pass draws the dropout masks of the virtual step
-            self._after = RandomState(problem.x.device)
+            self._after = self._network.random_state(problem.x)
             before.restore()
 
     def _guide_only(self, problem: MetaProblem) -> tuple[BatchOutputs, Tensor | None]:
@@ -233,11 +243,12 @@ class MetaUpdate(Callback):
 
     def on_grad_computed(self, net, named_parameters=None, batch=None, **kwargs):
         """Skip the step if no row of the batch has any weight."""
-        weights = getattr(batch, "sample_weight", None)
-        guidance = self._guidance
-        if guidance is not None and guidance.ndim > 1:
-            guidance = None  # soft labels and matrices are never all zero
-        if any(part is not None and not part.any() for part in (guidance, weights)):
+        parts = [getattr(batch, "sample_weight", None)] if self._has_zero_weights else []
+        # Soft labels and matrices are never all zero.
+        if self._guidance is not None and self._guidance.ndim == 1:
+            parts += [self._guidance] if self.meta_model_.weights_can_vanish else []
+        # On a GPU, each of these waits for the device.
+        if any(part is not None and not part.any() for part in parts):
             self.n_skipped_batches_ += 1
             for parameter in net.module_.parameters():
                 parameter.grad = None  # so that momentum and weight decay do not act either
@@ -249,7 +260,7 @@ class MetaUpdate(Callback):
         targets = to_tensor(batch[1], net.device)
         rows = getattr(batch, "rows", None)
         trained = BatchOutputs(
-            y_pred.detach(),
+            full_precision(y_pred.detach()),
             None,
             targets,
             getattr(batch, "sample_weight", None),
@@ -276,10 +287,12 @@ class MetaUpdate(Callback):
         n_rows = rows_per_pass(net)
         parts = torch.arange(len(dataset), device=net.device).split(n_rows)
         trusted = getattr(dataset, "trusted", None)
+        has_flags = self.meta_model_.trust_meta_rows
+        is_meta = self._meta_flags(net, dataset) if has_flags else None
         values = []
         for part in parts:
             features, logits, y = next(evaluate(net, dataset, part, n_rows))
-            flags = self._trusted(part, None if trusted is None else trusted[part])
+            flags = self._trusted(part, None if trusted is None else trusted[part], is_meta)
             outputs = BatchOutputs(logits, features, y, trusted=flags, rows=part)
             with torch.no_grad():
                 values.append(function(outputs).cpu().double())
@@ -295,33 +308,51 @@ class MetaUpdate(Callback):
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Drop the data, so that a fitted net is pickled without them."""
         net.criterion_.release()  # if training was interrupted within a batch
-        self._dataset = self._network = None
+        self._X = self._dataset = self._named_rows = self._network = self._is_meta = None
         self._meta_batches = self._generator = self._meta_losses = None
         self._guidance = self._after = None
         if self.meta_model_ is not None:  # None if no epoch began
             self.meta_model_.stop_learning()
 
-    def _problem(self, net, batch) -> MetaProblem:
+    def _problem(self, net, batch, is_update: bool) -> MetaProblem:
         X, y = batch
-        meta_X, meta_y = take(net, self._dataset, next(self._meta_batches), augment=True)
+        x = meta_X = to_device(to_tensor(X, net.device), net.device)
+        meta_y = None
+        if is_update:  # else the meta batch is not read
+            meta_X, meta_y = take(net, self._dataset, next(self._meta_batches), augment=True)
         rows = getattr(batch, "rows", None)
         return MetaProblem(
             network=self._network,
             meta_model=self.meta_model_,
             objective=self._objective,
-            x=to_device(to_tensor(X, net.device), net.device),
+            x=x,
             targets=to_tensor(y, net.device),
             meta_x=meta_X,
             meta_targets=meta_y,
-            lr=net.optimizer_.param_groups[0]["lr"],
+            lr=self._step_sizes(net),
             sample_weight=getattr(batch, "sample_weight", None),
-            trusted=self._trusted(rows, getattr(batch, "trusted", None)),
+            trusted=self._trusted(rows, getattr(batch, "trusted", None), self._is_meta),
             rows=rows,
         )
 
-    def _trusted(self, rows: Tensor | None, given: Tensor | None) -> Tensor | None:
+    def _step_sizes(self, net) -> float | dict[str, float]:
+        """Return the rate of each parameter that the optimiser steps now, or that of all."""
+        rates = {
+            p: float(group["lr"]) for group in net.optimizer_.param_groups for p in group["params"]
+        }
+        found = {name: rates.get(p, 0.0) for name, p in self._network.parameters.items()}
+        return found if len(set(found.values())) != 1 else next(iter(found.values()))
+
+    def _meta_flags(self, net, dataset) -> Tensor:
+        """Return for each row of a training set whether it is in the meta set, on the device."""
+        rows, _ = rows_of_X(dataset, self._X)
+        return torch.as_tensor(np.isin(rows, self.meta_rows_), device=net.device)
+
+    def _trusted(
+        self, rows: Tensor | None, given: Tensor | None, is_meta: Tensor | None
+    ) -> Tensor | None:
         """Return the flags of trusted rows and, if ``trust_meta_rows``, of meta rows."""
-        if not self.meta_model_.trust_meta_rows:
+        if is_meta is None:
             return given
         if rows is None:
             raise TypeError(
@@ -329,5 +360,13 @@ class MetaUpdate(Callback):
                 "an attribute `rows`, their row numbers. Fit a sknoisy classifier, or pass "
                 "iterator_train=sknoisy.callbacks.RowLoader to the net, or trust_meta_rows=False."
             )
-        is_meta = torch.isin(rows, torch.as_tensor(self.meta_rows_, device=rows.device))
-        return is_meta if given is None else is_meta | given
+        flags = is_meta[rows.to(is_meta.device)]
+        return flags if given is None else flags | given
+
+
+def _has_zero_weights(dataset) -> bool:
+    """Return whether a batch may consist of rows of sample weight 0."""
+    if not isinstance(dataset, TrainingData):
+        return True  # weights of a stock net's batches are not known beforehand
+    weights = dataset.sample_weight
+    return weights is not None and not bool(weights.all())

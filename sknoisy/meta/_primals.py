@@ -178,7 +178,8 @@ def _dual_linear_map(
         tangents.append(func(x, w_tangent, b_tangent, *args, **kwargs))
     elif b_tangent is not None:
         # The units of a linear layer are the last axis; channels precede the axes of the kernel.
-        tangents.append(b_tangent.view(-1, *[1] * (w.ndim - 2)).expand_as(value))
+        bias = b_tangent.to(value.dtype).view(-1, *[1] * (w.ndim - 2))
+        tangents.append(bias.expand_as(value))
     if not tangents:
         return value
     total = tangents[0] if len(tangents) == 1 else tangents[0].add_(tangents[1])
@@ -206,6 +207,8 @@ def _dual_batch_norm(
     x, x_tangent = forward_ad.unpack_dual(input)
     w, w_tangent = forward_ad.unpack_dual(weight)
     b, b_tangent = forward_ad.unpack_dual(bias)
+    x = x.to(w.dtype)  # autocast leaves the weights and the statistics in full precision
+    x_tangent = None if x_tangent is None else x_tangent.to(w.dtype)
     mean, inverse_std = _statistics(x, eps) if statistics is None else statistics
     gain = w * inverse_std
     # tangent = gain * (xdot - mean xdot - xhat * mean(xhat xdot)) + wdot * xhat + bdot
@@ -222,8 +225,10 @@ def _dual_batch_norm(
     tangent = _scale_centred(x, mean, of_centred, constant)
     if x_tangent is not None:
         tangent.addcmul_(x_tangent, gain.view(1, -1, *[1] * (x.ndim - 2)))
+    tangent = tangent.to(input.dtype)
     if activated is None:
-        return forward_ad.make_dual(_scale_centred(x, mean, gain, b), tangent)
+        value = _scale_centred(x, mean, gain, b).to(input.dtype)
+        return forward_ad.make_dual(value, tangent)
     torch.ops.aten.threshold_backward.grad_input(tangent, activated, 0, grad_input=tangent)
     return forward_ad.make_dual(activated, tangent)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import random
+import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,26 +19,31 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..exceptions import warn_user
 from ._primals import DualPass, Primals, RecordPrimals
 
-__all__ = ["RandomState", "StatelessModule", "without_mkldnn"]
+__all__ = ["RandomState", "StatelessModule", "draws_beyond_torch", "without_mkldnn"]
 
 Parameters = dict[str, Tensor]
 
 
 class RandomState:
-    """Torch's random state at one moment, to replay the draws that followed it.
+    """State of the global generators at one moment, to replay the draws that followed it.
 
-    If `device` is a CUDA device, the state of its generator is stored beside that of the CPU.
+    They are torch's, of the CPU and, if `device` is a CUDA device, of that device. If `foreign` is
+    True, they are also Python's ``random`` and ``numpy.random``, which take 0.1 ms.
     """
 
-    def __init__(self, device: torch.device):
-        self._devices = [device] if device.type == "cuda" else []
+    def __init__(self, device: torch.device, foreign: bool = True):
+        self.device, self.foreign = device, foreign
         self._cpu = torch.get_rng_state()
-        self._cuda = [torch.cuda.get_rng_state(d) for d in self._devices]
+        self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        self._python = random.getstate() if foreign else None
+        # A module that draws from numpy has loaded it; torch does not need it.
+        self._numpy_random: Any = sys.modules.get("numpy.random") if foreign else None
+        self._numpy = self._numpy_random.get_state() if self._numpy_random else None
 
     @contextlib.contextmanager
     def replay(self) -> Iterator[None]:
         """Use this state within the context and restore the present state after it."""
-        now = RandomState(self._devices[0] if self._devices else torch.device("cpu"))
+        now = RandomState(self.device, self.foreign)
         self.restore()
         try:
             yield
@@ -43,10 +51,27 @@ class RandomState:
             now.restore()
 
     def restore(self) -> None:
-        """Set torch's generators to this state."""
+        """Set the generators to this state."""
         torch.set_rng_state(self._cpu)
-        for device, state in zip(self._devices, self._cuda, strict=True):
-            torch.cuda.set_rng_state(state, device)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state(self._cuda, self.device)
+        if self._python is not None:
+            random.setstate(self._python)
+        if self._numpy_random is not None:
+            self._numpy_random.set_state(self._numpy)
+
+
+def draws_beyond_torch(module: nn.Module) -> bool:
+    """Return whether a module may draw from Python's or numpy's generator.
+
+    The layers of torch and the networks of this library do not.
+    """
+    return any(
+        type(part).__module__.split(".")[0] not in ("torch", __name__.split(".")[0])
+        or part._forward_hooks
+        or part._forward_pre_hooks
+        for part in module.modules()
+    )
 
 
 class StatelessModule:
@@ -59,17 +84,27 @@ class StatelessModule:
 
     Attributes
     ----------
+    named_parameters : dict of str to Tensor
+        The module's own parameters by name.
     parameters : dict of str to Tensor
-        The module's own parameters that require a gradient, by name.
+        Those of them that require a gradient at present.
     """
 
     def __init__(self, module: nn.Module):
         self.module = module
-        self.parameters: Parameters = {
-            name: p for name, p in module.named_parameters() if p.requires_grad
-        }
+        self.named_parameters = dict(module.named_parameters())
+        self._foreign = draws_beyond_torch(module)
         self._has_lstm = any(isinstance(m, nn.LSTM) for m in module.modules())
         self._no_forward_mode = False
+
+    @property
+    def parameters(self) -> Parameters:
+        """Return the parameters that require a gradient now; callbacks may freeze others later."""
+        return {name: p for name, p in self.named_parameters.items() if p.requires_grad}
+
+    def random_state(self, x: Tensor) -> RandomState:
+        """Return the state of the generators from which a pass on `x` may draw."""
+        return RandomState(x.device, self._foreign)
 
     def __call__(self, parameters: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and logits at `parameters`, with the graph to them."""
@@ -83,6 +118,35 @@ class StatelessModule:
             features, logits = self.module(x)
         return features, logits, primals.outputs
 
+    def order_of_use(self, x: Tensor) -> list[str]:
+        """Return the names of all parameters, frozen ones too, in the order of their last use.
+
+        The order is that of the operations in a forward pass on `x` in eval mode. Parameters on
+        which the logits do not depend come first.
+        """
+        leaves = {
+            name: p.detach().requires_grad_()
+            for name, p in self.named_parameters.items()
+            if p.is_floating_point()
+        }
+        names = {id(leaf): name for name, leaf in leaves.items()}
+        last = dict.fromkeys(self.named_parameters, -1)
+        with _in_eval_mode(self.module), self.random_state(x).replay(), torch.enable_grad():
+            _, logits = self(leaves, x)
+        nodes, seen = [logits.grad_fn], set()
+        while nodes:
+            node = nodes.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            for below, _ in node.next_functions:
+                name = names.get(id(getattr(below, "variable", None)))
+                if name is None:
+                    nodes.append(below)
+                else:
+                    last[name] = max(last[name], node._sequence_nr())
+        return sorted(last, key=last.__getitem__)
+
     def logits_tangent(
         self, direction: Parameters, x: Tensor, primals: Primals | None = None
     ) -> Tensor:
@@ -94,7 +158,7 @@ class StatelessModule:
         returned for the same batch, at the same parameters and random state.
         """
         if not self._no_forward_mode:
-            random_state = RandomState(x.device)
+            random_state = self.random_state(x)
             try:
                 return self._forward_mode_tangent(direction, x, primals)
             except (NotImplementedError, RuntimeError) as error:
@@ -139,7 +203,7 @@ class StatelessModule:
         # The cube root of the precision balances truncation against rounding.
         precision = torch.finfo(scale.dtype).eps
         step = precision ** (1 / 3) * (1 + scale) / norm.clamp(min=1e-30)
-        random_state = RandomState(scale.device)
+        random_state = self.random_state(x)
         logits = []
         for sign in (1, -1):
             moved = dict(self.parameters)
@@ -148,6 +212,18 @@ class StatelessModule:
             with random_state.replay():
                 logits.append(self(moved, x)[1])
         return (logits[0] - logits[1]) / (2 * step)
+
+
+@contextlib.contextmanager
+def _in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """Set a module to eval mode within the context, and restore the mode of each part."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 @functools.cache

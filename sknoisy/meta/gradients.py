@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ._primals import Primals
-from .functional import RandomState, StatelessModule
+from .functional import StatelessModule
 from .models import BatchOutputs, MetaModel
 
 __all__ = ["ForwardGradient", "MetaProblem", "MetaStep", "ReverseGradient", "forward_batch"]
@@ -38,8 +38,9 @@ class MetaProblem(NamedTuple):
         The training batch.
     meta_x, meta_targets : Tensor
         The meta batch.
-    lr : float
-        Step size alpha of the virtual step, plain gradient descent.
+    lr : float or dict of str to float
+        Step size alpha of the virtual step, plain gradient descent. A dict has one for each
+        parameter by name, as an optimiser with parameter groups; the others do not move.
     sample_weight, trusted, rows : Tensor of shape (n,) or None
         See :class:`BatchOutputs`.
     """
@@ -51,10 +52,18 @@ class MetaProblem(NamedTuple):
     targets: Tensor
     meta_x: Tensor
     meta_targets: Tensor | None
-    lr: float
+    lr: float | dict[str, float]
     sample_weight: Tensor | None = None
     trusted: Tensor | None = None
     rows: Tensor | None = None
+
+    @property
+    def step_sizes(self) -> dict[str, float]:
+        """Return the step size of each parameter that the virtual step moves, by name."""
+        names = self.network.parameters
+        if not isinstance(self.lr, dict):
+            return dict.fromkeys(names, self.lr)
+        return {name: self.lr[name] for name in names if self.lr.get(name)}
 
 
 class MetaStep(NamedTuple):
@@ -90,6 +99,7 @@ class ForwardGradient:
         \qquad \dot z = J_w z \, v ,
 
     so the network enters only through its logits and their tangent. No second-order graph is kept.
+    If each parameter has its own step size, the entries of v are scaled by them.
 
     Parameters
     ----------
@@ -111,18 +121,24 @@ class ForwardGradient:
 
     def __call__(self, problem: MetaProblem) -> MetaStep:
         """Return the meta gradient of `problem`."""
-        random_state = RandomState(problem.x.device)
+        random_state = problem.network.random_state(problem.x)
         outputs, logits, primals = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
         slopes: dict[str, Tensor] = {}
         if not problem.meta_model.identity_step:
             loss = problem.meta_model.training_loss(logits, guidance.detach(), outputs)
             slopes = training_slopes(problem, loss, self.share_forward)
-        meta_loss, direction = meta_slopes(problem, slopes, problem.network.parameters)
+        step_sizes = problem.step_sizes
+        meta_loss, direction = meta_slopes(problem, slopes, step_sizes)
         del slopes
+        # The largest step size stands before the product, which is exact if there is only one.
+        largest = max(step_sizes.values(), default=0.0)
+        for name, slope in direction.items():
+            if step_sizes[name] != largest:
+                direction[name] = slope * (step_sizes[name] / largest)
         with random_state.replay():  # the same dropout masks as in the first pass
             tangent = problem.network.logits_tangent(direction, problem.x, primals)
-        meta_derivative = -problem.lr * loss_tangent(problem, outputs, tangent, guidance)
+        meta_derivative = -largest * loss_tangent(problem, outputs, tangent, guidance)
         gradients = theta_gradients(problem, outputs, meta_derivative)
         return MetaStep(gradients, meta_loss, outputs, logits if self.share_forward else None)
 
@@ -152,13 +168,17 @@ class ReverseGradient:
         guidance = problem.meta_model(outputs)
         loss = problem.meta_model.training_loss(logits, guidance, outputs)
         parameters = network.parameters
-        steps = torch.autograd.grad(
-            loss, list(parameters.values()), create_graph=True, allow_unused=True
+        step_sizes = problem.step_sizes
+        slopes = torch.autograd.grad(
+            loss,
+            [parameters[name] for name in step_sizes],
+            create_graph=True,
+            allow_unused=True,
         )
-        virtual = {
-            name: p if step is None else p - problem.lr * step
-            for (name, p), step in zip(parameters.items(), steps, strict=True)
-        }
+        virtual = dict(parameters)
+        for (name, step_size), slope in zip(step_sizes.items(), slopes, strict=True):
+            if slope is not None:
+                virtual[name] = parameters[name] - step_size * slope
         meta_loss = problem.objective(*network(virtual, problem.meta_x), problem.meta_targets)
         gradients = theta_gradients(problem, outputs, meta_loss, retain_graph=self.share_forward)
         return MetaStep(
@@ -198,10 +218,11 @@ def training_slopes(
 ) -> dict[str, Tensor]:
     """Return the gradient of the training loss at w with respect to the named parameters.
 
-    `names` None stands for all parameters. Those on which the loss does not depend are left out.
+    `names` None stands for those that the virtual step moves. Parameters on which the loss does
+    not depend are left out.
     """
     parameters = problem.network.parameters
-    names = list(parameters) if names is None else list(names)
+    names = problem.step_sizes if names is None else names
     return _slopes(loss, {name: parameters[name] for name in names}, retain_graph)
 
 
@@ -212,11 +233,11 @@ def meta_slopes(
 
     The virtual step is along `slopes`. No graph is kept below the lowest named parameter.
     """
-    virtual = {}
+    virtual, step_sizes = {}, problem.step_sizes
     for name, parameter in problem.network.parameters.items():
         value = parameter.detach()
         if name in slopes:
-            value = value - problem.lr * slopes[name]
+            value = value - step_sizes[name] * slopes[name]
         virtual[name] = value.requires_grad_(name in names)
     meta_loss = problem.objective(*problem.network(virtual, problem.meta_x), problem.meta_targets)
     leaves = {name: p for name, p in virtual.items() if p.requires_grad}
@@ -226,6 +247,8 @@ def meta_slopes(
 def _slopes(
     loss: Tensor, parameters: dict[str, Tensor], retain_graph: bool = False
 ) -> dict[str, Tensor]:
+    if not parameters:  # all are frozen
+        return {}
     found = torch.autograd.grad(
         loss, list(parameters.values()), retain_graph=retain_graph, allow_unused=True
     )

@@ -268,14 +268,21 @@ class TransitionCorrector(MetaModel):
 
     def begin_batch(self, n_rows: int) -> None:
         """Set the matrix to the identity."""
-        identity = torch.eye(len(self.mean_transition)).to(self.mean_transition)
-        self._transition = identity.requires_grad_()
+        mean = self.mean_transition
+        self._transition = torch.eye(
+            len(mean), dtype=mean.dtype, device=mean.device, requires_grad=True
+        )
 
     def learn(self, gradients: Sequence[Tensor]) -> None:
         """Make one step, keep its positive part and scale the columns to sum 1."""
         step = (self._transition.detach() - self.step_size * gradients[0]).clamp(min=0)
         total = step.sum(dim=0)
         self._transition = step / torch.where(total > 0, total, 1.0)
+
+    def slow_down(self) -> float:
+        """Take a tenth of the step size, which is returned."""
+        self.step_size /= 10
+        return self.step_size
 
     def forward(self, batch: BatchOutputs) -> Tensor:
         """Return the matrix, shape (n_classes, n_classes); it is the same for all rows."""

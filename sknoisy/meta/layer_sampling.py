@@ -1,19 +1,21 @@
 r"""FaMUS: the meta gradient through the few layers whose learned gates are open.
 
 The notation is that of :mod:`sknoisy.meta.gradients`. A layer is a parameter tensor; layers are in
-module order.
+module order, except that those which the forward pass uses last come last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
-from .functional import RandomState
+from .functional import StatelessModule
 from .gradients import (
     MetaProblem,
     MetaStep,
@@ -25,37 +27,68 @@ from .gradients import (
 )
 from .models import BatchOutputs
 
-__all__ = ["GradientSampler", "LayerSampledGradient"]
+__all__ = ["LayerSampledGradient", "LayerSamplers"]
 
 _N_HIDDEN = 128
 _AUTO_SAMPLED = 13  # as in the released code: the last stage of a ResNet-18 below its classifier
 _MOMENTUM = 0.9
+_ROUNDING = 1e-6
 
 
-class GradientSampler(nn.Module):
-    """Network (FC - PReLU - FC) from a layer's pooled training gradient to the scores of its gate.
+class LayerSamplers(nn.Module):
+    """Networks from pooled training gradients of the layers to the scores of their gates.
 
-    `n_outputs` is the length of the layer's first axis.
+    Each layer has a network of its own, FC - PReLU - FC. Its input, a vector of one of the lengths
+    `widths`, is standardised to mean 0 and standard deviation 1; a vector of equal entries, as one
+    of length 1, becomes 0. The networks are padded to the largest width and run at once.
     """
 
-    def __init__(self, n_outputs: int):
+    def __init__(self, widths: Sequence[int]):
         super().__init__()
-        self.hidden = nn.Linear(n_outputs, _N_HIDDEN)
-        self.activation = nn.PReLU()
-        self.output = nn.Linear(_N_HIDDEN, 2)
+        n = len(widths)
+        layers = [(nn.Linear(width, _N_HIDDEN), nn.Linear(_N_HIDDEN, 2)) for width in widths]
+        self.hidden_weight = nn.Parameter(torch.zeros(n, max(widths, default=0), _N_HIDDEN))
+        self.hidden_bias = nn.Parameter(torch.zeros(n, 1, _N_HIDDEN))
+        self.slope = nn.Parameter(torch.full((n, 1, 1), 0.25))  # PReLU's default
+        self.output_weight = nn.Parameter(torch.zeros(n, _N_HIDDEN, 2))
+        self.output_bias = nn.Parameter(torch.zeros(n, 1, 2))
+        self.widths: Tensor
+        self.register_buffer("widths", torch.tensor(widths, dtype=torch.int64)[:, None])
+        with torch.no_grad():
+            for i, (hidden, output) in enumerate(layers):
+                self.hidden_weight[i, : widths[i]] = hidden.weight.T
+                self.hidden_bias[i], self.output_bias[i] = hidden.bias, output.bias
+                self.output_weight[i] = output.weight.T
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Return the logits (2,) of on and off for a pooled gradient (n_outputs,)."""
-        return self.output(self.activation(self.hidden(pooled)))
+    def __len__(self) -> int:
+        return len(self.slope)
+
+    def forward(self, pooled: Sequence[Tensor]) -> Tensor:
+        """Return the logits of on and off, shape (n_layers, 2), for a vector of each layer."""
+        x = self._standardise(pad_sequence(list(pooled), batch_first=True))
+        h = torch.baddbmm(self.hidden_bias, x[:, None], self.hidden_weight)
+        h = torch.where(h > 0, h, self.slope * h)
+        return torch.baddbmm(self.output_bias, h, self.output_weight)[:, 0]
+
+    def _standardise(self, x: Tensor) -> Tensor:
+        """Return rows of mean 0 and standard deviation 1, whose padding is 0."""
+        is_entry = torch.arange(x.shape[1], device=x.device) < self.widths
+        mean = x.sum(dim=1, keepdim=True) / self.widths
+        centred = torch.where(is_entry, x - mean, 0.0)
+        variance = centred.square().sum(dim=1, keepdim=True) / (self.widths - 1).clamp(min=1)
+        # Differences between equal entries are rounding errors, which must not become 1.
+        rounding = _ROUNDING * mean.abs() + torch.finfo(x.dtype).tiny
+        return centred / (variance.sqrt() + rounding)
 
 
 class LayerSampledGradient:
     r"""FaMUS: meta gradient through a few sampled layers, which shortens both meta passes.
 
-    The last ``n_always_on`` parameter tensors are always on. Each of the ``n_sampled`` tensors
-    below them has a gate :math:`r_l \in \{0, 1\}`, which a small network draws given the training
-    gradient of the layer. The virtual step changes all layers, whatever the gates; the meta
-    gradient flows only through the layers that are on:
+    The ``n_always_on`` parameter tensors that the forward pass uses last are always on. The
+    ``n_sampled`` tensors below them are the last of the others in module order. Each of these has
+    a gate :math:`r_l \in \{0, 1\}`, which a small network draws given the training gradient of the
+    layer. The virtual step changes all layers, whatever the gates; the meta gradient flows only
+    through the layers that are on:
 
     .. math::
 
@@ -74,7 +107,7 @@ class LayerSampledGradient:
 
     The third term contains the pooled gradients of the last layer's weight; the meta gradient in
     it is held constant. If all gates are open and :math:`\lambda_2 = 0`, the result is that of
-    :class:`ForwardGradient`.
+    :class:`ForwardGradient`. A layer that is frozen or has step size 0 is off and does not count.
 
     Parameters
     ----------
@@ -103,9 +136,9 @@ class LayerSampledGradient:
     Attributes
     ----------
     layer_names : tuple of str
-        Names of the gated tensors and those that are always on, from the bottom to the top, as in
-        ``problem.network.parameters``; empty before the first call.
-    samplers : torch.nn.ModuleList of GradientSampler
+        Names of the gated tensors in module order, then of those that are always on; empty before
+        the first call.
+    samplers : LayerSamplers
         The gates' networks, which the first call creates.
 
     Raises
@@ -129,9 +162,9 @@ class LayerSampledGradient:
 
     Where the paper and its released code differ, this class follows the paper. The second term
     counts all gates (released code: only the last one), gradients are averaged over all axes but
-    the first (released: summed, then standardised), the gates' networks have one hidden layer
-    (released: two), and the third term compares these averages for the classifier's weight
-    (released: row means and deviations of 15 tensors).
+    the first (released: summed; both are then standardised, which the paper leaves out), the
+    gates' networks have one hidden layer (released: two), and the third term compares these
+    averages for the classifier's weight (released: row means and deviations of 15 tensors).
 
     References
     ----------
@@ -173,25 +206,29 @@ class LayerSampledGradient:
         self.temperature = temperature
         self.share_forward = share_forward
         self.layer_names: tuple[str, ...] = ()
-        self.samplers = nn.ModuleList()
+        self.samplers = LayerSamplers(())
         self._optimizer: torch.optim.Optimizer | None = None
         self._forget_usage()
 
     def __call__(self, problem: MetaProblem) -> MetaStep:
         """Return the meta gradient of `problem`, and make one step of the gates' networks."""
-        random_state = RandomState(problem.x.device)
+        random_state = problem.network.random_state(problem.x)
         outputs, logits, primals = forward_batch(problem, self.share_forward)
         guidance = problem.meta_model(outputs)
         if not self.layer_names:
-            self.prepare(problem.network.parameters)
+            self.prepare(problem.network, problem.x[:2])
+        step_sizes = problem.step_sizes
+        moving = [name in step_sizes for name in self.layer_names]
         slopes = self._training_slopes(problem, logits, guidance.detach(), outputs)
         step = {} if problem.meta_model.identity_step else slopes
-        gates = self._draw_gates(problem.network.parameters, slopes)
-        is_on = self._count(gates)
-        meta_loss, meta = meta_slopes(problem, step, self._leaves(is_on))
-        products = {n: (slopes[n] * v).sum() for n, v in meta.items() if n in slopes}
-        self._learn(gates, products, problem.lr)
-        direction = self._direction(problem, is_on, step, meta)
+        gates = self._draw_gates(problem.network, slopes, moving)
+        is_on = self._count(gates, moving)
+        meta_loss, meta = meta_slopes(problem, step, self._leaves(is_on) & step_sizes.keys())
+        products = {
+            n: step_sizes[n] * (slopes[n] * v).sum() for n, v in meta.items() if n in slopes
+        }
+        self._learn(gates, products)
+        direction = self._direction(step_sizes, is_on, step, meta)
         with random_state.replay():  # the same dropout masks as in the first pass
             tangent = problem.network.logits_tangent(direction, problem.x, primals)
         gradients = theta_gradients(
@@ -212,12 +249,15 @@ class LayerSampledGradient:
     def _forget_usage(self) -> None:
         self._n_steps, self._n_on = 0, [0] * len(self.layer_names)
 
-    def prepare(self, parameters: dict[str, Tensor]) -> None:
+    def prepare(self, network: StatelessModule, x: Tensor) -> None:
         """Create a sampler for each gated layer of the network, and their optimiser.
 
-        The first call of the strategy does this if it has not been done before.
+        A forward pass on the rows `x` finds the last layer. The first call of the strategy does
+        this if it has not been done before.
         """
-        names = list(parameters)
+        parameters, used = network.named_parameters, network.order_of_use(x)
+        last = set(used[max(len(used) - self.n_always_on, 0) :])
+        names = sorted(parameters, key=last.__contains__)
         n_gated = max(len(names) - self.n_always_on, 0)
         n_gated = min(n_gated, _AUTO_SAMPLED if self.n_sampled == "auto" else self.n_sampled)
         n_layers = min(n_gated + self.n_always_on, len(names))
@@ -228,13 +268,12 @@ class LayerSampledGradient:
                 "n_sampled."
             )
         self.layer_names = tuple(names[len(names) - n_layers :])
-        matrices = [name for name in names if parameters[name].ndim > 1]
-        self._matched = (matrices or names)[-1]
+        matrices = [name for name in used if parameters[name].ndim > 1]
+        self._matched = (matrices or used)[-1]
         self._forget_usage()
         if n_gated:
-            for name in self.layer_names[:n_gated]:
-                sampler = GradientSampler(_pool(parameters[name]).numel())
-                self.samplers.append(sampler.to(parameters[name]))
+            gated = [parameters[name] for name in self.layer_names[:n_gated]]
+            self.samplers = LayerSamplers([_pool(p).numel() for p in gated]).to(gated[0])
             self._optimizer = torch.optim.SGD(
                 self.samplers.parameters(), lr=self.sampler_lr, momentum=_MOMENTUM
             )
@@ -248,28 +287,35 @@ class LayerSampledGradient:
         """
         gated = None
         if problem.meta_model.identity_step:
-            if not self.samplers:
+            step_sizes = problem.step_sizes
+            gated = [n for n in self.layer_names[: len(self.samplers)] if n in step_sizes]
+            if not gated:
                 return {}
             guidance = torch.full_like(guidance, 1 / len(guidance))
-            gated = self.layer_names[: len(self.samplers)]
         loss = problem.meta_model.training_loss(logits, guidance, outputs)
         return training_slopes(problem, loss, self.share_forward, gated)
 
-    def _draw_gates(self, parameters: dict[str, Tensor], slopes: dict[str, Tensor]) -> Tensor:
+    def _draw_gates(
+        self, network: StatelessModule, slopes: dict[str, Tensor], moving: list[bool]
+    ) -> Tensor:
         """Return gates r of 0 or 1, shape (n_gated,), with the graph to the samplers only."""
-        if not self.samplers:
+        n_gated = len(self.samplers)
+        if not n_gated:
             return torch.zeros(0)
-        logits = []
-        for sampler, name in zip(self.samplers, self.layer_names, strict=False):
-            slope = slopes.get(name)
-            pooled = _pool(torch.zeros_like(parameters[name]) if slope is None else slope)
-            logits.append(sampler(pooled.detach()))
-        return F.gumbel_softmax(torch.stack(logits), self.temperature, hard=True)[:, 0]
+        pooled = [
+            _pool(slopes[n] if n in slopes else torch.zeros_like(network.named_parameters[n]))
+            for n in self.layer_names[:n_gated]
+        ]
+        scores = self.samplers([vector.detach() for vector in pooled])
+        gates = F.gumbel_softmax(scores, self.temperature, hard=True)[:, 0]
+        if not all(moving[:n_gated]):
+            gates = gates * torch.tensor(moving[:n_gated], device=gates.device)
+        return gates
 
-    def _count(self, gates: Tensor) -> list[bool]:
+    def _count(self, gates: Tensor, moving: list[bool]) -> list[bool]:
         """Return which layers are on, and count them; this is the only transfer to the CPU."""
         is_on = [gate > 0.5 for gate in gates.tolist()]
-        is_on += [True] * (len(self.layer_names) - len(is_on))
+        is_on += moving[len(is_on) :]
         self._n_steps += 1
         self._n_on = [n + on for n, on in zip(self._n_on, is_on, strict=True)]
         return is_on
@@ -279,13 +325,13 @@ class LayerSampledGradient:
         leaves = set(self.layer_names[is_on.index(True) :]) if any(is_on) else set()
         return leaves | {self._matched} if self.match_weight else leaves
 
-    def _learn(self, gates: Tensor, meta_products: dict[str, Tensor], lr: float) -> None:
-        """Make one step of the samplers on the total loss, given <v, grad L> where computed."""
+    def _learn(self, gates: Tensor, meta_products: dict[str, Tensor]) -> None:
+        """Make one step of the samplers, given alpha <v, grad L> of layers where it is known."""
         if self._optimizer is None:
             return
         zero = gates.new_zeros(())
         # In the virtual step, an open gate is the factor r, a closed one the factor 1 - r.
-        by_r = lr * (1 - 2 * gates.detach())
+        by_r = 1 - 2 * gates.detach()
         products = [meta_products.get(name, zero) for name in self.layer_names[: len(gates)]]
         loss = (gates * by_r * torch.stack(products)).sum()
         loss = loss + self.reg_weight * (gates.sum() - self.n_active) ** 2  # L_r
@@ -295,14 +341,14 @@ class LayerSampledGradient:
 
     def _direction(
         self,
-        problem: MetaProblem,
+        step_sizes: dict[str, float],
         is_on: list[bool],
         step: dict[str, Tensor],
         meta: dict[str, Tensor],
     ) -> dict[str, Tensor]:
         """Return the tangents alpha v' - lambda_2 u; u is dL_g by the training gradient."""
         active = [name for name, on in zip(self.layer_names, is_on, strict=True) if on]
-        direction = {name: problem.lr * meta[name] for name in active if name in meta}
+        direction = {name: step_sizes[name] * meta[name] for name in active if name in meta}
         name = self._matched
         if self.match_weight and name in meta:
             slope = meta[name]

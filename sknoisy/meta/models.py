@@ -87,10 +87,14 @@ class MetaModel(nn.Module):
     trust_meta_rows : bool
         True if rows of the meta set count as trusted in training, too. The batches must then
         carry their row numbers, as those of sknoisy's own nets do.
+    weights_can_vanish : bool
+        False if the weights of a batch are never all 0. If they can be, each batch is checked,
+        which on a GPU waits for the device, and the network makes no step if they are.
     """
 
     identity_step = False
     trust_meta_rows = False
+    weights_can_vanish = True
 
     def __init__(self, optimizer: Callable[..., torch.optim.Optimizer] = _SGD):
         super().__init__()

@@ -48,6 +48,8 @@ class WNet(MetaModel):
     1.0
     """
 
+    weights_can_vanish = False  # a sigmoid is positive, and the weights are divided by the largest
+
     def __init__(
         self,
         n_hidden: int = 100,

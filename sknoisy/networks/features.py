@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-__all__ = ["WithFeatures"]
+__all__ = ["WithFeatures", "full_precision"]
 
 _CURE = (
     "Give the module timm's methods: forward_features(x), forward_head(features, pre_logits) and "
@@ -27,9 +28,10 @@ class WithFeatures(nn.Module):
     - For any other module, the features are the input of the :class:`torch.nn.Linear` that ran
       last. The first forward pass finds this layer, and later passes hook this layer only.
 
-    Features of more than two dimensions are flattened from dimension 1. Hooks are removed after
-    each forward pass, so `module` stays as it was. Parameters are named ``module.<name>``, as
-    :func:`torch.func.functional_call` expects them.
+    Features of more than two dimensions are flattened from dimension 1. Features and logits of
+    half precision, as of a module with autocast in its forward, are returned in float32. Hooks are
+    removed after each forward pass, so `module` stays as it was. Parameters are named
+    ``module.<name>``, as :func:`torch.func.functional_call` expects them.
 
     Parameters
     ----------
@@ -118,7 +120,8 @@ class WithFeatures(nn.Module):
         else:
             features, logits = self._watch(x, self._last_linear)
         self._check_logits(logits)
-        return self._check_features(features, len(logits)).flatten(1), logits
+        features = self._check_features(features, len(logits)).flatten(1)
+        return full_precision(features), full_precision(logits)
 
     def _ask(self, x: Any) -> tuple[Tensor, Tensor]:
         """Return features and logits by timm's methods."""
@@ -195,6 +198,11 @@ class WithFeatures(nn.Module):
                 f"there are {n_samples} samples, which must be dimension 0. {_CURE}"
             )
         return features
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """Return a tensor of half precision in float32, any other unchanged."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _follows_timm(module: nn.Module) -> bool:

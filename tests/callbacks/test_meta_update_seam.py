@@ -54,6 +54,8 @@ def test_a_batch_without_weight_changes_nothing_and_is_counted(fit, optimizer):
     seen, asked = [], []
 
     class EveryThird(WNet):
+        weights_can_vanish = True
+
         def forward(self, batch):  # called twice per batch, before and after its own update
             asked.append(0)
             return super().forward(batch) * (0.0 if len(asked) % 6 in (3, 4) else 1.0)

@@ -42,9 +42,28 @@ def with_gates(problem, is_open=None, **params):
     params = {"n_active": 0, "match_weight": 0.0, "sampler_lr": 0.0, **params}
     strategy = LayerSampledGradient(**params)
     meta_step(strategy, problem)  # builds the samplers
-    for i, sampler in enumerate(strategy.samplers):
-        nn.init.zeros_(sampler.output.weight)
-        score = 1e3 if is_open is None or is_open[i] else -1e3  # far above any Gumbel noise
-        sampler.output.bias.data[:] = torch.tensor([score, 0.0])
+    set_gates(strategy, [True] * len(strategy.samplers) if is_open is None else is_open)
     strategy.epoch_report()
     return strategy
+
+
+@torch.no_grad()
+def set_gates(strategy, is_open):
+    """Give the gates scores far above any Gumbel noise, whatever the gradients are."""
+    samplers = strategy.samplers
+    samplers.output_weight.zero_()
+    samplers.output_bias.zero_()
+    for bias, gate in zip(samplers.output_bias, is_open, strict=False):
+        bias[0, 0] = 1e3 if gate else -1e3
+
+
+def scores_one_by_one(samplers, pooled):
+    """The scores of the gates by a network per layer, unpadded: standardise, FC, PReLU, FC."""
+    scores = []
+    for i, x in enumerate(pooled):
+        spread = x.std() if len(x) > 1 else 0
+        rounding = 1e-6 * x.mean().abs() + torch.finfo(x.dtype).tiny
+        h = (x - x.mean()) / (spread + rounding) @ samplers.hidden_weight[i, : len(x)]
+        h = F.prelu(h + samplers.hidden_bias[i, 0], samplers.slope[i, 0])
+        scores.append(h @ samplers.output_weight[i] + samplers.output_bias[i, 0])
+    return torch.stack(scores)

@@ -2,16 +2,20 @@
 
 import copy
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from meta_problems import make_problem, meta_gradient, meta_step
-from sampled_layers import problem_of, with_gates
+from meta_problems import N_CLASSES, make_problem, meta_gradient, meta_step, seeded
+from sampled_layers import problem_of, scores_one_by_one, set_gates, with_gates
+from torch import nn
 from torch.nn.utils import parameters_to_vector
 from torch.testing import assert_close
 
-from sknoisy.meta import ForwardGradient, LayerSampledGradient
+from sknoisy.meta import ForwardGradient, LayerSampledGradient, StatelessModule
+from sknoisy.meta.layer_sampling import LayerSamplers
+from sknoisy.networks import WithFeatures
 
 # The samplers
 
@@ -71,7 +75,89 @@ def test_temperature_flattens_the_gradient_of_the_gates_and_leaves_the_draws():
     assert 0 < found[1000.0][0] < found[1.0][0] / 100
 
 
+# The samplers' networks
+
+
+def samplers_of(*widths):
+    return seeded(partial(LayerSamplers, widths), 0)
+
+
+def pooled_of(*widths, scale=1.0, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return [scale * torch.randn(w, generator=generator, dtype=torch.float64) for w in widths]
+
+
+def test_padded_networks_are_those_of_a_loop_over_the_layers():
+    widths = (7, 1, 64, 3, 128)
+    samplers, pooled = samplers_of(*widths), pooled_of(*widths)
+    found, expected = samplers(pooled), scores_one_by_one(samplers, pooled)
+    assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    weights = torch.linspace(-1, 1, found.numel()).double().view_as(found)
+    slopes = [
+        torch.autograd.grad((weights * scores).sum(), list(samplers.parameters()))
+        for scores in (found, expected)
+    ]
+    assert_close(*slopes, rtol=1e-10, atol=1e-12)
+    for width, slope in zip(widths, slopes[0][0], strict=True):
+        assert not slope[width:].any()  # the padding stays 0
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-4, 1.0])
+def test_gates_depend_on_gradients_of_any_scale(scale):
+    """Compared with a gradient of 0; the mean gradients of a trained layer are near 1e-4."""
+    widths = (10, 64, 512)
+    samplers = samplers_of(*widths)
+    base = samplers([torch.zeros(w).double() for w in widths])
+    scores = [samplers(pooled_of(*widths, scale=scale, seed=i)) for i in range(10)]
+    difference = torch.stack([(s - base).diff(dim=1).abs() for s in scores]).mean(dim=0)
+    assert difference.min() > 0.1
+    assert_close(scores[0], samplers(pooled_of(*widths, seed=0)), rtol=1e-6, atol=1e-6)
+
+
+def test_a_vector_without_spread_is_0_to_its_sampler():
+    samplers = samplers_of(1, 5)
+    flat = [torch.full((w,), v).double() for w, v in ((1, 3e-4), (5, 0.1))]
+    base = samplers([torch.zeros(1).double(), torch.zeros(5).double()])
+    assert_close(samplers(flat), base, rtol=0, atol=1e-6)
+
+
 # Layers and their report
+
+
+class HeadFirst(nn.Module):
+    """The head is registered first, and a layer that the logits do not need last."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head, self.body = head, nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4))
+        self.auxiliary = nn.Linear(4, 9)
+
+    def forward(self, x):
+        h = self.body(x)
+        self.auxiliary(h)
+        return self.head(h)
+
+
+class Scores(nn.Module):
+    """A classifier that is no ``nn.Linear``."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
+@pytest.mark.parametrize("head", [lambda: nn.Linear(4, N_CLASSES), Scores], ids=["linear", "own"])
+def test_the_last_layer_is_the_one_that_feeds_the_logits(head):
+    network = StatelessModule(WithFeatures(seeded(lambda: HeadFirst(head()), 0)))
+    strategy = LayerSampledGradient(n_sampled=4)
+    meta_step(strategy, make_problem()._replace(network=network))
+    assert strategy.layer_names[-2:] == ("module.head.weight", "module.head.bias")
+    assert strategy._matched == "module.head.weight"
+    strategy = with_gates(make_problem()._replace(network=network), [0] * 4, n_sampled=4)
+    assert meta_gradient(strategy, make_problem()._replace(network=network)).any()
 
 
 def test_gated_layers_are_the_top_ones_below_those_always_on():
@@ -82,10 +168,12 @@ def test_gated_layers_are_the_top_ones_below_those_always_on():
         assert strategy.layer_names == ()
         meta_step(strategy, problem)
         n_layers = n_gated + params.get("n_always_on", 2)
-        assert strategy.layer_names == tuple(names[-n_layers:])
-        widths = [sampler.hidden.in_features for sampler in strategy.samplers]
-        gated = [problem.network.parameters[n] for n in names[-n_layers:][:n_gated]]
-        assert widths == [len(p) for p in gated]
+        found = strategy.layer_names
+        assert set(found) == set(names[-n_layers:])
+        assert found[:n_gated] == tuple(n for n in names if n in found[:n_gated])
+        assert found[-2:] == ("module.fc.weight", "module.fc.bias")
+        gated = [problem.network.parameters[n] for n in found[:n_gated]]
+        assert strategy.samplers.widths[:, 0].tolist() == [len(p) for p in gated]
     strategy = LayerSampledGradient()
     meta_step(strategy, make_problem("MLP"))
     assert len(strategy.samplers) == 4  # of six tensors
@@ -103,8 +191,7 @@ def test_the_report_covers_the_steps_since_the_last_one():
     strategy = with_gates(problem, [1, 0, 0, 1])
     assert strategy.epoch_report() == {"layer_usage": [0.0] * 6}
     for is_open in ([1, 0, 0, 1], [1, 1, 0, 0], [1, 1, 0, 1], [1, 1, 0, 1]):
-        for sampler, gate in zip(strategy.samplers, is_open, strict=True):
-            sampler.output.bias.data[0] = 1e3 if gate else -1e3
+        set_gates(strategy, is_open)
         meta_step(strategy, problem)
     assert strategy.epoch_report() == {"layer_usage": [1.0, 0.75, 0.0, 0.75, 1.0, 1.0]}
     meta_step(strategy, problem)

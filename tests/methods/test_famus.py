@@ -88,6 +88,17 @@ def test_trusted_rows_are_the_meta_set_of_both():
         assert_array_equal(named["meta"].meta_rows_, TRUSTED.nonzero()[0])
 
 
+@LENIENT
+def test_the_exchange_does_not_depend_on_the_weights_of_trusted_rows():
+    """Trusted rows of weight 0 are no meta set; the networks then choose rows for each other."""
+    clf = famus(max_epochs=4).fit(X, Y, clean_mask=TRUSTED, sample_weight=1.0 - TRUSTED)
+    first, second = callbacks(clf)
+    for own, other in ((first, second), (second, first)):
+        assert own["meta"].meta_rows == "peer.pseudo_clean"
+        assert not TRUSTED[own["meta"].meta_rows_].any()
+        assert own["pseudo_clean"].rows_.tolist() != other["pseudo_clean"].rows_.tolist()
+
+
 def test_logits_and_weights_are_means_over_both_networks():
     clf = famus(max_epochs=5, meta_lr=0.01).fit(X, Y, clean_mask=TRUSTED)
     rows = clf._rows(X)

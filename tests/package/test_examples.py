@@ -1,16 +1,21 @@
 """The scripts of examples/ that the gallery does not run, as a user runs them."""
 
+import importlib.util
 import io
 import re
 import runpy
 import subprocess
 import sys
+import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from feature_modules import TimmResNet
 from matplotlib.image import imread
+from torch import nn
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LABEL_SETS = ("aggre_label", "random_label1", "random_label2", "random_label3", "worse_label")
@@ -122,3 +127,28 @@ def test_cifar10n_reads_the_file_and_draws_the_suspects(
         assert round(20 * accuracy, 6) == round(20 * accuracy)  # of 20 test images
         assert 0 <= auc <= 1
     assert check_suspects(printed, picture) <= n_wrong
+
+
+def create_small_model(name, *, pretrained, in_chans, num_classes):
+    """A network with the methods of timm's, in place of one that timm would make."""
+    assert in_chans == 1
+    network = TimmResNet()
+    network.fc = nn.Linear(6, num_classes)
+    network.default_cfg = {"classifier": "fc"}
+    return network
+
+
+def test_fine_tuning_a_network_of_timm(run_here, monkeypatch):
+    """Network and weights are timm's business; the stand-in is fine-tuned by the same lines."""
+    timm = types.ModuleType("timm")
+    timm.__spec__ = ModuleSpec("timm", None)
+    timm.create_model = create_small_model
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    printed = run_here("fine_tune_timm.py", "--epochs", 3, "--n-train", 300)
+    found = re.search(r"4 tensors at 0.005: accuracy ([\d.]+)", printed)
+    assert 0 <= float(found[1]) <= 1
+
+
+def test_without_timm_the_example_tells_what_it_needs(run_here, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "needs timm, which is not installed" in run_here("fine_tune_timm.py")

@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..._compat import StrOptions, validate_parameter_constraints
-from ...meta.functional import RandomState, without_mkldnn
+from ...meta.functional import RandomState, draws_beyond_torch, without_mkldnn
+from ...networks.features import full_precision
 
 __all__ = [
     "ToleranceGradient",
@@ -161,11 +162,11 @@ class ToleranceGradient:
 
     def __call__(self, problem: ToleranceProblem) -> ToleranceStep:
         """Return the meta gradient of ``problem``."""
-        random_state = RandomState(problem.x.device)
+        random_state = RandomState(problem.x.device, draws_beyond_torch(problem.module))
         is_shared = self.joint and self.share_forward
         with contextlib.nullcontext() if self.first_order else _twice_differentiable(problem):
             if is_shared:
-                logits = problem.module(problem.x)
+                logits = full_precision(problem.module(problem.x))
             else:
                 with random_state.replay():
                     logits = _stateless_logits(problem.module, problem.x)
@@ -208,7 +209,7 @@ class ToleranceGradient:
         }
 
         def one_set(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-            return functional_call(problem.module, {**parameters, **buffers}, (problem.x,))
+            return _stateless_logits(problem.module, problem.x, parameters, buffers)
 
         with random_state.replay():
             virtual_logits = vmap(one_set, randomness="same")(virtual, buffers)
@@ -330,11 +331,15 @@ def tolerance_gradient(gradient: str | ToleranceGradient) -> ToleranceGradient:
 
 
 def _stateless_logits(
-    module: nn.Module, x: Tensor, parameters: dict[str, Tensor] | None = None
+    module: nn.Module,
+    x: Tensor,
+    parameters: dict[str, Tensor] | None = None,
+    buffers: dict[str, Tensor] | None = None,
 ) -> Tensor:
     """Return the logits of a module, at other parameters if given; leave its buffers unchanged."""
-    buffers = {name: b.clone() for name, b in module.named_buffers()}
-    return functional_call(module, {**(parameters or {}), **buffers}, (x,))
+    if buffers is None:
+        buffers = {name: b.clone() for name, b in module.named_buffers()}
+    return full_precision(functional_call(module, {**(parameters or {}), **buffers}, (x,)))
 
 
 def _parameters(module: nn.Module) -> dict[str, Tensor]:

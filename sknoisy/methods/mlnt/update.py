@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..._engine.construction import random_state_of
 from ...callbacks.named import callback_named
+from ...networks.features import full_precision
 from .gradient import ToleranceGradient, ToleranceProblem, tolerance_gradient
 from .mentoring import blend_targets
 from .transfer import transfer_labels
@@ -234,8 +235,10 @@ class NoiseToleranceUpdate(Callback):
     @torch.no_grad()
     def _target(self, x: Tensor, progress: float) -> Tensor:
         """Return the blended probabilities of teacher and mentor, both in eval mode."""
-        teacher = self._teacher.teacher_(x).softmax(dim=1)
-        mentor = None if self.mentor is None else self.mentor.eval()(x).softmax(dim=1)
+        teacher = full_precision(self._teacher.teacher_(x)).softmax(dim=1)
+        mentor = None
+        if self.mentor is not None:
+            mentor = full_precision(self.mentor.eval()(x)).softmax(dim=1)
         return blend_targets(teacher, mentor, self.blend * progress)
 
     def on_grad_computed(self, net, named_parameters=None, batch=None, **kwargs):
