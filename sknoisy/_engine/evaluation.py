@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch.utils.data import default_collate
 from ..networks import WithFeatures
 from .batches import TrainingData
 
-__all__ = ["cpu_state", "draw_rows", "evaluate", "outputs_of", "rows_per_pass", "take"]
+__all__ = ["copied_state", "draw_rows", "evaluate", "outputs_of", "rows_per_pass", "take"]
 
 
 def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
@@ -53,7 +55,8 @@ def outputs_of(
     module: nn.Module, data: TrainingData, rows: Tensor, batch_size: int
 ) -> tuple[Tensor, Tensor]:
     """Return features and logits of rows, in eval mode; any module will do, also without a net."""
-    parts = _passes(module, (data.take(part) for part in rows.split(batch_size)))
+    index = rows.to(data.rows.index_device)
+    parts = _passes(module, (data.take(part) for part in index.split(batch_size)))
     features, logits, _ = zip(*parts, strict=True)
     return torch.cat(features), torch.cat(logits)
 
@@ -70,8 +73,6 @@ def _passes(module: nn.Module, batches: Iterable) -> Iterator[tuple]:
         module.train(training)
 
 
-def cpu_state(module) -> dict[str, Tensor]:
-    """Return a copy of a module's state dict on the CPU."""
-    return {
-        name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()
-    }
+def copied_state(module: nn.Module) -> dict[str, Any]:
+    """Return a copy of a module's state dict, on the devices of the module."""
+    return copy.deepcopy(module.state_dict())

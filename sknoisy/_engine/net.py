@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..exceptions import NonFiniteLossError
 from .batches import Batch, Batches, TrainingData
-from .evaluation import cpu_state
+from .evaluation import copied_state
 
 __all__ = ["DeviceNet", "train_side_by_side"]
 
@@ -109,7 +109,7 @@ class DeviceNet(NeuralNet):
     def prepare_to_train(self) -> None:
         """Reset the state that an earlier training left."""
         self._shared_logits = None
-        self._finite_state = cpu_state(self.module_)
+        self._finite_state = copied_state(self.module_)
         self.interrupted_ = False
 
     @property
@@ -138,13 +138,14 @@ class DeviceNet(NeuralNet):
         elif not self._has_finite_logits(last):
             trouble, batch = "The logits became NaN or infinite", len(losses)
         else:
-            self._finite_state = cpu_state(self.module_)
+            self._finite_state = copied_state(self.module_)
             return
         rate = self.optimizer_.param_groups[0]["lr"]
+        state = (self._finite_state or {}).items()
         raise NonFiniteLossError(
             f"{trouble} in epoch {len(self.history)}, batch {batch}, at learning rate {rate:g}. "
             "Lower lr (or meta_lr, if there is a meta update), or check X for extreme values.",
-            self._finite_state,
+            {name: value.cpu() if isinstance(value, Tensor) else value for name, value in state},
         )
 
     @torch.no_grad()
