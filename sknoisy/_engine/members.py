@@ -19,9 +19,9 @@ __all__ = ["Members"]
 class Members:
     """The networks that predict: copies in eval mode, whose parameters require no gradient.
 
-    They share no memory with `module`, which can be trained further. No method writes to them, so
-    threads can call the methods at the same time. A pickle holds them on the CPU; they return to
-    their device when it is loaded, if the machine has one.
+    They share no memory with `module`, which can be trained further, but the `states` get their
+    tensors. No method writes to them, so threads can call the methods at the same time. A pickle
+    holds them on the CPU; they return to their device when it is loaded, if the machine has one.
 
     Parameters
     ----------
@@ -91,6 +91,7 @@ def _frozen(module: nn.Module, state: dict) -> nn.Module:
     }
     network = copy.deepcopy(module, memo).eval().requires_grad_(False)
     network.load_state_dict(state)
+    state.update(network.state_dict())  # a callback may keep this dict: one copy is enough
     return network
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -87,6 +88,16 @@ class DeviceNet(NeuralNet):
         if "module_" in vars(self):  # skorch would move one object under one name only
             state["module"] = type(self.module_)
         return state
+
+    def __reduce_ex__(self, protocol):
+        return copyreg.__newobj__, (type(self),), self.__getstate__()
+
+    def __reduce__(self):
+        """Raise TypeError: skops calls this method, pickle and copy call ``__reduce_ex__``."""
+        raise TypeError(
+            "skops cannot write the tensors of a fitted network. Use pickle or joblib, or save "
+            "net_.module_.state_dict() by torch.save; see Serving in the user guide."
+        )
 
     def get_dataset(self, X, y=None):
         """Return the training data unchanged."""
