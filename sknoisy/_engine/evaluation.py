@@ -42,9 +42,9 @@ def draw_rows(n_rows: int, rows, random_state: np.random.RandomState) -> np.ndar
 
 
 def rows_per_pass(net) -> int:
-    """Return the inference batch size: four training batches, as no graph is kept, or eight on a GPU.
+    """Return the inference batch size: four training batches, as no graph is kept.
 
-    A pass of a small network on a GPU takes as long for twice the rows.
+    On a GPU they are eight: a pass of a small network takes as long for twice the rows.
     """
     return (8 if str(net.device).startswith("cuda") else 4) * max(net.batch_size, 25)
 
