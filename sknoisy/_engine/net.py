@@ -90,7 +90,7 @@ class DeviceNet(NeuralNet):
         return state
 
     def __reduce_ex__(self, protocol):
-        return copyreg.__newobj__, (type(self),), self.__getstate__()
+        return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
     def __reduce__(self):
         """Raise TypeError: skops calls this method, pickle and copy call ``__reduce_ex__``."""
