@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,7 +17,6 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
-from torch.func import functional_call
 from tqdm.auto import tqdm
 
 from ._compat import Interval, StrOptions, fit_context
@@ -35,8 +34,9 @@ from ._engine.construction import (
     seeded,
     warn_of_a_shared_gpu,
 )
-from ._engine.evaluation import cpu_state, rows_per_pass
+from ._engine.evaluation import copied_state, rows_per_pass
 from ._engine.labels import check_clean_mask, encode_labels
+from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
@@ -45,7 +45,7 @@ from ._engine.validation import check_sample_weight, check_X
 from .callbacks import EpochProgress, PerSampleCrossEntropy
 from .exceptions import InterruptedFitWarning, warn_user
 from .meta import BatchOutputs
-from .networks import WithFeatures, mlp_settings
+from .networks import mlp_settings
 
 __all__ = [
     "Batch",
@@ -196,7 +196,7 @@ class NetworkEstimator(BaseEstimator):
         """Remove what an earlier fit learned, so that a failed fit leaves no fitted estimator."""
         of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
         learned = [name for name in vars(self) if name.endswith("_") and name not in of_X]
-        for name in [*learned, "_states"]:
+        for name in [*learned, "_members"]:
             self.__dict__.pop(name, None)
 
     def _training_data(self, problem: Problem) -> TrainingData:
@@ -379,10 +379,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _member_states(self) -> list[dict[str, Tensor]]:
         """Return the states of the networks that predict; their logits are averaged.
 
-        They are state dicts of the module on the CPU, the best first: :meth:`features` reads this
-        one.
+        They are state dicts of the module, the best first: :meth:`features` reads this one.
         """
-        return [cpu_state(net.module_) for net in self.nets_]
+        return [copied_state(net.module_) for net in self.nets_]
 
     def _finish(self, data: TrainingData) -> None:
         """Set the method's fitted attributes; the nets are trained and in eval mode."""
@@ -437,7 +436,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             net.module_.eval()
         self.history_ = self.net_.history
         self.n_iter_ = self.net_.n_finished_epochs
-        self._states = self._member_states()
+        device, states = torch.device(self.net_.device), self._member_states()
+        self._members = Members(self.net_.module_, states, device, rows_per_pass(self.net_))
         proba = self._proba(data.rows)
         rows = torch.arange(len(data))
         clean_proba = proba[rows, data.given.cpu()]
@@ -508,55 +508,17 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         NotFittedError, ValueError
             As in :meth:`predict_proba`.
         """
-        rows = self._rows(X)
-        network = WithFeatures(self.net_.module_)
-        state = {f"module.{name}": tensor for name, tensor in self._states[0].items()}
-        return torch.cat([f for f, _ in self._outputs(network, state, rows)]).numpy()
+        return self._members.features(self._rows(X)).numpy()
 
     def _rows(self, X):
         check_is_fitted(self)
         X = check_X(self, X, reset=False)
         self._scaling.check_unit(X)
-        return make_rows(X, self._scaling, torch.device(self.net_.device), in_memory=False)
+        return make_rows(X, self._scaling, self._members.device, in_memory=False)
 
     def _proba(self, rows) -> Tensor:
         """Return the softmax of the mean logits of all members, float64 on the CPU."""
-        logits = [
-            torch.cat(list(self._outputs(self.net_.module_, state, rows)))
-            for state in self._states
-        ]
-        return torch.stack(logits).mean(dim=0).softmax(dim=1)
-
-    def _outputs(self, module: nn.Module, state: dict[str, Tensor], rows) -> Iterator[Any]:
-        """Yield the outputs of a module at another state, pass by pass; its own state stays."""
-        device = torch.device(self.net_.device)
-        # Pass each shared submodule under one name only: functional_call would restore the other
-        # name with its own replacement.
-        own = {
-            f"{prefix}.{name}".removeprefix(".")
-            for prefix, part in module.named_modules()
-            for name in (*part._parameters, *part._buffers)
-        }
-        state = {name: tensor.to(device) for name, tensor in state.items() if name in own}
-        with torch.no_grad():
-            for index in torch.arange(len(rows), device=device).split(rows_per_pass(self.net_)):
-                X = rows.take(index)
-                output = functional_call(module, state, (X,), tie_weights=False)
-                # Float64 on the CPU: some devices have none.
-                if isinstance(output, Tensor):
-                    yield _finite(output.cpu().double(), int(index[0]))
-                else:
-                    yield tuple(_finite(part.cpu().double(), int(index[0])) for part in output)
+        return self._members.logits(rows).softmax(dim=1)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_states")
-
-
-def _finite(output: Tensor, first_row: int) -> Tensor:
-    bad = (~output.isfinite().all(dim=1)).nonzero()
-    if len(bad):
-        raise ValueError(
-            f"The network's output for row {first_row + int(bad[0])} of X is not finite: its "
-            "values are too large for float32, or too far from those of fit."
-        )
-    return output
+        return hasattr(self, "_members")

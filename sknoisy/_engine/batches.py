@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from .augment import Augmentation
 from .rows import ArrayRows, Rows
 
-__all__ = ["Batch", "Batches", "EndlessBatches", "TrainingData"]
+__all__ = ["Batch", "Batches", "EndlessBatches", "TrainingData", "row_order"]
 
 
 class Batch(tuple):
@@ -116,8 +116,12 @@ class TrainingData(Dataset):
         return part
 
     def take(self, index: Tensor, augment: bool = False) -> Batch:
-        """Return the batch of the rows at `index` (int64, on the device), augmented on request."""
+        """Return the batch of the rows at `index`, augmented on request.
+
+        `index` is int64, on the device of the data or of ``rows.index_device``.
+        """
         X = self.rows.take(index)
+        index = index.to(self.device, non_blocking=True)
         if augment and self.augment is not None:
             assert self.generator is not None
             X = self.augment(X, self.generator)
@@ -157,14 +161,9 @@ class Batches:
 
     def index(self) -> Iterator[Tensor]:
         """Yield the index tensors of one epoch."""
-        n = self._n_rows()
-        order = (
-            torch.arange(n)
-            if self.generator is None
-            else torch.randperm(n, generator=self.generator)
-        ).to(self.data.device)
+        order = row_order(self._n_rows(), self.generator, self.data.rows.index_device)
         if self.data.active is not None:
-            order = self.data.active[order]
+            order = self.data.active.to(order.device)[order]
         starts = range(0, len(self) * self.batch_size, self.batch_size)
         for start in starts:
             last = start == starts[-1]
@@ -205,6 +204,17 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+def row_order(n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Return the numbers 0 to n - 1 on a device, shuffled by `generator` on the CPU if given.
+
+    A GPU gets the same order as the CPU, and the CPU does not wait for the copy.
+    """
+    if generator is None:
+        return torch.arange(n, device=device)
+    order = torch.randperm(n, generator=generator, pin_memory=device.type == "cuda")
+    return order.to(device, non_blocking=True)
+
+
 class EndlessBatches:
     """An endless iterator over shuffled batches of a fixed set of rows, given by `index` (m,).
 
@@ -220,8 +230,8 @@ class EndlessBatches:
 
     def __next__(self) -> Tensor:
         if not self._queue:
-            order = torch.randperm(len(self.index), generator=self.generator)
-            shuffled = self.index[order.to(self.index.device)]
+            order = row_order(len(self.index), self.generator, self.index.device)
+            shuffled = self.index[order]
             n_full = len(shuffled) // self.batch_size * self.batch_size
             self._queue = list(shuffled[:n_full].split(self.batch_size))
         return self._queue.pop()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import multiprocessing
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from numbers import Integral
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from sklearn.utils import check_random_state
 from skorch.callbacks import LRScheduler
 from torch import nn
+from torch.autograd import forward_ad
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ..exceptions import warn_user
@@ -47,6 +49,20 @@ _OWN_STREAM = tuple(b"sknoisy")
 
 # Random states and torch's forward mode are global to the process: fits in threads take turns.
 _ONE_FIT = threading.RLock()
+
+
+def _recover_from_fork() -> None:
+    """Undo in a forked child what the parent's other threads, which are not there, left undone."""
+    global _ONE_FIT
+    _ONE_FIT = threading.RLock()
+    with suppress(RuntimeError):  # no thread was in forward mode
+        forward_ad.exit_dual_level()
+    if torch.get_num_threads() > 1:  # the child would wait for OpenMP's threads for ever
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_recover_from_fork)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..exceptions import NonFiniteLossError
 from ..networks.features import full_precision
 from .batches import Batch, Batches, TrainingData
-from .evaluation import cpu_state
+from .evaluation import copied_state
 
 __all__ = ["DeviceNet", "train_side_by_side"]
 
@@ -89,6 +90,16 @@ class DeviceNet(NeuralNet):
             state["module"] = type(self.module_)
         return state
 
+    def __reduce_ex__(self, protocol):
+        return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
+
+    def __reduce__(self):
+        """Raise TypeError: skops calls this method, pickle and copy call ``__reduce_ex__``."""
+        raise TypeError(
+            "skops cannot write the tensors of a fitted network. Use pickle or joblib, or save "
+            "net_.module_.state_dict() by torch.save; see Serving in the user guide."
+        )
+
     def get_dataset(self, X, y=None):
         """Return the training data unchanged."""
         if not isinstance(X, TrainingData):
@@ -110,7 +121,7 @@ class DeviceNet(NeuralNet):
     def prepare_to_train(self) -> None:
         """Reset the state that an earlier training left."""
         self._shared_logits = None
-        self._finite_state = cpu_state(self.module_)
+        self._finite_state = copied_state(self.module_)
         self.interrupted_ = False
 
     @property
@@ -139,13 +150,14 @@ class DeviceNet(NeuralNet):
         elif not self._has_finite_logits(last):
             trouble, batch = "The logits became NaN or infinite", len(losses)
         else:
-            self._finite_state = cpu_state(self.module_)
+            self._finite_state = copied_state(self.module_)
             return
         rate = self.optimizer_.param_groups[0]["lr"]
+        state = (self._finite_state or {}).items()
         raise NonFiniteLossError(
             f"{trouble} in epoch {len(self.history)}, batch {batch}, at learning rate {rate:g}. "
             "Lower lr (or meta_lr, if there is a meta update), or check X for extreme values.",
-            self._finite_state,
+            {name: value.cpu() if isinstance(value, Tensor) else value for name, value in state},
         )
 
     @torch.no_grad()

@@ -22,7 +22,16 @@ _CONVERT_ROWS = 65_536  # rows converted at a time, to avoid a float64 copy of a
 
 
 class Rows(Protocol):
-    """Interface of a store of rows."""
+    """Interface of a store of rows.
+
+    Attributes
+    ----------
+    index_device : torch.device
+        Device where ``take`` reads the index: a GPU does not wait for an index that is there.
+    """
+
+    @property
+    def index_device(self) -> torch.device: ...
 
     def __len__(self) -> int: ...
 
@@ -40,6 +49,7 @@ class TensorRows:
 
     def __init__(self, tensor: Tensor, scaling: InputScaling | None = None):
         self.tensor, self.scaling = tensor, scaling
+        self.index_device = tensor.device
 
     def __len__(self) -> int:
         return len(self.tensor)
@@ -55,6 +65,7 @@ class ArrayRows:
 
     def __init__(self, array: np.ndarray, scaling: InputScaling, device: torch.device):
         self.array, self.scaling, self.device = array, scaling, device
+        self.index_device = torch.device("cpu")
 
     def __len__(self) -> int:
         return len(self.array)
@@ -73,6 +84,7 @@ class SparseRows:
 
     def __init__(self, matrix, scaling: InputScaling, device: torch.device):
         self.matrix, self.scaling, self.device = matrix, scaling, device
+        self.index_device = torch.device("cpu")
 
     def __len__(self) -> int:
         return self.matrix.shape[0]

@@ -8,14 +8,14 @@ import math
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from .._engine.evaluation import cpu_state
+from .._engine.evaluation import copied_state
 from .named import RecordedInTime
 
 __all__ = ["CheckpointEnsemble"]
 
 
 class CheckpointEnsemble(Callback):
-    """Keep the network's state after the epochs with the lowest monitored value, on the CPU.
+    """Keep the network's state after the epochs with the lowest monitored value.
 
     Parameters
     ----------
@@ -72,5 +72,5 @@ class CheckpointEnsemble(Callback):
             return
         if len(self.members_) == self.n_members and value >= self.members_[-1][0]:
             return
-        self.members_.append((value, epoch, cpu_state(net.module_)))
+        self.members_.append((value, epoch, copied_state(net.module_)))
         self.members_ = heapq.nsmallest(self.n_members, self.members_, key=lambda m: m[:2])

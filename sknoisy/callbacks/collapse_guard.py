@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.construction import random_state_of
-from .._engine.evaluation import draw_rows, evaluate, rows_per_pass
+from .._engine.evaluation import copied_state, draw_rows, evaluate, rows_per_pass
 from ..exceptions import CollapseWarning, warn_user
 from ..meta import MetaModel
 from .named import callback_named
@@ -161,8 +160,8 @@ class CollapseGuard(Callback):
         model = self._meta_model(net)
         return _States(
             len(net.history),
-            copy.deepcopy(net.module_.state_dict()),
-            None if model is None else copy.deepcopy(model.state_dict()),
+            copied_state(net.module_),
+            None if model is None else copied_state(model),
         )
 
     def _predictions(self, net, dataset, index: Tensor) -> _Predictions:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from skorch.callbacks import Callback
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 __all__ = ["TeacherAverage"]
 
@@ -82,11 +83,14 @@ class TeacherAverage(Callback):
         if self.bias_correction:
             decay = min(decay, 1 - 1 / (self.n_steps_ + 1))
         self.n_steps_ += 1
-        for mean, now in _pairs(self.teacher_, net.module_):
+        means, now = [], []
+        for mean, value in _pairs(self.teacher_, net.module_):
             if mean.is_floating_point() or mean.is_complex():
-                mean.lerp_(now, 1 - decay)
+                means.append(mean)
+                now.append(value)
             else:
-                mean.copy_(now)
+                mean.copy_(value)
+        get_ema_multi_avg_fn(decay)(means, now, None)
 
 
 def _pairs(teacher, module):

@@ -143,10 +143,11 @@ class WithFeatures(nn.Module):
         features: Tensor | None = None
         last: str | None = None
 
-        def record(layer: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        # Modules of other threads call it, too, even without kwargs, after it was removed.
+        def record(layer: nn.Module, args: tuple, *kwargs_and_output: Any) -> None:
             nonlocal features, last
             if isinstance(layer, nn.Linear) and layer in names:
-                features, last = _input(args, kwargs), names[layer]
+                features, last = _input(args, kwargs_and_output[0]), names[layer]
 
         # One global hook for one pass: hooks on the layers would switch off the fast path of
         # nn.TransformerEncoderLayer, and this pass would differ from later ones.

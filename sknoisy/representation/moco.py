@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .._compat import Interval, StrOptions
 from .._engine.augment import Augmentation
@@ -75,8 +76,8 @@ class MomentumContrast(nn.Module):
 
     def _follow(self) -> None:
         """Update the key network: MoCo, eq. (2)."""
-        for key, query in zip(self.key.parameters(), self.query.parameters(), strict=True):
-            key.mul_(self.momentum).add_(query, alpha=1 - self.momentum)
+        average = get_ema_multi_avg_fn(self.momentum)
+        average([*self.key.parameters()], [*self.query.parameters()], None)
 
 
 def queue_info_nce(similarity: Tensor, temperature: float) -> Tensor:

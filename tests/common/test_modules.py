@@ -208,9 +208,10 @@ def test_tied_weights(quick, module, weighting):
     X, y = table(240, np.random.default_rng(0))
     clf = quick(module=module, weighting=weighting, n_ensemble=2, lr=0.1).fit(X, y)
     assert clf.score(X, y) > 0.8
-    assert len(clf._states) == 2
+    states = [state for _, _, state in dict(clf.net_.callbacks_)["ensemble"].members_]
+    assert len(states) == 2
     logits, network = [], copy.deepcopy(clf.net_.module_)
-    for state in clf._states:
+    for state in states:
         network.load_state_dict(state)
         with torch.no_grad():
             logits.append(network(torch.from_numpy(X).float()).double())

@@ -242,3 +242,19 @@ def test_a_layer_that_no_longer_runs_is_not_replaced_by_another():
     wrapper(torch.randn(3, 6))
     with pytest.raises(ValueError, match="'fc' did not run"):
         wrapper.eval()(torch.randn(3, 6))
+
+
+class CallsHooks(nn.Linear):
+    """Calls the global hooks as a module of another thread may, after they were removed."""
+
+    def forward(self, x):
+        for hook in [*nn.modules.module._global_forward_hooks.values()]:
+            hook(nn.Linear(1, 1), (x,), x)
+        return super().forward(x)
+
+
+def test_modules_of_other_threads_do_no_harm():
+    """Torch forgets that a hook takes kwargs when the hook is removed."""
+    x = torch.randn(5, 6)
+    features, _ = WithFeatures(nn.Sequential(CallsHooks(6, 3)))(x)
+    assert torch.equal(features, x)

@@ -16,7 +16,7 @@ from ..._compat import Interval, StrOptions
 from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.construction import seeded
-from ..._engine.evaluation import cpu_state, outputs_of, rows_per_pass
+from ..._engine.evaluation import copied_state, outputs_of, rows_per_pass
 from ..._engine.net import DeviceNet
 from ..._engine.problem import Problem
 from ...base import NetworkClassifier
@@ -428,7 +428,7 @@ class MLNTClassifier(NetworkClassifier):
         choice = dict(self.net_.callbacks_).get("choice")
         if choice is None:  # the pretraining was interrupted
             epoch = self.net_.n_finished_epochs
-            return ChosenNetwork(epoch, "student", cpu_state(self.net_.module_))
+            return ChosenNetwork(epoch, "student", copied_state(self.net_.module_))
         return choice.choice_
 
     def _member_states(self) -> list[dict[str, Tensor]]:

@@ -10,7 +10,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from ..._engine.batches import TrainingData
-from ..._engine.evaluation import cpu_state, outputs_of, rows_per_pass
+from ..._engine.evaluation import copied_state, outputs_of, rows_per_pass
 from ...callbacks.named import callback_named
 from ...meta import CLIDObjective
 from ...meta.models import per_sample_loss
@@ -22,7 +22,7 @@ _VALIDATION_SHARE = 0.1
 
 
 class ChosenNetwork(NamedTuple):
-    """State dict, on the CPU, of the "student" or the "teacher" after an epoch.
+    """State dict of the "student" or the "teacher" after an epoch.
 
     Epochs count from 1; 0 stands for a network before the end of the first one.
     """
@@ -87,7 +87,7 @@ class EpochChoice(Callback):
 
     def _chosen(self, net, name: str) -> ChosenNetwork:
         epoch = net.n_finished_epochs
-        return ChosenNetwork(epoch, name, cpu_state(self._networks(net)[name]))
+        return ChosenNetwork(epoch, name, copied_state(self._networks(net)[name]))
 
     def _networks(self, net) -> dict[str, nn.Module]:
         teacher = callback_named(net, self.teacher, "teacher", "teacher_").teacher_

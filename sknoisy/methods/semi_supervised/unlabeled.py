@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..._engine.augment import Augmentation
-from ..._engine.batches import Batch, Batches, EndlessBatches, TrainingData
+from ..._engine.batches import Batch, Batches, EndlessBatches, TrainingData, row_order
 from ..._engine.net import DeviceNet
 from ..._engine.views import FeatureCorruption, TwoViews
 from ...networks import Dropout
@@ -103,7 +103,7 @@ class Source:
         self._views = TwoViews(augment, augment)
         self._unlabeled = None
         if net.unlabeled is not None and len(net.unlabeled):
-            index = net.unlabeled.to(data.device)
+            index = net.unlabeled.to(data.rows.index_device)
             self._unlabeled = EndlessBatches(index, net.batch_size, net.generator)
         self._one_hot = torch.eye(net.count_classes(first), dtype=first.dtype, device=data.device)
         self.class_shares = self._class_shares()
@@ -136,7 +136,7 @@ class Source:
 
     def permutation(self, n: int) -> Tensor:
         """Draw a random order of n rows."""
-        return torch.randperm(n, generator=self.generator).to(self.data.device)
+        return row_order(n, self.generator, self.data.device)
 
     def share(self) -> float:
         """Draw a share for MixUp."""

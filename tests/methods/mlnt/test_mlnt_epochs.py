@@ -29,7 +29,7 @@ def test_epochs_are_chosen_without_clean_labels(by):
         now = np.mean(predictions(clf, "student") == predictions(clf, "teacher"))
     else:
         module = dict(clf.net_.callbacks_)["teacher"].teacher_
-        clf._states = [module.state_dict()]
+        clf._members.networks = [module]
         now = -clid(clf.features(X[:0:-1]), clf.predict_proba(X[:0:-1]))
     assert scores[-1] == pytest.approx(now, rel=0.01)
     shorter = fit(**{**settings, "max_epochs": clf.best_epoch_})
