@@ -41,9 +41,9 @@ from ._engine.net import DeviceNet, train_side_by_side
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling
+from ._engine.stopping import current_stop, interruptible
 from ._engine.validation import check_sample_weight, check_X
 from .callbacks import EpochProgress, PerSampleCrossEntropy
-from .exceptions import InterruptedFitWarning, warn_user
 from .meta import BatchOutputs
 from .networks import WithFeatures, mlp_settings
 
@@ -171,6 +171,7 @@ class NetworkEstimator(BaseEstimator):
 
     # --- fit --------------------------------------------------------------------------------
 
+    @interruptible
     def _fit(self, X, y, clean_mask, sample_weight):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         X = check_X(self, X, reset=True)
@@ -186,7 +187,9 @@ class NetworkEstimator(BaseEstimator):
         self._forget()
         self.classes_ = classes
         problem = Problem(X, encoded, encoded, classes, weights, trusted, device, seed)
-        data = self._training_data(self._prepare(problem))
+        problem = self._prepare(problem)
+        current_stop().check()  # what was prepared may be cut short
+        data = self._training_data(problem)
         with seeded(seed, device):
             self._fit_networks(data, rng)
             self._after_fit(data)
@@ -424,13 +427,6 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         self.nets_ = self._networks(data, rng)
         self.net_ = self.nets_[0]
         train_side_by_side(self.nets_, data, self.max_epochs, self._joint_step)
-        if self.net_.interrupted_:
-            done = self.net_.n_finished_epochs
-            warn_user(
-                f"fit was interrupted after {done} of {self.max_epochs} epochs; the estimator is "
-                "fitted with what was learned so far.",
-                InterruptedFitWarning,
-            )
 
     def _after_fit(self, data: TrainingData) -> None:
         for net in self.nets_:

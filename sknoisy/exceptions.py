@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from types import FrameType
 
 __all__ = [
     "CollapseWarning",
@@ -42,7 +43,8 @@ class CollapseWarning(UserWarning):
 class InterruptedFitWarning(UserWarning):
     """Warning issued when the user interrupts ``fit``.
 
-    The estimator is fitted nevertheless, with what was learned so far.
+    It names the part that was interrupted, and says whether the estimator is fitted with what was
+    learned so far, or is not fitted. In the latter case a KeyboardInterrupt follows.
 
     Examples
     --------
@@ -161,6 +163,19 @@ class SelectionWarning(UserWarning):
     ...         print("doubtful")
     doubtful
     """
+
+
+def modules_up_to_the_user() -> list[str]:
+    """Return the modules of the calls between the user's line and here, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    names: list[str] = []
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.partition(".")[0] not in _LIBRARIES:
+            break
+        names.append(name)
+        frame = frame.f_back
+    return names
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:

@@ -31,10 +31,10 @@ from .._engine.construction import (
 from .._engine.evaluation import rows_per_pass
 from .._engine.rows import Rows, fits_in_memory, make_rows
 from .._engine.scaling import InputScaling
+from .._engine.stopping import current_stop, interruptible
 from .._engine.validation import check_X
 from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
-from ..exceptions import InterruptedFitWarning, warn_user
 from ._checkpoint import TrainingCheckpoint, check_path, describe_run
 from ._two_view_net import Criterion, RepresentationNet
 from .encoder import Projected, build_encoder
@@ -168,6 +168,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     # --- fit --------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
+    @interruptible
     def fit(self, X, y=None):
         """Train the encoder.
 
@@ -277,11 +278,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.n_iter_ = net.n_finished_epochs
         self._n_features_out = network.n_features
         if net.interrupted_:
-            warn_user(
-                f"fit was interrupted after {self.n_iter_} of {self.max_epochs} epochs; the "
-                "transformer is fitted with what was learned so far.",
-                InterruptedFitWarning,
-            )
+            current_stop().result = "the transformer is fitted with what was learned so far"
 
     # --- transform --------------------------------------------------------------------------
 
