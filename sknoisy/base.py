@@ -28,6 +28,7 @@ from ._engine.construction import (
     build_module,
     build_scheduler,
     check_logits,
+    check_optimizer_params,
     optimizer_class,
     optimizer_settings,
     random_state_of,
@@ -42,6 +43,7 @@ from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling
 from ._engine.stopping import current_stop, interruptible
+from ._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
 from ._engine.validation import check_sample_weight, check_X
 from .callbacks import EpochProgress, PerSampleCrossEntropy
 from .meta import BatchOutputs
@@ -161,6 +163,13 @@ class NetworkEstimator(BaseEstimator):
         """
         return []
 
+    def _recorded_keys(self) -> list[str]:
+        """Return the keys that the method's callbacks record in the history of every epoch.
+
+        The user's callbacks may monitor them.
+        """
+        return []
+
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         """Build and train the nets; all seeds are drawn from `rng`."""
         raise NotImplementedError
@@ -174,6 +183,7 @@ class NetworkEstimator(BaseEstimator):
     @interruptible
     def _fit(self, X, y, clean_mask, sample_weight):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
+        self._check_settings()
         X = check_X(self, X, reset=True)
         n_samples = X.shape[0]
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
@@ -194,6 +204,13 @@ class NetworkEstimator(BaseEstimator):
             self._fit_networks(data, rng)
             self._after_fit(data)
         return self
+
+    def _check_settings(self) -> None:
+        """Check the parameters whose constraints depend on others, before any work."""
+        check_optimizer_params(self.optimizer, self.optimizer_params)
+        of_schedule = [] if self.lr_schedule == "constant" else ["event_lr"]
+        recorded = [*ALWAYS_RECORDED, *of_schedule, *self._recorded_keys()]
+        check_callbacks(self.callbacks, recorded)
 
     def _forget(self) -> None:
         """Remove what an earlier fit learned, so that a failed fit leaves no fitted estimator."""

@@ -15,6 +15,8 @@ from .batches import TrainingData
 
 __all__ = ["cpu_state", "draw_rows", "evaluate", "outputs_of", "rows_per_pass", "take"]
 
+_MAX_ROWS = 2**31 - 1
+
 
 def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
     """Return rows of a training set as a pair (X, y) on the net's device."""
@@ -41,12 +43,13 @@ def draw_rows(n_rows: int, rows, random_state: np.random.RandomState) -> np.ndar
 
 def rows_per_pass(net) -> int:
     """Return the inference batch size: four training batches, as no graph is kept."""
-    return 4 * max(net.batch_size, 25)
+    return min(4 * max(int(net.batch_size), 25), _MAX_ROWS)
 
 
 def evaluate(net, dataset, index: Tensor, batch_size: int) -> Iterator[tuple]:
     """Yield (features, logits, targets) of batches of rows, in eval mode, without augmentation."""
-    return _passes(net.module_, (take(net, dataset, part) for part in index.split(batch_size)))
+    parts = index.split(min(int(batch_size), max(len(index), 1)))
+    return _passes(net.module_, (take(net, dataset, part) for part in parts))
 
 
 def outputs_of(

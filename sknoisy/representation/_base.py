@@ -21,6 +21,7 @@ from .._engine.augment import Augmentation
 from .._engine.batches import TrainingData
 from .._engine.construction import (
     build_scheduler,
+    check_optimizer_params,
     optimizer_class,
     optimizer_settings,
     random_state_of,
@@ -32,6 +33,7 @@ from .._engine.evaluation import rows_per_pass
 from .._engine.rows import Rows, fits_in_memory, make_rows
 from .._engine.scaling import InputScaling
 from .._engine.stopping import current_stop, interruptible
+from .._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
 from .._engine.validation import check_X
 from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
@@ -193,6 +195,9 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         NonFiniteLossError
             If the training loss becomes NaN or infinite.
         """
+        check_optimizer_params(self.optimizer, self.optimizer_params)
+        of_schedule = [] if self.lr_schedule == "constant" else ["event_lr"]
+        check_callbacks(self.callbacks, [*ALWAYS_RECORDED, *of_schedule])
         X = check_X(self, X, reset=True)
         if X.shape[0] < 2:
             raise ValueError(

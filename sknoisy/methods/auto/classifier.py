@@ -198,6 +198,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self._forget()
         if method == "vote":
             members = networks(seed, **params)
+            for member in members.values():  # before the forest is grown
+                member._validate_params()
+                member._check_settings()
             with part_of_fit("the vote"):
                 proba, out_of_bag = vote(X, codes, trusted, weights, members, seed, self.n_jobs)
             with part_of_fit("the classifier of the purified labels"):

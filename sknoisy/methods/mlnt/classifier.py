@@ -319,6 +319,12 @@ class MLNTClassifier(NetworkClassifier):
                 believed = self._believed(data, mentor)
         self.nets_ = [self.net_]
 
+    def _recorded_keys(self) -> list[str]:
+        keys = [self.epoch_selection] if self.epoch_selection not in ("auto", "last") else []
+        if self.n_synthetic:
+            keys += ["meta_loss", *(["meta_lr"] if self.meta_lr == "auto" else [])]
+        return keys
+
     def _judges(self, data: TrainingData, rng: np.random.RandomState) -> Tensor:
         """Return the rows that choose the epoch."""
         judges = getattr(self, "validation_rows_", None)
