@@ -5,6 +5,7 @@ import warnings
 from types import FrameType
 
 __all__ = [
+    "CheckpointWarning",
     "CollapseWarning",
     "InterruptedFitWarning",
     "LabelWarning",
@@ -16,6 +17,26 @@ __all__ = [
 # The search for the user's line skips the frames of these packages.
 _LIBRARIES = {"concurrent", "contextlib", "imblearn", "joblib", "sklearn", "sknoisy", "skorch"}
 _LIBRARIES |= {"threading", "torch"}
+
+
+class CheckpointWarning(UserWarning):
+    """Warning issued when a checkpoint cannot be written, as on a full disk.
+
+    Training goes on, and an earlier checkpoint stays as it is.
+
+    Examples
+    --------
+    Turn the warning into an error to stop at the first checkpoint that cannot be written:
+
+    >>> import tempfile
+    >>> import warnings
+    >>> from sknoisy.exceptions import CheckpointWarning
+    >>> from sknoisy.representation import SCARF
+    >>> with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+    ...     warnings.simplefilter("error", CheckpointWarning)
+    ...     scarf = SCARF(max_epochs=1, checkpoint=f"{folder}/run.pt")
+    ...     scarf = scarf.fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    """
 
 
 class CollapseWarning(UserWarning):
