@@ -112,6 +112,7 @@ def rehearse(
     network that has learned these rows and labels. The folds are stratified by class; a class with
     fewer rows than folds is never held out. The result is None if no row can be held out.
     """
+    n_folds = min(n_folds, len(given))
     fold = class_ranks(given, rng) % n_folds
     fold[np.bincount(given)[given] < n_folds] = -1
     gains = []
