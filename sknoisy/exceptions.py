@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Iterator
 from types import FrameType
 
 __all__ = [
@@ -186,17 +187,15 @@ class SelectionWarning(UserWarning):
     """
 
 
-def modules_up_to_the_user() -> list[str]:
-    """Return the modules of the calls between the user's line and here, the innermost first."""
+def calls_of_the_user() -> Iterator[tuple[str, str]]:
+    """Yield module and function of each call from here to the user's line, this one left out."""
     frame: FrameType | None = sys._getframe(1)
-    names: list[str] = []
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name.partition(".")[0] not in _LIBRARIES:
-            break
-        names.append(name)
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in _LIBRARIES:
+            return
+        yield module, frame.f_code.co_name
         frame = frame.f_back
-    return names
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:

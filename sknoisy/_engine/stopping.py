@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any
 
-from ..exceptions import InterruptedFitWarning, modules_up_to_the_user, warn_user
+from ..exceptions import InterruptedFitWarning, calls_of_the_user, warn_user
 
 __all__ = [
     "Stop",
@@ -26,9 +26,9 @@ __all__ = [
     "part_of_fit",
 ]
 
-# Modules of scikit-learn and imbalanced-learn that call a fit once and return what it learned.
-# All others may go on with the next fit: searches, cross-validations, ensembles.
-_CALL_ONCE = ("base", "pipeline", "utils")
+# Modules of scikit-learn and imbalanced-learn that only pass a call on. Others may go on with the
+# next fit: searches, cross-validations, ensembles.
+_PASS_ON = ("base", "utils")
 
 
 class Stopped(KeyboardInterrupt):
@@ -174,8 +174,11 @@ def _warn(stop: Stop, result: str) -> None:
 
 def _is_called_by_a_loop() -> bool:
     """Return whether code that may fit further estimators stands between the user and this fit."""
-    for name in modules_up_to_the_user():
-        library, _, rest = name.partition(".")
-        if library in ("sklearn", "imblearn") and not rest.startswith(_CALL_ONCE):
+    for module, function in calls_of_the_user():
+        library, _, rest = module.partition(".")
+        # A pipeline calls its last step in its public methods, earlier steps in private functions.
+        is_last_step = rest == "pipeline" and function.startswith("fit")
+        is_other = library in ("sklearn", "imblearn") and not rest.startswith(_PASS_ON)
+        if is_other and not is_last_step:
             return True
     return False

@@ -24,6 +24,7 @@ from sknoisy._engine.net import DeviceNet
 from sknoisy.exceptions import InterruptedFitWarning
 from sknoisy.methods.auto import classifier as auto
 from sknoisy.methods.dmlp.purification_run import PurificationRun
+from sknoisy.pipeline import make_pipeline as resampling_pipeline
 from sknoisy.representation import SimCLR
 
 MOMENTS = (0.05, 0.3, 0.5, 0.7, 0.95)
@@ -326,8 +327,21 @@ def test_ctrl_c_ends_a_loop_over_fits(blobs, loop):
     assert Press.n_trainings == 1
 
 
-def test_an_interrupted_classifier_at_the_end_of_a_pipeline_is_usable(blobs):
-    model = make_pipeline(StandardScaler(), quick_one("MSLCClassifier", callbacks=[Press(2)]))
+def test_ctrl_c_in_an_earlier_step_ends_a_pipeline(blobs):
+    """The later steps would be fitted otherwise."""
+    steps = quick_one("CleanSampleSelector", callbacks=[Press(2)]), quick_one("MSLCClassifier")
+    model = resampling_pipeline(*steps)
+    with (
+        pytest.warns(InterruptedFitWarning, match="CleanSampleSelector is not fitted"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        model.fit(*blobs)
+    assert not is_fitted(model)
+
+
+@pytest.mark.parametrize("make", [make_pipeline, resampling_pipeline])
+def test_an_interrupted_classifier_at_the_end_of_a_pipeline_is_usable(blobs, make):
+    model = make(StandardScaler(), quick_one("MSLCClassifier", callbacks=[Press(2)]))
     with pytest.warns(InterruptedFitWarning, match="fitted with what was learned"):
         model.fit(*blobs)
     assert np.isfinite(model.predict_proba(blobs[0])).all()
