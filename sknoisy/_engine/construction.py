@@ -170,12 +170,12 @@ def check_optimizer_params(optimizer: str | Callable, params: dict[str, Any] | N
             raise ValueError(
                 f"optimizer_params has {unknown}, which {name} does not take; it takes {allowed}."
             )
-    if inspect.isclass(made) and issubclass(made, torch.optim.Optimizer):
+    if params and inspect.isclass(made) and issubclass(made, torch.optim.Optimizer):
         of_device = {"capturable", "foreach", "fused"}
         options = {key: value for key, value in params.items() if key not in of_device}
         try:
             made([nn.Parameter(torch.zeros(1, 1))], **{"lr": 0.1, **options})
-        except Exception as error:  # optimisers raise several kinds
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{name} refuses optimizer_params={params!r}: {error}") from error
 
 

@@ -42,14 +42,16 @@ def purify(
     both corrections compete. `after_round` is called with the history entry of each round. An
     interruption ends the rounds.
     """
-    run = PurificationRun(rows, settings, generator)
-    unchanged = best = run.unchanged()
+    with part_of_fit("the preparation"):
+        run = PurificationRun(rows, settings, generator)
+        unchanged = best = run.unchanged()
     history: list[dict[str, Any]] = []
     judge = None
     with cut_short() as stop:
         if n_folds:
             corrections = ["intrinsic", "auxiliary"] if correction == "auto" else [correction]
-            judge = Judge(rows, settings, corrections, n_folds, generator)
+            with part_of_fit("the preparation of the judge"):
+                judge = Judge(rows, settings, corrections, n_folds, generator)
         state = run.begin()
         for k in range(settings.n_rounds if judge is None or judge.runs else 0):
             with part_of_fit(f"round {k + 1} of {settings.n_rounds}"):
