@@ -27,6 +27,7 @@ from ._engine.construction import (
     build_module,
     build_scheduler,
     check_logits,
+    check_optimizer_params,
     optimizer_class,
     optimizer_settings,
     random_state_of,
@@ -41,9 +42,10 @@ from ._engine.net import DeviceNet, train_side_by_side
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling
+from ._engine.stopping import current_stop, interruptible
+from ._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
 from ._engine.validation import check_sample_weight, check_X
 from .callbacks import EpochProgress, PerSampleCrossEntropy
-from .exceptions import InterruptedFitWarning, warn_user
 from .meta import BatchOutputs
 from .networks import mlp_settings
 
@@ -161,6 +163,13 @@ class NetworkEstimator(BaseEstimator):
         """
         return []
 
+    def _recorded_keys(self) -> list[str]:
+        """Return the keys that the method's callbacks record in the history of every epoch.
+
+        The user's callbacks may monitor them.
+        """
+        return []
+
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         """Build and train the nets; all seeds are drawn from `rng`."""
         raise NotImplementedError
@@ -171,8 +180,10 @@ class NetworkEstimator(BaseEstimator):
 
     # --- fit --------------------------------------------------------------------------------
 
+    @interruptible
     def _fit(self, X, y, clean_mask, sample_weight):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
+        self._check_settings()
         X = check_X(self, X, reset=True)
         n_samples = X.shape[0]
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
@@ -186,11 +197,20 @@ class NetworkEstimator(BaseEstimator):
         self._forget()
         self.classes_ = classes
         problem = Problem(X, encoded, encoded, classes, weights, trusted, device, seed)
-        data = self._training_data(self._prepare(problem))
+        problem = self._prepare(problem)
+        current_stop().check()  # what was prepared may be cut short
+        data = self._training_data(problem)
         with seeded(seed, device):
             self._fit_networks(data, rng)
             self._after_fit(data)
         return self
+
+    def _check_settings(self) -> None:
+        """Check the parameters whose constraints depend on others, before any work."""
+        check_optimizer_params(self.optimizer, self.optimizer_params)
+        of_schedule = [] if self.lr_schedule == "constant" else ["event_lr"]
+        recorded = [*ALWAYS_RECORDED, *of_schedule, *self._recorded_keys()]
+        check_callbacks(self.callbacks, recorded)
 
     def _forget(self) -> None:
         """Remove what an earlier fit learned, so that a failed fit leaves no fitted estimator."""
@@ -423,13 +443,6 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         self.nets_ = self._networks(data, rng)
         self.net_ = self.nets_[0]
         train_side_by_side(self.nets_, data, self.max_epochs, self._joint_step)
-        if self.net_.interrupted_:
-            done = self.net_.n_finished_epochs
-            warn_user(
-                f"fit was interrupted after {done} of {self.max_epochs} epochs; the estimator is "
-                "fitted with what was learned so far.",
-                InterruptedFitWarning,
-            )
 
     def _after_fit(self, data: TrainingData) -> None:
         for net in self.nets_:

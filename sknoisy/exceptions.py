@@ -2,8 +2,11 @@
 
 import sys
 import warnings
+from collections.abc import Iterator
+from types import FrameType
 
 __all__ = [
+    "CheckpointWarning",
     "CollapseWarning",
     "InterruptedFitWarning",
     "LabelWarning",
@@ -15,6 +18,26 @@ __all__ = [
 # The search for the user's line skips the frames of these packages.
 _LIBRARIES = {"concurrent", "contextlib", "imblearn", "joblib", "sklearn", "sknoisy", "skorch"}
 _LIBRARIES |= {"threading", "torch"}
+
+
+class CheckpointWarning(UserWarning):
+    """Warning issued when a checkpoint cannot be written, as on a full disk.
+
+    Training goes on, and an earlier checkpoint stays as it is.
+
+    Examples
+    --------
+    Turn the warning into an error to stop at the first checkpoint that cannot be written:
+
+    >>> import tempfile
+    >>> import warnings
+    >>> from sknoisy.exceptions import CheckpointWarning
+    >>> from sknoisy.representation import SCARF
+    >>> with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+    ...     warnings.simplefilter("error", CheckpointWarning)
+    ...     scarf = SCARF(max_epochs=1, checkpoint=f"{folder}/run.pt")
+    ...     scarf = scarf.fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    """
 
 
 class CollapseWarning(UserWarning):
@@ -42,7 +65,8 @@ class CollapseWarning(UserWarning):
 class InterruptedFitWarning(UserWarning):
     """Warning issued when the user interrupts ``fit``.
 
-    The estimator is fitted nevertheless, with what was learned so far.
+    It names the part that was interrupted, and says whether the estimator is fitted with what was
+    learned so far, or is not fitted. In the latter case a KeyboardInterrupt follows.
 
     Examples
     --------
@@ -161,6 +185,17 @@ class SelectionWarning(UserWarning):
     ...         print("doubtful")
     doubtful
     """
+
+
+def calls_of_the_user() -> Iterator[tuple[str, str]]:
+    """Yield module and function of each call from here to the user's line, this one left out."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in _LIBRARIES:
+            return
+        yield module, frame.f_code.co_name
+        frame = frame.f_back
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:

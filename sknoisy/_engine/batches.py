@@ -150,7 +150,8 @@ class Batches:
     def __init__(
         self, data: TrainingData, batch_size: int, generator: torch.Generator | None = None
     ):
-        self.data, self.batch_size, self.generator = data, batch_size, generator
+        self.data, self.generator = data, generator
+        self.batch_size = min(int(batch_size), max(len(data), 2))  # torch takes no larger integers
 
     def __len__(self) -> int:
         full, tail = divmod(self._n_rows(), self.batch_size)
@@ -225,7 +226,7 @@ class EndlessBatches:
 
     def __init__(self, index: Tensor, batch_size: int, generator: torch.Generator):
         self.index, self.generator = index, generator
-        self.batch_size = min(batch_size, len(index))
+        self.batch_size = min(int(batch_size), len(index))
         self._queue: list[Tensor] = []
 
     def __next__(self) -> Tensor:

@@ -29,6 +29,7 @@ __all__ = [
     "build_module",
     "build_scheduler",
     "check_logits",
+    "check_optimizer_params",
     "optimizer_class",
     "optimizer_settings",
     "random_state_of",
@@ -172,6 +173,39 @@ def optimizer_settings(optimizer: str | Callable, weight_decay: float) -> dict[s
         settings["momentum"] = 0.9
     known = inspect.signature(optimizer_class(optimizer)).parameters
     return {name: value for name, value in settings.items() if name in known}
+
+
+def check_optimizer_params(optimizer: str | Callable, params: dict[str, Any] | None) -> None:
+    """Check the arguments of an optimiser, before anything is trained.
+
+    ValueError is raised if it does not take one of them, alone or in an entry of skorch's
+    ``param_groups``, or if a torch optimiser refuses the values.
+    """
+    made, params = optimizer_class(optimizer), dict(params or {})
+    groups = params.pop("param_groups", [])
+    name = getattr(made, "__name__", repr(made))
+    known = inspect.signature(made).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        try:
+            named = {*params}.union(*(options for _, options in groups))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"optimizer_params has param_groups={groups!r}; pass a list of pairs of a pattern "
+                "of parameter names and a dict."
+            ) from None
+        allowed = [*known][1:]  # the first one is the parameters of the network
+        unknown = sorted(map(str, named.difference(allowed)))
+        if unknown:
+            raise ValueError(
+                f"optimizer_params has {unknown}, which {name} does not take; it takes {allowed}."
+            )
+    if params and inspect.isclass(made) and issubclass(made, torch.optim.Optimizer):
+        of_device = {"capturable", "foreach", "fused"}
+        options = {key: value for key, value in params.items() if key not in of_device}
+        try:
+            made([nn.Parameter(torch.zeros(1, 1))], **{"lr": 0.1, **options})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} refuses optimizer_params={params!r}: {error}") from error
 
 
 def build_scheduler(lr_schedule: str | Callable, lr: float, max_epochs: int) -> list[tuple]:

@@ -25,6 +25,8 @@ __all__ = [
     "take",
 ]
 
+_MAX_ROWS = 2**31 - 1
+
 
 def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
     """Return rows of a training set as a pair (X, y) on the net's device."""
@@ -108,12 +110,14 @@ def rows_per_pass(net) -> int:
 
     On a GPU they are eight: a pass of a small network takes as long for twice the rows.
     """
-    return (8 if str(net.device).startswith("cuda") else 4) * max(net.batch_size, 25)
+    factor = 8 if str(net.device).startswith("cuda") else 4
+    return min(factor * max(int(net.batch_size), 25), _MAX_ROWS)
 
 
 def evaluate(net, dataset, index: Tensor, batch_size: int) -> Iterator[tuple]:
     """Yield (features, logits, targets) of batches of rows, in eval mode, without augmentation."""
-    return _passes(net.module_, (take(net, dataset, part) for part in index.split(batch_size)))
+    parts = index.split(min(int(batch_size), max(len(index), 1)))
+    return _passes(net.module_, (take(net, dataset, part) for part in parts))
 
 
 def outputs_of(

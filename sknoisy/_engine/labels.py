@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import Any
 
 import narwhals as nw
@@ -16,13 +14,13 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .._compat import is_pandas_na, is_scalar_nan
 from ..exceptions import LabelWarning, warn_user
+from .stopping import is_part_of_fit
 from .suspect_labels import describe_matrix, describe_nested, suspicions
 
 __all__ = [
     "check_clean_mask",
     "encode_labels",
     "labels_like",
-    "part_of_a_fit",
     "take_labels",
     "to_numpy",
 ]
@@ -34,18 +32,6 @@ _KINDS: dict[type, Any] = {
     float: (float, np.floating),
     str: str,
 }
-
-_is_part = ContextVar("is_part", default=False)
-
-
-@contextmanager
-def part_of_a_fit() -> Iterator[None]:
-    """Context of the fits inside another ``fit``, which has warned of the labels already."""
-    token = _is_part.set(True)
-    try:
-        yield
-    finally:
-        _is_part.reset(token)
 
 
 def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +62,7 @@ def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]
             f"{name} can't be fitted on one class: y holds only {classes.tolist()[0]!r} "
             f"(number of samples={len(labels)}). Pass labels of at least 2 classes."
         )
-    if not _is_part.get():
+    if not is_part_of_fit():  # which has warned of the labels already
         for suspicion in suspicions(classes):
             warn_user(suspicion, LabelWarning)
     return classes, encoded.astype(np.int64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copyreg
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from ..exceptions import NonFiniteLossError
 from ..networks.features import full_precision
 from .batches import Batch, Batches, TrainingData
 from .evaluation import copied_state
+from .stopping import current_stop
 
 __all__ = ["DeviceNet", "train_side_by_side"]
 
@@ -112,6 +112,16 @@ class DeviceNet(NeuralNet):
     def get_iterator(self, dataset: TrainingData, training: bool = False):
         """Return the batches, shuffled for training."""
         return Batches(dataset, self.batch_size, self.order if training else None)
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train; unlike in skorch, an interruption outside the epochs is raised."""
+        current_stop().check()
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        self.fit_loop(X, y, **fit_params)
+        self.notify("on_train_end", X=X, y=y)
+        return self
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train by the same loop as :func:`train_side_by_side`."""
@@ -248,7 +258,7 @@ def train_side_by_side(
     max_epochs: int,
     joint_step: JointStep | None = None,
 ) -> None:
-    """Train one or several nets, not yet initialised; an interruption stops all of them.
+    """Train one or several nets, not yet initialised; an interruption ends all of them.
 
     All nets begin an epoch before the first one trains, and end it after the last one has trained.
     At the beginning of an epoch, callbacks therefore find the other nets, ``net.peers``, as they
@@ -259,11 +269,11 @@ def train_side_by_side(
     ``joint_step(nets, batch)`` makes one step of each net and returns a list of results, each as
     returned by ``train_step``, in the order of the nets.
     """
+    current_stop().check()
     for net in nets:
         net.initialize()
         net.notify("on_train_begin", X=data, y=None)
-    with suppress(KeyboardInterrupt):  # recorded as net.interrupted_
-        _run_epochs(nets, data, max_epochs, joint_step)
+    _run_epochs(nets, data, max_epochs, joint_step)
     for net in nets:
         net.notify("on_train_end", X=data, y=None)
 
@@ -274,11 +284,12 @@ def _run_epochs(
     max_epochs: int,
     joint_step: JointStep | None = None,
 ) -> None:
-    """Train initialised nets; on an interruption, mark all of them and re-raise it."""
+    """Train initialised nets; an interruption ends the epochs, marks the nets, sets the stop."""
     for net in nets:
         net.prepare_to_train()
         net.peers = tuple(other for other in nets if other is not net)
     epoch = {"dataset_train": data, "dataset_valid": None}
+    stop = current_stop()
     try:
         for _ in range(max_epochs):
             for net in nets:
@@ -291,11 +302,12 @@ def _run_epochs(
                 _run_joint_epoch(nets, data, joint_step)
             for net in nets:
                 net.notify("on_epoch_end", **epoch)
-    except KeyboardInterrupt:
-        stopped_early = any(net.stopped_early() for net in nets)
-        for net in nets:
-            net.interrupted_ = not stopped_early
-        raise
+    except KeyboardInterrupt as error:
+        if not any(net.stopped_early() for net in nets):
+            first = nets[0]
+            stop.catch(error, f"after {first.n_finished_epochs} of {first.max_epochs} epochs")
+            for net in nets:
+                net.interrupted_ = True
     finally:
         for net in nets:  # else a pickle of one net would contain all
             net.peers = ()

@@ -17,6 +17,7 @@ from .._engine.batches import TrainingData
 from .._engine.construction import seeded
 from .._engine.evaluation import evaluate, rows_per_pass
 from .._engine.net import DeviceNet
+from .._engine.stopping import Stopped, part_of_fit
 
 __all__ = [
     "MAX_ROWS",
@@ -60,7 +61,7 @@ def learn_and_predict(
 
     `rows` and `held` are indices of the data; ``build(random_state, callbacks)`` returns an
     untrained net. The seed determines the initial weights, the batches and the augmentation.
-    Raises a KeyboardInterrupt if the training was interrupted.
+    Raises Stopped, a KeyboardInterrupt, if the training was interrupted.
     """
     part = data.only(torch.as_tensor(rows, device=data.device))
     # A generator of its own, so that the one of data is not advanced.
@@ -68,7 +69,7 @@ def learn_and_predict(
     with seeded(seed, data.device):
         net = build(np.random.RandomState(seed), []).fit(part)
     if net.interrupted_:
-        raise KeyboardInterrupt
+        raise Stopped
     return predict_rows(net, data, torch.as_tensor(held, device=data.device))
 
 
@@ -111,6 +112,7 @@ def rehearse(
     network that has learned these rows and labels. The folds are stratified by class; a class with
     fewer rows than folds is never held out. The result is None if no row can be held out.
     """
+    n_folds = min(n_folds, len(given))
     fold = class_ranks(given, rng) % n_folds
     fold[np.bincount(given)[given] < n_folds] = -1
     gains = []
@@ -119,11 +121,12 @@ def rehearse(
         seed = int(rng.randint(np.iinfo(np.int32).max))
         if not len(held):
             continue
-        rows, labels = clean(train, seed)
         gain = np.zeros(len(held))
-        if not (np.array_equal(rows, train) and np.array_equal(labels, given[train])):
-            gain += predict(rows, labels, held, seed) == given[held]
-            gain -= predict(train, given[train], held, seed) == given[held]
+        with part_of_fit(f"fold {k + 1} of {n_folds}"):
+            rows, labels = clean(train, seed)
+            if not (np.array_equal(rows, train) and np.array_equal(labels, given[train])):
+                gain += predict(rows, labels, held, seed) == given[held]
+                gain -= predict(train, given[train], held, seed) == given[held]
         gains.append(gain)
     if not gains:
         return None

@@ -24,7 +24,8 @@ from .._compat import (
 )
 from .._docs import share_docs
 from .._engine.indexing import is_all, take_columns, take_rows
-from .._engine.labels import encode_labels, part_of_a_fit
+from .._engine.labels import encode_labels
+from .._engine.stopping import interruptible, part_of_fit
 from .bookkeeping import (
     align_columns,
     check_classes_left,
@@ -133,6 +134,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     # --- fit --------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=False)  # cleaner and estimator validate their own
+    @interruptible
     def fit(self, X, y, *, clean_mask=None, sample_weight=None, **params):
         """Clean the rows, then fit the estimator on the cleaned rows.
 
@@ -172,8 +174,9 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         y = classes[encoded]  # an array, whatever the container
 
         counted = rows_that_count(routed["estimator"]["fit"].get("sample_weight"), encoded)
+        self._forget()
         cleaner, name = clone(self.cleaner), type(self.cleaner).__name__
-        with part_of_a_fit():
+        with part_of_fit("the cleaner"):
             X, y = cleaner.fit_resample(
                 self._square(take_rows(X, counted), counted, n_samples),
                 y[counted],
@@ -183,7 +186,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         left = rows_that_are_left(cleaner, len(counted), num_samples(y))
         rows = None if left is None else counted[left]
         metadata = follow_rows(routed["estimator"]["fit"], n_samples, rows, name)
-        with part_of_a_fit():
+        with part_of_fit("the classifier"):
             X = self._square(X, left, len(counted))
             estimator = clone(self.estimator).fit(X, y, **metadata)
 
@@ -191,6 +194,11 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.classes_, self.sample_indices_ = classes, rows
         self._remember_features(n_samples)
         return self
+
+    def _forget(self) -> None:
+        """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            del self.__dict__[name]
 
     def _route_fit(self, **metadata):
         """Return the metadata for the cleaner and the estimator."""

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import clone
 
 from .._engine.construction import seed_undecided
-from .._engine.labels import part_of_a_fit
 
 __all__ = ["SelectsRows", "run_cleaner"]
 
@@ -35,8 +34,7 @@ def run_cleaner(
     # Cleaners from other libraries do not accept trusted rows.
     accepts_mask = "clean_mask" in inspect.signature(fitted.fit_resample).parameters
     metadata = {"clean_mask": trusted} if trusted is not None and accepts_mask else {}
-    with part_of_a_fit():
-        if isinstance(fitted, SelectsRows):
-            return fitted, y[fitted.select(X, y, **metadata)]
-        _, cleaned = fitted.fit_resample(X, y, **metadata)
+    if isinstance(fitted, SelectsRows):
+        return fitted, y[fitted.select(X, y, **metadata)]
+    _, cleaned = fitted.fit_resample(X, y, **metadata)
     return fitted, np.asarray(cleaned)

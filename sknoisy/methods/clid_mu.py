@@ -252,6 +252,12 @@ class CLIDMUClassifier(NetworkClassifier):
             callbacks += [("clid", score), ("ensemble", ensemble)]
         return callbacks
 
+    def _recorded_keys(self) -> list[str]:
+        keys = ["clid"] if self.n_ensemble else []
+        if self.weighting is not None:
+            keys += ["set_back", *(["meta_loss"] if self.n_warmup_epochs == 0 else [])]
+        return keys
+
     def _objective(self) -> Callable[..., Tensor]:
         if isinstance(self.meta_objective, str):
             return _OBJECTIVES[self.meta_objective]()

@@ -136,6 +136,9 @@ class MetaLearningClassifier(NetworkClassifier):
         """Return the gradient strategy."""
         return gradient_strategy(self.gradient)
 
+    def _recorded_keys(self) -> list[str]:
+        return ["set_back", *(["meta_loss"] if self.n_warmup_epochs == 0 else [])]
+
     def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
         """Set the fitted attributes of the method, if any meta update was made."""
 

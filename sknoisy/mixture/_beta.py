@@ -169,6 +169,7 @@ class BetaMixture(MixtureDensity):
         _, width = self._check_support()
         X = self._check_X(X, reset=True)
         weights = self._check_rows(X, sample_weight)
+        self._forget()
         rows, _ = distinct_rows(self._to_unit(X), weights, self.margin)
         climbs = (self._climb(rows, start) for start in self._starts(rows))
         best = max(climbs, key=lambda fit: fit.log_likelihoods[-1])

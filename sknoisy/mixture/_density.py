@@ -62,6 +62,13 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             check_weights(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         )
 
+    def _forget(self) -> None:
+        """Drop what ``fit`` sets last, so that a failed fit leaves no fitted mixture."""
+        self.__dict__.pop("lower_bound_", None)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "lower_bound_")
+
     def _starts(self, rows: WeightedRows) -> Iterator[Floats]:
         """Yield the log-responsibilities of each start."""
         rng = check_random_state(self.random_state)

@@ -177,6 +177,7 @@ class WeibullMixture(MixtureDensity):
         """
         X = self._check_X(X, reset=True)
         weights = self._check_rows(X, sample_weight)
+        self._forget()
         rows, self.zero_value_ = distinct_rows(X, weights, self.zero_value)
         climbs = (self._climb(rows, start) for start in self._starts(rows))
         best = max(climbs, key=lambda fit: fit.log_likelihood)

@@ -21,6 +21,7 @@ from .._engine.augment import Augmentation
 from .._engine.batches import TrainingData
 from .._engine.construction import (
     build_scheduler,
+    check_optimizer_params,
     optimizer_class,
     optimizer_settings,
     random_state_of,
@@ -31,10 +32,11 @@ from .._engine.construction import (
 from .._engine.evaluation import rows_per_pass
 from .._engine.rows import Rows, fits_in_memory, make_rows
 from .._engine.scaling import InputScaling
+from .._engine.stopping import current_stop, interruptible
+from .._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
 from .._engine.validation import check_X
 from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
-from ..exceptions import InterruptedFitWarning, warn_user
 from ._checkpoint import TrainingCheckpoint, check_path, describe_run
 from ._two_view_net import Criterion, RepresentationNet
 from .encoder import Projected, build_encoder
@@ -168,6 +170,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     # --- fit --------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
+    @interruptible
     def fit(self, X, y=None):
         """Train the encoder.
 
@@ -192,6 +195,9 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         NonFiniteLossError
             If the training loss becomes NaN or infinite.
         """
+        check_optimizer_params(self.optimizer, self.optimizer_params)
+        of_schedule = [] if self.lr_schedule == "constant" else ["event_lr"]
+        check_callbacks(self.callbacks, [*ALWAYS_RECORDED, *of_schedule])
         X = check_X(self, X, reset=True)
         if X.shape[0] < 2:
             raise ValueError(
@@ -277,11 +283,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.n_iter_ = net.n_finished_epochs
         self._n_features_out = network.n_features
         if net.interrupted_:
-            warn_user(
-                f"fit was interrupted after {self.n_iter_} of {self.max_epochs} epochs; the "
-                "transformer is fitted with what was learned so far.",
-                InterruptedFitWarning,
-            )
+            current_stop().result = "the transformer is fitted with what was learned so far"
 
     # --- transform --------------------------------------------------------------------------
 

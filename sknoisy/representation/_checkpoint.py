@@ -1,10 +1,17 @@
-"""Checkpoints of training, from which an interrupted run resumes."""
+"""Checkpoints of training, from which an interrupted run resumes.
+
+A file holds :data:`_MAGIC`, the digest of the rest, and the rest, which ``torch.save`` wrote. Only
+a file whose digest is right is parsed, as tensors and plain values.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import secrets
+import stat
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +23,12 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from .._engine.batches import TrainingData
+from ..exceptions import CheckpointWarning, warn_user
 
 __all__ = ["TrainingCheckpoint", "check_path", "describe_run"]
 
+_MAGIC = b"sknoisy checkpoint 1\n"
+_DIGEST_SIZE = 32
 _HASH_ROWS = 4096  # rows read at a time
 _NOT_COMPARED = {"callbacks", "checkpoint", "device", "random_state", "verbose"}
 
@@ -29,23 +39,50 @@ def check_path(checkpoint: str | os.PathLike) -> Path:
     Raises
     ------
     ValueError
-        If its folder does not exist, or the path is a folder itself.
+        If its folder does not exist or cannot be written, or if the path is a folder, a symbolic
+        link or a special file.
     """
     path = Path(checkpoint)
+    name = f"checkpoint={str(path)!r}"
     if not path.parent.is_dir():
         raise ValueError(
-            f"checkpoint={str(path)!r} cannot be written: there is no folder "
-            f"{str(path.parent)!r}. Make it first."
+            f"{name} cannot be written: there is no folder {str(path.parent)!r}. Make it first."
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(
+            f"{name} cannot be written: the folder {str(path.parent)!r} is read-only for this "
+            "process. Pass a path in another folder."
+        )
+    if path.is_symlink():
+        raise ValueError(
+            f"{name} is a symbolic link to {str(os.readlink(path))!r}. Pass the path of the file."
         )
     if path.is_dir():
-        raise ValueError(f"checkpoint={str(path)!r} is a folder; pass the path of a file in it.")
+        raise ValueError(f"{name} is a folder; pass the path of a file in it.")
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{name} is a pipe, a socket or a device; pass the path of a file.")
     return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by another content; if that fails, the file stays as it was."""
+    # A new name that nobody can have planted as a link: mode "x" never opens an existing one.
+    unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with open(unfinished, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the new name without its content
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 class TrainingCheckpoint(Callback):
     """Write the state of training after each epoch, and resume from the last written state.
 
-    Place it after all callbacks that change the state. The file is replaced atomically.
+    Place it after all callbacks that change the state. The file is replaced atomically. If it
+    cannot be written, as on a full disk, training goes on with a CheckpointWarning.
 
     Parameters
     ----------
@@ -80,23 +117,30 @@ class TrainingCheckpoint(Callback):
             self._write(net, X, True)
 
     def _write(self, net, data: TrainingData, finished: bool) -> None:
-        unfinished = self.path.with_name(self.path.name + ".part")
-        with open(unfinished, "wb") as file:
-            torch.save({"run": self.run, "finished": finished, **_state(net, data)}, file)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name without its content
-        os.replace(unfinished, self.path)
+        buffer = io.BytesIO()
+        torch.save({"run": self.run, "finished": finished, **_state(net, data)}, buffer)
+        content = buffer.getvalue()
+        try:
+            write_atomically(self.path, _MAGIC + _checksum(content) + content)
+        except OSError as error:
+            warn_user(
+                f"checkpoint={str(self.path)!r} could not be written after epoch "
+                f"{len(net.history)}: {error.strerror or error}. It needs {len(content):,} bytes. "
+                "Training goes on; an earlier checkpoint stays as it is.",
+                CheckpointWarning,
+            )
 
     def _read(self) -> dict[str, Any] | None:
         if not self.path.exists():
             return None
         name = f"checkpoint={str(self.path)!r}"
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            state = _parse(self.path)
             written: dict[str, str] = state["run"]
         except Exception as error:  # torch and pickle raise a dozen kinds
+            trouble = " ".join(f"{error}".split())
             raise ValueError(
-                f"{name} is not a checkpoint of a training: {error!r:.200}. Pass another path, or "
+                f"{name} is not a checkpoint of a training: {trouble:.200}. Pass another path, or "
                 "delete the file."
             ) from error
         keys = [key for key in {**written, **self.run} if written.get(key) != self.run.get(key)]
@@ -107,6 +151,21 @@ class TrainingCheckpoint(Callback):
                 + ". Fit with the same parameters and data, pass another path, or delete the file."
             )
         return state
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """Return the state in a file; any other file than a whole checkpoint raises an error."""
+    with open(path, "rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise ValueError("it does not begin as one")
+        checksum, content = file.read(_DIGEST_SIZE), file.read()
+    if checksum != _checksum(content):
+        raise ValueError("it is damaged")
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()
 
 
 def _state(net, data: TrainingData) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import torch
 from numpy.testing import assert_array_equal
 from purified_problems import noisy_blobs
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 from small_selectors import GIVEN, NAMES, X, kept, quick
 from torch import nn
@@ -154,7 +156,7 @@ def test_a_judgement_that_fails_leaves_the_selection(monkeypatch, error):
     left.fit(X, GIVEN)
     if isinstance(error, KeyboardInterrupt):
         with pytest.warns(
-            InterruptedFitWarning, match="was judged; the selection is that of round 3"
+            InterruptedFitWarning, match="in the judgement; the selection is that of round 3"
         ):
             judged.fit(X, GIVEN)
     else:
@@ -189,7 +191,8 @@ def test_ctrl_c_in_the_judgement_leaves_the_selection(monkeypatch, after):
     assert n_before == 4  # three rounds, and the check of the first
     monkeypatch.setattr(InterruptsFit, "n_made", 0)
     monkeypatch.setattr(InterruptsFit, "at", n_before + after)
-    with pytest.warns(InterruptedFitWarning, match="was judged; the selection is that of round 3"):
+    where = "fit was interrupted in the judgement, fold 1 of 3.*; the selection is that of round 3"
+    with pytest.warns(InterruptedFitWarning, match=where):
         judged = quick(n_folds=3, **params).fit(X, GIVEN)
     assert InterruptsFit.n_made == n_before + after
     assert_array_equal(judged.sample_indices_, left.sample_indices_)
@@ -321,46 +324,42 @@ def test_the_judgement_has_no_part_in_the_training(augment):
     assert_array_equal(judged.predict_proba(rows), alone.predict_proba(rows))
 
 
-@pytest.mark.parametrize("error", FAILURES)
-def test_purified_labels_stand_if_their_judgement_fails(monkeypatch, error):
+def test_purified_labels_stand_if_their_judgement_fails(monkeypatch):
     def fail(*arguments):
-        raise error
+        raise NonFiniteLossError("it became nan")
 
     monkeypatch.setattr(dmlp, "LabelPurifier", Turns)
     monkeypatch.setattr(dmlp, "rehearse", fail)
-    clf = DMLPClassifier(**SMALL)
-    if isinstance(error, KeyboardInterrupt):
-        with pytest.warns(
-            InterruptedFitWarning, match="the purified labels are learned"
-        ) as caught:
-            clf.fit(X, NAMES)
-        assert caught[0].filename == __file__
-    else:
-        clf.fit(X, NAMES)
+    clf = DMLPClassifier(**SMALL).fit(X, NAMES)
     assert (clf.purified_labels_ != NAMES).all()
 
 
-@pytest.mark.parametrize("interrupted", ["whole", "part"])
-def test_ctrl_c_in_a_purification_ends_the_judgement(monkeypatch, interrupted):
+@pytest.mark.parametrize(
+    ("at", "where"), [(1, "the purification"), (2, "the judgement, fold 1 of 3")]
+)
+def test_ctrl_c_in_a_purification_ends_the_fit(monkeypatch, at, where):
+    """Before the network is trained nothing can predict."""
     fitted = []
 
     class Interrupted(Turns):
         def fit(self, X, y):
-            super().fit(X, y)
             fitted.append(len(y))
-            self.interrupted_ = len(fitted) == (1 if interrupted == "whole" else 2)
-            return self
+            if len(fitted) == at:
+                raise KeyboardInterrupt
+            return super().fit(X, y)
 
     monkeypatch.setattr(dmlp, "LabelPurifier", Interrupted)
     clf = DMLPClassifier(**SMALL)
-    if interrupted == "whole":
+    message = f"fit was interrupted in {where}; DMLPClassifier is not fitted"
+    with (
+        pytest.warns(InterruptedFitWarning, match=message) as caught,
+        pytest.raises(KeyboardInterrupt),
+    ):
         clf.fit(X, NAMES)
-    else:
-        with pytest.warns(InterruptedFitWarning, match="the purified labels are learned"):
-            clf.fit(X, NAMES)
-    assert len(fitted) == (1 if interrupted == "whole" else 2)
-    assert clf.held_out_gain_ is None
-    assert (clf.purified_labels_ != NAMES).all()
+    assert caught[0].filename == __file__
+    assert len(fitted) == at
+    with pytest.raises(NotFittedError):
+        check_is_fitted(clf)
 
 
 def test_the_purifier_says_whether_it_was_interrupted(monkeypatch):

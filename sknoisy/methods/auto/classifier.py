@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from ..._compat import HasMethods, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, seed_undecided
 from ..._engine.labels import check_clean_mask, encode_labels
+from ..._engine.stopping import cut_short, interruptible, part_of_fit
 from ..._engine.validation import check_sample_weight, check_X
 from ...cleaning.bookkeeping import takes_sample_weight
 from ..registry import METHODS, estimator_class
@@ -156,6 +158,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)  # the networks check network_params
+    @interruptible
     def fit(self, X, y, *, clean_mask=None, sample_weight=None):
         """Pick a method and train on noisy labels.
 
@@ -192,17 +195,20 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         params = {"device": self.device, "verbose": self.verbose, **(self.network_params or {})}
 
-        for name in ("estimator_", "members_"):  # a failed fit leaves no fitted model
-            self.__dict__.pop(name, None)
+        self._forget()
         if method == "vote":
             members = networks(seed, **params)
-            proba, out_of_bag = vote(X, codes, trusted, weights, members, seed, self.n_jobs)
-            estimator = self._fit_on_purified(X, proba.argmax(axis=1), weights, seed)
+            for member in members.values():  # before the forest is grown
+                member._validate_params()
+                member._check_settings()
+            with part_of_fit("the vote"):
+                proba, out_of_bag = vote(X, codes, trusted, weights, members, seed, self.n_jobs)
+            with part_of_fit("the classifier of the purified labels"):
+                estimator = self._fit_on_purified(X, proba.argmax(axis=1), weights, seed)
             share = 0.0
             if self.estimator is None:
                 probe = members["clid_mu"]
-                lead = lead_of_networks(X, codes, weights, out_of_bag, probe, seed)
-                share = share_of_networks(lead)
+                share = self._share_of_networks(X, codes, weights, out_of_bag, probe, seed)
         else:
             share, members = 1.0, {}
             estimator = estimator_class(METHODS[method].estimator)(
@@ -254,6 +260,19 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             with config_context(enable_metadata_routing=False):
                 return forests(seed, self.n_jobs).fit(X, codes, **given)
         return seed_undecided(clone(self.estimator), seed).fit(X, codes, **given)
+
+    def _share_of_networks(self, X, codes, weights, out_of_bag, probe, seed: int) -> float:
+        """Return the weight of the networks; the smaller one if the comparison is cut short."""
+        lead = -math.inf
+        with cut_short() as stop, part_of_fit("the comparison of networks and forests"):
+            found = lead_of_networks(X, codes, weights, out_of_bag, probe, seed)
+            lead = lead if stop.is_set else found
+        return share_of_networks(lead)
+
+    def _forget(self) -> None:
+        """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
+        for name in ("estimator_", "members_"):
+            self.__dict__.pop(name, None)
 
     def _note(self, classes, codes, proba, method: str, reason: str, share: float) -> None:
         purified = proba.argmax(axis=1)

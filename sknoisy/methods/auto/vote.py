@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
 
+from ..._engine.stopping import part_of_fit
 from ...cleaning.bookkeeping import keep_classes
 from ...cleaning.held_out import stratified_half
 from ..clid_mu import CLIDMUClassifier
@@ -93,15 +94,17 @@ def vote(
     forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-        forest.fit(X, codes, weights)
+        with part_of_fit("the forest"):
+            forest.fit(X, codes, weights)
     given = np.eye(codes.max() + 1)[codes]
     # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
     # class: the trees that have not seen the row have not seen the class.
     out_of_bag = np.nan_to_num(forest.oob_decision_function_)
     out_of_bag[np.bincount(codes)[codes] == 1] = 0
     total = _OUT_OF_BAG * out_of_bag + (_OUT_OF_BAG + len(members)) * _GIVEN * given
-    for member in members.values():
-        member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
+    for name, member in members.items():
+        with part_of_fit(f"network {name!r}"):
+            member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
         total += member.predict_proba(X)
     proba = total / total.sum(axis=1, keepdims=True)
     if trusted is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,11 +15,12 @@ from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
 from ..._engine.problem import Problem
+from ..._engine.stopping import Stopped, part_of_fit
 from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_known_labels
 from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
 from ...cleaning.run import run_cleaner
-from ...exceptions import InterruptedFitWarning, NonFiniteLossError, warn_user
+from ...exceptions import NonFiniteLossError
 from .purifier import LabelPurifier
 
 __all__ = ["DMLPClassifier"]
@@ -161,13 +161,14 @@ class DMLPClassifier(NetworkClassifier):
         purifier = self.purifier
         if purifier is None:
             purifier = LabelPurifier(device=self.device, verbose=self.verbose)
-        self.purifier_, labels = run_cleaner(
-            purifier,
-            take_rows(problem.X, counted),
-            problem.classes[problem.given[counted]],
-            None if trusted is None else trusted[counted],
-            problem.seed,
-        )
+        with part_of_fit("the purification"):
+            self.purifier_, labels = run_cleaner(
+                purifier,
+                take_rows(problem.X, counted),
+                problem.classes[problem.given[counted]],
+                None if trusted is None else trusted[counted],
+                problem.seed,
+            )
         name = type(self.purifier_).__name__
         if len(labels) != len(counted):
             raise ValueError(
@@ -206,11 +207,9 @@ class DMLPClassifier(NetworkClassifier):
             nonlocal is_part_changed
             purifier = LabelPurifier(device=self.device, random_state=seed)
             y = encoded[counted[rows]]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", InterruptedFitWarning)  # raised below
-                labels = purifier.fit(take_rows(X, counted[rows]), y).purified_labels_
+            labels = purifier.fit(take_rows(X, counted[rows]), y).purified_labels_
             if purifier.interrupted_:
-                raise KeyboardInterrupt
+                raise Stopped
             is_part_changed |= bool((labels != y).any())
             return rows, labels
 
@@ -221,15 +220,9 @@ class DMLPClassifier(NetworkClassifier):
 
         try:
             rng = np.random.RandomState(problem.seed)
-            verdict = rehearse(encoded[counted], _N_FOLDS, rng, purify, predict)
+            with part_of_fit("the judgement"):
+                verdict = rehearse(encoded[counted], _N_FOLDS, rng, purify, predict)
         except NonFiniteLossError:  # no judgement: the purified labels are learned
-            return False
-        except KeyboardInterrupt:
-            warn_user(
-                "fit was interrupted while the purification was judged; the purified labels are "
-                "learned.",
-                InterruptedFitWarning,
-            )
             return False
         self.held_out_gain_ = verdict
         keep_given_labels = verdict is not None and (verdict.is_worse or not is_part_changed)

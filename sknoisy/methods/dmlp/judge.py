@@ -145,7 +145,7 @@ def split_folds(
     The folds are stratified by given class and trust. A class's only row, and its only trusted
     row, is never held out.
     """
-    n_classes = rows.given.shape[1]
+    n_classes, n_folds = rows.given.shape[1], min(n_folds, len(rows.given))
     order = torch.randperm(len(rows.given), generator=generator)
     trusted = rows.trusted.cpu()[order]  # they are few and certain, so they come first
     first = order[trusted][: _MAX_ROWS // 2]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..._engine.stopping import cut_short, part_of_fit
 from .judge import Judge
 from .purification_run import PurificationRun
 from .state import LabelledViews, PurificationSettings, PurificationState, RoundPlan
@@ -38,33 +39,33 @@ def purify(
     """Purify labels round by round, and return the state after the best round.
 
     The judge has `n_folds` folds; 0 stands for no judge. `correction` may be "auto", which lets
-    both corrections compete. `after_round` is called with the history entry of each round. A
-    KeyboardInterrupt, in it or anywhere else, ends the rounds.
+    both corrections compete. `after_round` is called with the history entry of each round. An
+    interruption ends the rounds.
     """
-    run = PurificationRun(rows, settings, generator)
-    unchanged = best = run.unchanged()
+    with part_of_fit("the preparation"):
+        run = PurificationRun(rows, settings, generator)
+        unchanged = best = run.unchanged()
     history: list[dict[str, Any]] = []
     judge = None
-    is_interrupted = False
-    try:
+    with cut_short() as stop:
         if n_folds:
             corrections = ["intrinsic", "auxiliary"] if correction == "auto" else [correction]
-            judge = Judge(rows, settings, corrections, n_folds, generator)
+            with part_of_fit("the preparation of the judge"):
+                judge = Judge(rows, settings, corrections, n_folds, generator)
         state = run.begin()
-        for _ in range(settings.n_rounds if judge is None or judge.runs else 0):
-            plan = RoundPlan(True, correction) if judge is None else judge.plan_round()
-            state = run.advance(state, plan)
-            history.append(_entry(rows, state, plan, judge))
-            if judge is None or judge.best_round == len(history):
-                best = state
-            after_round(history[-1])
+        for k in range(settings.n_rounds if judge is None or judge.runs else 0):
+            with part_of_fit(f"round {k + 1} of {settings.n_rounds}"):
+                plan = RoundPlan(True, correction) if judge is None else judge.plan_round()
+                state = run.advance(state, plan)
+                history.append(_entry(rows, state, plan, judge))
+                if judge is None or judge.best_round == len(history):
+                    best = state
+                after_round(history[-1])
             if judge is not None and judge.is_done:
                 break
-    except KeyboardInterrupt:
-        is_interrupted = True
     if judge is not None and judge.keep_given_labels:
         best = unchanged
-    return PurificationResult(run, best, history, is_interrupted)
+    return PurificationResult(run, best, history, stop.is_set)
 
 
 def _entry(

@@ -15,9 +15,10 @@ from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, resolve_device, warn_of_a_shared_gpu
 from ..._engine.labels import check_clean_mask, encode_labels, labels_like
+from ..._engine.stopping import current_stop, interruptible, part_of_fit
 from ..._engine.validation import check_X
 from ...cleaning.bookkeeping import keep_classes
-from ...exceptions import InterruptedFitWarning, warn_user
+from ...exceptions import warn_user
 from .frozen_features import build_representation, check_features, split_views
 from .judged_rounds import PurificationResult, purify
 from .soft_labels import one_hot
@@ -190,6 +191,7 @@ class LabelPurifier(BaseEstimator):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=True)
+    @interruptible
     def fit(self, X, y, *, clean_mask=None):
         """Purify the labels.
 
@@ -290,7 +292,10 @@ class LabelPurifier(BaseEstimator):
         )
         # A transformer passed by the user may select columns of a frame by name.
         given = X if is_kernel or isinstance(self.representation, str) else raw
-        features = transformer.fit(given).transform(given)
+        with part_of_fit("the representation"):
+            transformer.fit(given)
+        with part_of_fit("the features"):
+            features = transformer.transform(given)
         features = check_features(features, X.shape[0], type(transformer).__name__)
         self.representation_ = transformer
         tensor = torch.as_tensor(features, device=device)
@@ -338,11 +343,7 @@ class LabelPurifier(BaseEstimator):
     def _report(self, rows: LabelledViews, found: PurificationResult) -> None:
         self.interrupted_ = found.is_interrupted
         if self.interrupted_:
-            warn_user(
-                f"fit was interrupted after {len(found.history)} of {found.run.settings.n_rounds} "
-                f"rounds; the labels are those of epoch {self.n_iter_}.",
-                InterruptedFitWarning,
-            )
+            current_stop().result = f"the labels are those of epoch {self.n_iter_}"
         if not self.verbose:
             return
         kind = "trusted" if bool(rows.trusted.any()) else "pseudo-clean"

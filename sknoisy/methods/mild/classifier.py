@@ -18,6 +18,7 @@ from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
 from ..._engine.net import DeviceNet
 from ..._engine.problem import Problem
+from ..._engine.stopping import part_of_fit
 from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_classes_left, rows_that_are_left
 from ...cleaning.run import run_cleaner
@@ -214,13 +215,14 @@ class MILDClassifier(NetworkClassifier):
                 )
         y = problem.classes[given]
         selector = self._default_selector() if self.selector is None else self.selector
-        self.selector_, labels = run_cleaner(
-            selector,
-            take_rows(problem.X, candidates),
-            y,
-            None if problem.trusted is None else trusted,
-            problem.seed,
-        )
+        with part_of_fit("the selection"):
+            self.selector_, labels = run_cleaner(
+                selector,
+                take_rows(problem.X, candidates),
+                y,
+                None if problem.trusted is None else trusted,
+                problem.seed,
+            )
         kept = self._check_selection(y, labels)
         kept = np.union1d(kept, trusted.nonzero()[0])
         classes = np.unique(y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -18,6 +19,7 @@ from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.indexing import is_all, take_rows
 from ..._engine.labels import take_labels
+from ..._engine.stopping import Stopped, current_stop, cut_short, part_of_fit
 from ...base import NetworkEstimator
 from ...callbacks import RecordDynamics
 from ...cleaning.held_out import (
@@ -29,7 +31,7 @@ from ...cleaning.held_out import (
     rehearse,
     stratified_half,
 )
-from ...exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning, warn_user
+from ...exceptions import NonFiniteLossError, SelectionWarning, warn_user
 from .dynamics import LearningDynamics, count_dynamics, segment_dynamics
 from .selection import SelectionState
 from .threshold import Criteria
@@ -356,8 +358,9 @@ class CleanSampleSelector(NetworkEstimator):
         seeds = rng.randint(np.iinfo(np.int32).max, size=self.n_rounds)
         is_silent = is_trial or not self.verbose
         with tqdm(seeds, type(self).__name__, unit="round", disable=is_silent) as bar:
-            for seed in bar:
-                reason = self._run_round(data, state, int(seed), is_trial)
+            for k, seed in enumerate(bar, 1):
+                with part_of_fit(f"round {k} of {self.n_rounds}"):
+                    reason = self._run_round(data, state, int(seed), is_trial)
                 bar.set_postfix(kept=len(state.rows), refresh=False)
                 if reason is not None:
                     return reason
@@ -417,7 +420,8 @@ class CleanSampleSelector(NetworkEstimator):
             torch.as_tensor(m, device=data.device).nonzero()[:, 0] for m in (half, ~half)
         )
         try:
-            net = self._build_net(data, rng, []).fit(data.only(learned))
+            with part_of_fit("the check of the labels"):
+                net = self._build_net(data, rng, []).fit(data.only(learned))
         except NonFiniteLossError:  # the rounds stand without this check
             return None
         if not (net.interrupted_ or beats_chance(given[~half], predict_rows(net, data, rest))):
@@ -441,18 +445,16 @@ class CleanSampleSelector(NetworkEstimator):
                 warnings.simplefilter("ignore", SelectionWarning)  # the user's rows are others
                 reason = self._run_rounds(data, state, np.random.RandomState(seed), is_trial=True)
             if reason == _INTERRUPTED:
-                raise KeyboardInterrupt
+                raise Stopped
             return state.rows, given[state.rows]
 
         def predict(rows: np.ndarray, _, held: np.ndarray, seed: int) -> np.ndarray:
             return learn_and_predict(partial(self._build_net, data), data, rows, held, seed)
 
-        try:
+        with cut_short() as stop, suppress(NonFiniteLossError), part_of_fit("the judgement"):
             self.held_out_gain_ = rehearse(given, self.n_folds, rng, select, predict)
-        except KeyboardInterrupt:
+        if stop.is_set:
             self.stop_reason_ = _UNJUDGED
-        except NonFiniteLossError:  # the selection stands without a judgement
-            pass
 
     def _after_fit(self, data: TrainingData) -> None:
         """Report the selection."""
@@ -460,12 +462,7 @@ class CleanSampleSelector(NetworkEstimator):
         result = f"{len(self.sample_indices_)} of {len(data)} rows"
         self._say(f"{result} selected in {self.n_iter_} rounds: {self.stop_reason_}.")
         if self.stop_reason_ in (_INTERRUPTED, _UNJUDGED):
-            of_round = f" in round {self.n_iter_ + 1} of {self.n_rounds}"
-            warn_user(
-                f"{self.stop_reason_}{of_round if self.stop_reason_ == _INTERRUPTED else ''}; the "
-                f"selection is that of round {self.n_iter_}, {result}.",
-                InterruptedFitWarning,
-            )
+            current_stop().result = f"the selection is that of round {self.n_iter_}, {result}"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "clean_mask_")

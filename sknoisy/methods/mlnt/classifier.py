@@ -19,9 +19,10 @@ from ..._engine.construction import seeded
 from ..._engine.evaluation import copied_state, outputs_of, rows_per_pass
 from ..._engine.net import DeviceNet
 from ..._engine.problem import Problem
+from ..._engine.stopping import current_stop, part_of_fit
 from ...base import NetworkClassifier
 from ...callbacks import TeacherAverage
-from ...exceptions import CollapseWarning, InterruptedFitWarning, warn_user
+from ...exceptions import CollapseWarning, warn_user
 from .epochs import ChosenNetwork, EpochChoice, validation_rows
 from .gradient import ToleranceGradient, tolerance_gradient
 from .mentoring import Mentoring, believed_rows
@@ -289,7 +290,8 @@ class MLNTClassifier(NetworkClassifier):
             meta_seed = _draw_seed(rng) if self.n_synthetic else None
             judges = self._judges(data, rng)
             if iteration == 1 and self.n_synthetic and self.n_pretrain_epochs_:
-                guide = self._pretrain(data, rng)
+                with part_of_fit("the pretraining"):
+                    guide = self._pretrain(data, rng)
                 if guide.interrupted_:
                     net = self.net_ = guide
                     break
@@ -301,12 +303,14 @@ class MLNTClassifier(NetworkClassifier):
                 *(self.callbacks or []),
                 *self._progress(),
             ]
-            net.fit(believed)
+            name = f"iteration {iteration} of {self.n_iterations}"
+            with part_of_fit(name if self.n_iterations > 1 else "the training"):
+                net.fit(believed)
             _forget_rows(net)
-            if (
-                mentor is None or not net.interrupted_
-            ):  # else the mentor predicts, which is trained
-                self.net_ = net
+            if net.interrupted_ and mentor is not None:  # which is trained, so that it predicts
+                current_stop().result = f"the network of iteration {iteration - 1} predicts"
+                break
+            self.net_ = net
             if net.interrupted_:
                 break
             self.n_iterations_ = iteration
@@ -314,7 +318,12 @@ class MLNTClassifier(NetworkClassifier):
                 mentor = self._mentor()
                 believed = self._believed(data, mentor)
         self.nets_ = [self.net_]
-        self._warn_if_interrupted(net)
+
+    def _recorded_keys(self) -> list[str]:
+        keys = [self.epoch_selection] if self.epoch_selection not in ("auto", "last") else []
+        if self.n_synthetic:
+            keys += ["meta_loss", *(["meta_lr"] if self.meta_lr == "auto" else [])]
+        return keys
 
     def _judges(self, data: TrainingData, rng: np.random.RandomState) -> Tensor:
         """Return the rows that choose the epoch."""
@@ -408,19 +417,6 @@ class MLNTClassifier(NetworkClassifier):
         believed = copy.copy(data)
         believed.sample_weight = torch.as_tensor(weights / weights.mean()).float().to(data.device)
         return believed
-
-    def _warn_if_interrupted(self, net: DeviceNet) -> None:
-        if not net.interrupted_:
-            return
-        done = net.n_finished_epochs
-        kept = ""
-        if net is not self.net_:
-            kept = f" of iteration {self.n_iterations_ + 1}, which is left out"
-        warn_user(
-            f"fit was interrupted after {done} of {net.max_epochs} epochs{kept}; the estimator is "
-            "fitted with what was learned so far.",
-            InterruptedFitWarning,
-        )
 
     # --- the network that predicts --------------------------------------------------------------
 

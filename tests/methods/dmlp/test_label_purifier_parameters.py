@@ -425,7 +425,7 @@ class CtrlC(Judge):
 def test_an_interrupted_fit_has_the_labels_of_the_rounds_before(monkeypatch, after):
     monkeypatch.setattr("sknoisy.methods.dmlp.judged_rounds.Judge", CtrlC)
     monkeypatch.setattr(CtrlC, "after", after)
-    message = rf"interrupted after {after} of 4 rounds"
+    message = f"interrupted in round {after + 1} of 4; the labels are those of epoch"
     with pytest.warns(InterruptedFitWarning, match=message) as caught:
         purifier = quick().fit(X, GIVEN)
     assert caught[0].filename == __file__

@@ -77,7 +77,11 @@ def test_interrupted_first_iteration(event, joint, epoch_selection):
 
 def test_interrupted_later_iteration_leaves_the_mentor():
     clf = small(callbacks=[CtrlC(2, 2, "gradient"), Ramp(1.0)], n_iterations=3)
-    with pytest.warns(InterruptedFitWarning, match=r"1 of 3 epochs of iteration 2, which is left"):
+    message = "in iteration 2 of 3, after 1 of 3 epochs; the network of iteration 1 predicts"
+    with pytest.warns(
+        InterruptedFitWarning,
+        match=message,
+    ):
         clf.fit(X, Y)
     assert (clf.n_iterations_, clf.n_iter_) == (1, 3)
     mentor = small().fit(X, Y)
