@@ -30,7 +30,7 @@ from .._engine.construction import (
 )
 from .._engine.evaluation import rows_per_pass
 from .._engine.rows import Rows, fits_in_memory, make_rows
-from .._engine.scaling import InputScaling
+from .._engine.scaling import scaling_for
 from .._engine.validation import check_X
 from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
@@ -175,8 +175,10 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            At least two rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
-            CSR and CSC matrices. SCARF takes no images.
+            At least two rows of any numeric dtype: arrays, memory maps, tensors, pandas and polars
+            frames, CSR and CSC matrices. NaN in tables is a missing value. SCARF takes no images.
+            An ``encoder`` of your own takes arrays (n_samples, ...) of any shape if ``augment`` is
+            a function.
         y : None
             Ignored, present for API consistency.
 
@@ -187,12 +189,12 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             If X is not valid, or ``checkpoint`` was written by another run.
         NonFiniteLossError
             If the training loss becomes NaN or infinite.
         """
-        X = check_X(self, X, reset=True)
+        X = check_X(self, X, reset=True, any_shape=self.encoder is not None)
         if X.shape[0] < 2:
             raise ValueError(
                 f"{type(self).__name__} learns by comparing rows, but X has 1 sample: pass at "
@@ -231,9 +233,8 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.__dict__.pop(name, None)
 
     def _training_data(self, X, device: torch.device, seed: int) -> TrainingData:
-        by_default = X.ndim == 4 or self.encoder is None
-        standardize = by_default if self.standardize == "auto" else bool(self.standardize)
-        self._scaling = InputScaling(standardize).fit(X)
+        self._scaling = scaling_for(X, self.standardize, own_network=self.encoder is not None)
+        self._scaling.fit(X, getattr(self, "feature_names_in_", None))
         rows = make_rows(X, self._scaling, device, in_memory=fits_in_memory(X, device))
         return TrainingData(
             rows,
@@ -310,7 +311,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             If X is not of the kind that was fitted, or so extreme that features are not finite.
         """
         check_is_fitted(self)
-        X = check_X(self, X, reset=False)
+        X = check_X(self, X, reset=False, any_shape=self.encoder is not None)
         self._scaling.check_unit(X)
         rows = make_rows(X, self._scaling, torch.device(self.net_.device), in_memory=False)
         return torch.cat([*self._features(rows)]).numpy()
@@ -335,6 +336,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 

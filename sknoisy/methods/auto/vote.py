@@ -65,6 +65,7 @@ def vote(
     members: dict[str, ClassifierMixin],
     seed: int,
     n_jobs: int | None,
+    of_forest: Any = None,
 ) -> Vote:
     """Fit all members of the vote, and average their probabilities.
 
@@ -84,6 +85,8 @@ def vote(
         Seed of the forest that votes out of bag.
     n_jobs : int or None
         Number of processes of this forest.
+    of_forest : array or sparse matrix of shape (n, d_forest) or None, default=None
+        Rows as the forest takes them. None: X.
 
     Returns
     -------
@@ -93,7 +96,7 @@ def vote(
     forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-        forest.fit(X, codes, weights)
+        forest.fit(X if of_forest is None else of_forest, codes, weights)
     given = np.eye(codes.max() + 1)[codes]
     # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
     # class: the trees that have not seen the row have not seen the class.
