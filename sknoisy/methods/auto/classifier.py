@@ -252,7 +252,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         if self.method != "auto":
             return self.method, "it was asked for"
         if X.ndim != 2:
-            return _FOR_IMAGES, f"X holds {kind} of shape {X.shape[1:]}"
+            return _FOR_IMAGES, "X holds images" if is_image(X) else "X is no table"
         if X.shape[0] > _MAX_VOTE_ROWS:
             return "mild", f"X is a table of more than {_MAX_VOTE_ROWS} rows"
         return "vote", f"X is a table of {X.shape[0]} rows"
