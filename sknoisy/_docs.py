@@ -63,7 +63,8 @@ module : None, nn.Module class, factory or instance, default=None
     :class:`~sknoisy.networks.PreActResNet` for images. An instance is deep-copied.
 module_params : dict or None, default=None
     Arguments of the class or factory, or of the default network. ``n_features``,
-    ``in_channels`` and ``n_classes`` are filled in if the signature names them.
+    ``in_channels`` and ``n_classes`` are filled in if the signature names them; the first
+    includes the indicators of missing values.
 optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
     Optimiser of the network. "sgd" uses momentum 0.9.
 optimizer_params : dict or None, default=None
@@ -83,7 +84,7 @@ standardize : "auto" or bool, default="auto"
     Whether to shift and scale columns, or the channels of images, to mean 0 and variance 1.
     "auto" does so for images, and for tables if the default network is used.
 device : "auto", str or torch.device, default="auto"
-    Device to train on. "auto" selects a CUDA GPU if there is one, else the CPU.
+    Device to train on. "auto" selects a CUDA GPU, else an Apple GPU, else the CPU.
 callbacks : list or None, default=None
     Additional skorch callbacks.
 random_state : int, RandomState or None, default=None
@@ -97,11 +98,12 @@ clean_proba_ : ndarray of shape (n_samples,)
 n_iter_ : int
     Number of epochs run.
 n_features_in_ : int
-    Number of columns, or pixels times channels of an image.
+    Number of columns, or of the values of an image or another row.
 feature_names_in_ : ndarray of shape (n_features,)
     Column names. Defined only if X is a frame whose column names are strings.
 image_shape_ : tuple or None
-    Shape of one image; None for tables.
+    Shape of one image, or of one row of another array of more than two dimensions; None for
+    tables.
 gradient : {"forward", "reverse", "famus"} or callable, default="forward"
     Gradient strategy. The names stand for :class:`~sknoisy.meta.ForwardGradient`,
     :class:`~sknoisy.meta.ReverseGradient` and :class:`~sknoisy.meta.LayerSampledGradient`

@@ -41,7 +41,7 @@ from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
-from ._engine.scaling import InputScaling
+from ._engine.scaling import scaling_for
 from ._engine.stopping import current_stop, interruptible
 from ._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
 from ._engine.validation import check_sample_weight, check_X
@@ -184,7 +184,7 @@ class NetworkEstimator(BaseEstimator):
     def _fit(self, X, y, clean_mask, sample_weight):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
-        X = check_X(self, X, reset=True)
+        X = check_X(self, X, reset=True, any_shape=self.module is not None)
         n_samples = X.shape[0]
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
         weights = check_sample_weight(sample_weight, X)
@@ -222,9 +222,8 @@ class NetworkEstimator(BaseEstimator):
     def _training_data(self, problem: Problem) -> TrainingData:
         """Fit the input scaling and move the problem to the device."""
         X, device = problem.X, problem.device
-        by_default = problem.is_image or self.module is None
-        standardize = by_default if self.standardize == "auto" else bool(self.standardize)
-        self._scaling = InputScaling(standardize).fit(X)
+        self._scaling = scaling_for(X, self.standardize, own_network=self.module is not None)
+        self._scaling.fit(X, getattr(self, "feature_names_in_", None))
         augment = self.augment
         if augment == "auto":
             augment = "flip+crop" if problem.is_image else None
@@ -234,7 +233,7 @@ class NetworkEstimator(BaseEstimator):
         data = TrainingData(
             make_rows(X, self._scaling, device, in_memory=fits_in_memory(X, device)),
             given if is_given else torch.as_tensor(problem.targets, device=device),
-            None if weights is None else torch.as_tensor(weights, device=device).float(),
+            None if weights is None else torch.as_tensor(weights).float().to(device),
             None if trusted is None else torch.as_tensor(trusted, device=device),
             resolve_augmentation(augment),
             torch.Generator(device).manual_seed(problem.seed),
@@ -318,6 +317,7 @@ class NetworkEstimator(BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         return tags
 
 
@@ -416,8 +416,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            Training rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
-            CSR and CSC matrices.
+            Training rows of any numeric dtype: arrays, memory maps, tensors, pandas and polars
+            frames, CSR and CSC matrices. NaN in tables is a missing value. A ``module`` of your
+            own takes arrays (n_samples, ...) of any shape; integers stay integers for it.
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
@@ -432,7 +433,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             On input that cannot be used; the message names the value and the cure.
         NonFiniteLossError
             If the training loss becomes NaN or infinite.
@@ -525,7 +526,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     def _rows(self, X):
         check_is_fitted(self)
-        X = check_X(self, X, reset=False)
+        X = check_X(self, X, reset=False, any_shape=self.module is not None)
         self._scaling.check_unit(X)
         return make_rows(X, self._scaling, self._members.device, in_memory=False)
 

@@ -8,6 +8,7 @@ from types import FrameType
 __all__ = [
     "CheckpointWarning",
     "CollapseWarning",
+    "ConstantColumnWarning",
     "InterruptedFitWarning",
     "LabelWarning",
     "MixtureWarning",
@@ -59,6 +60,28 @@ class CollapseWarning(UserWarning):
     ...     clf = CLIDMUClassifier(max_epochs=8, random_state=0).fit(*load_iris(return_X_y=True))
     >>> clf.n_recoveries_
     0
+    """
+
+
+class ConstantColumnWarning(UserWarning):
+    """Warning issued when a column of X is taken for constant although it may not be.
+
+    The column has no value in the training rows, or its values differ by less than float64
+    resolves beside their size.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from sknoisy import CLIDMUClassifier
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X = np.column_stack([X, np.full(len(X), np.nan)])
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     clf = CLIDMUClassifier(max_epochs=2, random_state=0).fit(X, y)
+    >>> print(str(caught[0].message).partition(":")[0])
+    X has no value in column 4
     """
 
 

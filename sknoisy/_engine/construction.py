@@ -116,24 +116,34 @@ def seed_undecided(estimator: Any, seed: int) -> Any:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the torch device; "auto" is a CUDA GPU if there is one, else the CPU.
+    """Return the torch device; "auto" is a CUDA GPU, else an Apple GPU, else the CPU.
 
     ValueError is raised if torch does not support the device or cannot use it on this machine.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if str(device).startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
             f"device={device!r} was requested, but torch {torch.__version__} sees no CUDA device. "
             'Pass device="auto" or "cpu", or install a CUDA build of torch.'
         )
     try:
-        return torch.empty(0, device=device).device
+        found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch raises either
+        reason = str(error).splitlines()[0]
+        if isinstance(error, NotImplementedError):  # torch lists all backends that it has
+            reason = f"torch {torch.__version__} has no such backend on this machine"
         raise ValueError(
-            f"device={device!r} cannot be used: {str(error).splitlines()[0]}. Pass "
-            'device="auto", "cpu" or "cuda".'
+            f'device={device!r} cannot be used: {reason}. Pass device="auto", "cpu" or "cuda".'
         ) from error
+    if found.type == "meta":
+        raise ValueError(
+            f"device={device!r} cannot be used: its tensors hold no numbers. Pass "
+            'device="auto", "cpu" or "cuda".'
+        )
+    return found
 
 
 def warn_of_a_shared_gpu(device: torch.device) -> None:
@@ -231,10 +241,11 @@ def build_module(
     n_classes: int,
     settings: MLPSettings,
 ) -> nn.Module:
-    """Return a new module for rows of the given shape, (d,) or (C, H, W).
+    """Return a new module for rows of the given shape, (d,), (C, H, W) or another one.
 
     A class or factory is called with `module_params`; ``n_features``, ``in_channels`` and
-    ``n_classes`` are filled in if they are in its signature and no ``partial`` has bound them. An
+    ``n_classes`` are filled in if they are in its signature and no ``partial`` has bound them. Of
+    rows of two dimensions, (T, F), ``n_features`` is the last one; else both are the first one. An
     instance is deep-copied. None stands for an MLP with `settings` for tables, and for the small
     PreAct ResNet for images.
 
@@ -256,7 +267,8 @@ def build_module(
             del params["weight_decay"]
         else:
             params = {"depth": "small", **params}
-    known = {"n_features": shape[0], "in_channels": shape[0], "n_classes": n_classes}
+    n_features = shape[-1] if len(shape) == 2 else shape[0]
+    known = {"n_features": n_features, "in_channels": shape[0], "n_classes": n_classes}
     bound = module.keywords if isinstance(module, partial) else {}
     named = inspect.signature(module).parameters.keys() - bound.keys()
     built = module(**{**{k: v for k, v in known.items() if k in named}, **params})
@@ -271,13 +283,22 @@ def build_module(
 def check_logits(module: nn.Module, x: torch.Tensor, n_classes: int) -> None:
     """Check on a few rows, in eval mode, that a module returns logits of the right shape.
 
-    TypeError is raised if it does not return a tensor. ValueError is raised if the shape differs,
+    TypeError is raised if it does not return a tensor. ValueError is raised if the module fails on
+    the rows, if the shape differs,
     or if the rows look like probabilities or log-probabilities because they, or their
     exponentials, sum to 1.
     """
     module.eval()
-    logits = module(x)
     name = type(module).__name__
+    try:
+        logits = module(x)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"{name} does not take X: it got {x.dtype} of shape {tuple(x.shape)}, scaled as "
+            f"standardize asks for, and failed: {str(error).splitlines()[0]}. Integers stay "
+            "integers unless X is converted, X.astype(float), and each column with missing values "
+            "adds one that marks them."
+        ) from error
     if not isinstance(logits, torch.Tensor):
         raise TypeError(
             f"The forward of {name} must return a tensor of logits (n, {n_classes}), got "

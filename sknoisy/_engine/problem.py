@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .scaling import is_image
+
 __all__ = ["Problem"]
 
 
@@ -52,8 +54,8 @@ class Problem:
 
     @property
     def is_image(self) -> bool:
-        """Whether the rows are images."""
-        return self.X.ndim == 4
+        """Whether the rows are images of 1, 3 or 4 channels."""
+        return is_image(self.X)
 
     @property
     def weighted_rows(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Stores of the rows of X, which return standardised float32 batches on the device.
+"""Stores of the rows of X, which return scaled batches on the device.
 
 There are three stores with one method, ``take(index)``. :func:`make_rows` chooses between them:
 dense tables and images that fit are kept on the device as tensors; sparse matrices stay sparse and
@@ -14,6 +14,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from .imputation import is_memory_mapped
 from .scaling import InputScaling
 
 __all__ = ["ArrayRows", "Rows", "SparseRows", "TensorRows", "fits_in_memory", "make_rows"]
@@ -36,15 +37,18 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, index: Tensor) -> Tensor:
-        """Return rows as float32 on the device, images as (n, C, H, W)."""
+        """Return rows on the device as float32, or int64 if the scaling keeps integers.
+
+        Images have the shape (n, C, H, W).
+        """
         ...
 
 
 class TensorRows:
     """Rows (n, ...) that are kept on the device as one tensor.
 
-    They are scaled float32 rows, or uint8 images (n, C, H, W) with a scaling that is applied to
-    each batch.
+    They are scaled float32 rows, int64 rows for a network of the user's own, or uint8 images
+    (n, C, H, W) with a scaling that is applied to each batch.
     """
 
     def __init__(self, tensor: Tensor, scaling: InputScaling | None = None):
@@ -101,25 +105,16 @@ def fits_in_memory(X, device: torch.device) -> bool:
     It is False for memory maps and sparse matrices, and on a GPU for arrays that would take more
     than half of its free memory.
     """
-    if scipy.sparse.issparse(X) or _is_memory_mapped(X):
+    if scipy.sparse.issparse(X) or is_memory_mapped(X):
         return False
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return X.size * (1 if X.dtype == np.uint8 else 4) < free / 2
-
-
-def _is_memory_mapped(array: object) -> bool:
-    """Return whether an array is a ``numpy.memmap`` or a view of one."""
-    while isinstance(array, np.ndarray):
-        if isinstance(array, np.memmap):
-            return True
-        array = array.base
-    return False
+    return X.size * {"u1": 1, "i8": 8}.get(X.dtype.str[1:], 4) < free / 2
 
 
 def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool) -> Rows:
-    """Return the store for validated X: a table (n, d), images, or a CSR matrix (n, d).
+    """Return the store for validated X: an array (n, ...) or a CSR matrix (n, d).
 
     `scaling` was fitted on the training rows. If `in_memory` is True, all rows are put on the
     device, except those of sparse matrices.
@@ -128,7 +123,7 @@ def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool
         return SparseRows(X, scaling, device)
     if not in_memory:
         return ArrayRows(X, scaling, device)
-    if X.dtype == np.uint8 and X.ndim == 4:  # a quarter of the memory; scaled when taken
+    if X.dtype == np.uint8 and X.ndim > 3:  # a quarter of the memory; scaled when taken
         return TensorRows(scaling.to_tensor(X).to(device), scaling)
     parts = [
         scaling.apply(scaling.to_tensor(X[start : start + _CONVERT_ROWS])).to(device)

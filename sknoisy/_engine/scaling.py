@@ -2,136 +2,211 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-__all__ = ["InputScaling", "channel_axis"]
+from ..exceptions import ConstantColumnWarning, warn_user
+from .imputation import Imputation, name_columns
+from .pixels import PixelUnit
+
+__all__ = ["InputScaling", "channel_axis", "is_image", "scaling_for"]
 
 _FIT_ROWS = 4096  # rows read at a time in fit
 _CHANNELS = (1, 3, 4)
+_ROUNDING = 16 * np.finfo(np.float64).eps  # relative: smaller spreads come from rounding
 
 
-def channel_axis(shape: tuple[int, ...]) -> int:
+def channel_axis(shape: tuple[int, ...]) -> int | None:
     """Return the axis of the channels of images: 3 for (n, H, W, C), 1 for (n, C, H, W).
 
-    Images have 1, 3 or 4 channels. If both axes have such a length, 3 is returned; if neither has,
-    ValueError is raised.
+    Images have four dimensions, and 1, 3 or 4 channels. If both axes have such a length, 3 is
+    returned. None is returned if neither has, or if there are not four dimensions.
     """
-    if shape[3] in _CHANNELS:
-        return 3
-    if shape[1] in _CHANNELS:
-        return 1
-    raise ValueError(
-        f"X of shape {shape} has 4 dimensions, as images have, but neither its last nor its "
-        "second axis has 1, 3 or 4 channels. Pass images as (n, H, W, C) or (n, C, H, W)."
-    )
+    if len(shape) != 4:
+        return None
+    return next((axis for axis in (3, 1) if shape[axis] in _CHANNELS), None)
+
+
+def is_image(X) -> bool:
+    """Return whether validated rows are images, whose layout and channels are known."""
+    return channel_axis(X.shape) is not None
+
+
+def scaling_for(X, standardize: str | bool, *, own_network: bool) -> InputScaling:
+    """Return the unfitted scaling of rows, for the parameter ``standardize``.
+
+    "auto" standardises images, and tables for the default network. A network of the user's own
+    gets any other rows as they are.
+    """
+    by_default = is_image(X) or not own_network
+    scaling = InputScaling(by_default if standardize == "auto" else bool(standardize))
+    # Sparse counts are no codes.
+    is_integer = X.dtype.kind in "iu" and not (is_image(X) or scipy.sparse.issparse(X))
+    is_integer &= not (X.ndim > 3 and X.dtype == np.uint8)  # pixels
+    scaling.keeps_integers = own_network and is_integer and not scaling.standardize
+    return scaling
 
 
 class InputScaling:
-    """Standardisation of the columns of a table or of the channels of images.
+    """Imputation and standardisation of a table, or standardisation of the channels of images.
 
-    If `standardize` is False, rows are not changed, except that images are divided by 255 if they
-    were fitted as uint8. The training images set the unit of the pixel values, also for images of
-    another dtype in ``predict``; see :meth:`check_unit`.
+    If `standardize` is False, rows are not changed, except that missing values are imputed, and
+    that images are divided by 255 if they were fitted as uint8. The training images set the unit
+    of the pixel values, also for images of another dtype in ``predict``; see :meth:`check_unit`.
 
-    ``mean_`` and ``scale_``, of shape (d,) or (C,), are the means and standard deviations in the
-    unit of X; constant columns have scale 1. Both are None if `standardize` is False.
-    ``channel_axis_``, ``dtype_`` and ``range_`` are those of the training images and None for
-    tables: the axis is 1 or 3, and the range is that of their values, or (0, 255) if they are
-    uint8.
+    If ``keeps_integers`` is set to True, rows of integers stay integers, as int64.
+
+    ``mean_`` and ``scale_``, of shape (d + k,) or (C,), are the means and standard deviations of
+    the columns that ``imputation_`` returns, or of the channels; both are in their unit. Constant
+    columns have scale 1, and the k indicator columns mean 0 and scale 1. Both are None if
+    `standardize` is False. ``imputation_`` is None unless tables were fitted. ``channel_axis_`` is
+    that of images, 1 or 3, else None; ``unit_`` is the unit of the pixels of arrays of four or
+    more dimensions, else None.
     """
 
     def __init__(self, standardize: bool = True):
         self.standardize = standardize
+        self.keeps_integers = False
         self.mean_: np.ndarray | None = None
         self.scale_: np.ndarray | None = None
+        self.imputation_: Imputation | None = None
         self.channel_axis_: int | None = None
-        self.dtype_: np.dtype | None = None
-        self.range_: tuple[float, float] | None = None
+        self.unit_: PixelUnit | None = None
+        self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
-    def fit(self, X) -> InputScaling:
-        """Compute mean and scale in float64, one block of rows at a time."""
-        if X.ndim == 4:
-            self.channel_axis_ = channel_axis(X.shape)
-            self.dtype_ = X.dtype
-            self.range_ = (0.0, 255.0) if X.dtype == np.uint8 else _range(X)
-        if not self.standardize:
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the tensors on devices, which the reader of a pickle may not have."""
+        return {**vars(self), "_on_device": {}}
+
+    def fit(self, X, names: Any = None) -> InputScaling:
+        """Compute mean and scale in float64, one block of rows at a time.
+
+        `names` are those of the columns, for warnings, or None. ValueError is raised if rows are
+        to be standardised that are neither those of a table nor images.
+        """
+        if self.keeps_integers:
             return self
-        if scipy.sparse.issparse(X):
-            scaler = StandardScaler(with_mean=False).fit(X)
-            self.mean_, self.scale_ = scaler.mean_, scaler.scale_
-            return self
-        scaler = StandardScaler()
-        for start in range(0, len(X), _FIT_ROWS):
-            block = np.asarray(X[start : start + _FIT_ROWS])
-            if self.channel_axis_ is not None:
-                block = np.moveaxis(block, self.channel_axis_, -1).reshape(
-                    -1, X.shape[self.channel_axis_]
-                )
-            scaler.partial_fit(block.astype(np.float64))
-        self.mean_, self.scale_ = scaler.mean_, scaler.scale_
+        self.channel_axis_ = channel_axis(X.shape)
+        if self.standardize and X.ndim != 2 and self.channel_axis_ is None:
+            raise ValueError(
+                f"X of shape {X.shape} cannot be standardised: it is no table, and neither its "
+                "last nor its second axis has 1, 3 or 4 channels. Scale it yourself, and pass "
+                'standardize="auto" or False.'
+            )
+        if X.ndim > 3:
+            self.unit_ = PixelUnit(X)
+        if X.ndim == 2:
+            self.imputation_ = Imputation().fit(X, names)
+        if self.standardize:
+            self._fit_scale(X, names)
         return self
 
-    def check_unit(self, X) -> None:
-        """Raise ValueError if images may be in another unit than the training images.
+    def _fit_scale(self, X, names: Any) -> None:
+        is_sparse, n_columns = scipy.sparse.issparse(X), X.shape[self.channel_axis_ or 1]
+        scaler = StandardScaler(with_mean=not is_sparse)
+        step = X.shape[0] if is_sparse else _FIT_ROWS
+        for start in range(0, X.shape[0], step):
+            block = self._columns(X if is_sparse else X[start : start + step])
+            scaler.partial_fit(block[:, :n_columns])
+        n_indicators = 0 if self.imputation_ is None else len(self.imputation_.indicators_)
+        self.mean_ = np.pad(scaler.mean_, (0, n_indicators))
+        self.scale_ = np.pad(scaler.scale_, (0, n_indicators), constant_values=1)
+        if self.imputation_ is not None and not is_sparse:
+            is_constant = (scaler.scale_ == 1) & (scaler.var_ != 1)
+            self._warn_of_narrow_columns(X, np.flatnonzero(is_constant), names)
 
-        Images of the fitted dtype are accepted, and so are floats if floats were fitted. For any
-        other pair of dtypes, both must clearly be in the unit from 0 to 255: all values lie in
-        that range, and floats exceed 1.5 somewhere or are all zero. Tables are always accepted.
+    def _columns(self, rows):
+        """Return repaired columns of a table, or the channels of images, in float64."""
+        if self.imputation_ is not None:
+            columns = self.imputation_.apply(rows)
+            return columns if scipy.sparse.issparse(columns) else columns.astype(np.float64)
+        assert self.channel_axis_ is not None
+        pixels = np.moveaxis(np.asarray(rows), self.channel_axis_, -1)
+        return pixels.reshape(-1, pixels.shape[-1]).astype(np.float64)
+
+    def _warn_of_narrow_columns(self, X, constant: np.ndarray, names: Any) -> None:
+        """Warn of columns that are taken for constant although their values differ."""
+        low, high = np.full((2, len(constant)), np.nan)
+        for start in range(0, len(X) if len(constant) else 0, _FIT_ROWS):
+            block = self._columns(X[start : start + _FIT_ROWS])[:, constant]
+            low, high = np.fmin(low, block.min(axis=0)), np.fmax(high, block.max(axis=0))
+        is_narrow = high - low > _ROUNDING * np.maximum(np.abs(low), np.abs(high))
+        if is_narrow.any():
+            warn_user(
+                f"X varies so little in {name_columns(constant[is_narrow], names)}, beside the "
+                "size of its values, that float64 does not resolve it: taken for constant. "
+                "Subtract the mean of these values where they come from.",
+                ConstantColumnWarning,
+            )
+
+    def check_unit(self, X) -> None:
+        """Raise ValueError if rows may be in another unit than the training rows.
+
+        Images of the fitted dtype, and floats if floats were fitted, are refused only if one of
+        both is clearly in the unit from 0 to 255, and the other clearly from 0 to 1 or
+        standardised. For any other pair of dtypes, both must clearly be in the unit from 0 to 255:
+        all values lie in that range, and floats exceed 1.5 somewhere or are all zero. Tables and
+        series are always accepted, except that integers must stay integers for a network of the
+        user's own that was fitted with integers.
         """
-        if self.dtype_ is None or self.range_ is None or X.dtype == self.dtype_:
-            return
-        if not (_is_integer(X.dtype) or _is_integer(self.dtype_)):
-            return
-        given = _range(X)
-        if _is_pixels(X.dtype, given) and _is_pixels(self.dtype_, self.range_):
-            return
-        raise ValueError(
-            f"X holds images of {X.dtype} from {given[0]:g} to {given[1]:g}, but images of "
-            f"{self.dtype_} from {self.range_[0]:g} to {self.range_[1]:g} were fitted: the "
-            f"numbers may not mean the same. Convert X to {self.dtype_}, in the unit of fit."
-        )
+        if self.keeps_integers and X.dtype.kind not in "iu":
+            raise ValueError(
+                f"X holds {X.dtype}, but integers were fitted, which the network gets as they "
+                "are: pass X.astype(int)."
+            )
+        if self.unit_ is not None:
+            self.unit_.check(X)
 
     def to_tensor(self, rows: np.ndarray) -> Tensor:
         """Return a copy of rows as a tensor on the CPU, images as (n, C, H, W).
 
-        Images of uint8 stay uint8, other images become float32. Tables are standardised before the
-        cast to float32, so that large offsets, as in time stamps, lose no digits.
+        Pixels of uint8 stay uint8, kept integers become int64, and all others float32. Tables are
+        imputed and standardised before the cast to float32, so that large offsets, as in time
+        stamps, lose no digits.
         """
-        if self.channel_axis_ is not None:
-            if self.channel_axis_ == 3:
-                rows = np.moveaxis(rows, 3, 1)
+        dtype: Any = np.float32
+        if self.keeps_integers:
+            dtype = np.int64
+            if rows.dtype == np.uint64 and rows.max() > np.iinfo(np.int64).max:
+                raise ValueError(f"X holds {rows.max()}, which is too large for int64.")
+        elif self.imputation_ is not None:
+            rows = self.imputation_.apply(rows)
+            if self.mean_ is not None:
+                rows = (rows - self.mean_) / self.scale_
+        elif self.unit_ is not None:
+            rows = np.moveaxis(rows, 3, 1) if self.channel_axis_ == 3 else rows
             dtype = np.uint8 if rows.dtype == np.uint8 else np.float32
-            return torch.from_numpy(np.array(rows, dtype=dtype, order="C"))
-        if self.mean_ is not None:
-            rows = (rows - self.mean_) / self.scale_
-        return torch.from_numpy(np.array(rows, dtype=np.float32, order="C"))
+        return torch.from_numpy(np.array(rows, dtype=dtype, order="C"))
 
     def apply(self, batch: Tensor) -> Tensor:
-        """Return scaled float32 rows; tables are scaled already, images are scaled here."""
-        if self.channel_axis_ is None:
+        """Return the rows that the network gets: pixels are scaled here, others are already."""
+        if self.unit_ is None:
             return batch
         images = batch.float()
         if self.mean_ is None or self.scale_ is None:
-            return images / 255 if self.dtype_ == np.uint8 else images
-        shape = (1, -1, 1, 1)
-        mean = torch.tensor(self.mean_, dtype=torch.float32, device=images.device)
-        scale = torch.tensor(self.scale_, dtype=torch.float32, device=images.device)
-        return (images - mean.view(shape)) / scale.view(shape)
+            return images / 255 if self.unit_.dtype == np.uint8 else images
+        mean, scale = self._moments(images.device)
+        return (images - mean) / scale
 
+    def _moments(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return means and scales of the channels on a device, moved there once."""
+        if device not in self._on_device:
+            mean, scale = (
+                torch.tensor(moment, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+                for moment in (self.mean_, self.scale_)
+            )
+            self._on_device[device] = mean, scale
+        return self._on_device[device]
 
-def _range(images: np.ndarray) -> tuple[float, float]:
-    return float(images.min()), float(images.max())
-
-
-def _is_integer(dtype: np.dtype) -> bool:
-    return dtype.kind in "iu"
-
-
-def _is_pixels(dtype: np.dtype, values: tuple[float, float]) -> bool:
-    """Return whether values in this range are clearly pixels from 0 to 255, not fractions."""
-    low, high = values
-    return low >= 0 and high <= 255 and (_is_integer(dtype) or high == 0 or high > 1.5)
+    def to_sparse(self, X):
+        """Return a CSR matrix imputed and scaled, but not shifted, so that it stays sparse."""
+        if self.imputation_ is not None:
+            X = self.imputation_.apply(X)
+        return (
+            X if self.scale_ is None else (X @ scipy.sparse.diags_array(1 / self.scale_)).tocsr()
+        )

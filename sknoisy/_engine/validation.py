@@ -8,37 +8,38 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .._compat import check_feature_names, check_weights
+from .containers import check_numbers, from_sequence, from_torch
 from .scaling import channel_axis
 
 __all__ = ["check_X", "check_sample_weight", "check_total_weight"]
 
 
-def check_X(estimator, X, *, reset: bool):
+def check_X(estimator, X, *, reset: bool, any_shape: bool = False):
     """Return X as a table (n, d), a CSR matrix, or images (n, H, W, C) or (n, C, H, W).
 
-    Sequences of rows are accepted, and memory maps are read in blocks and never copied. The dtype
-    is numeric; images of uint8 stay uint8. In ``fit``, where `reset` is True, ``n_features_in_``,
-    ``feature_names_in_`` and ``image_shape_`` of the estimator are set. Otherwise, X is compared
-    with them.
+    Sequences of rows and tensors are accepted, and memory maps are read in blocks and never
+    copied. The dtype is numeric; images of uint8 stay uint8. NaN is accepted in tables, where it
+    is a missing value. If `any_shape` is True, because a network of the user's own takes the rows,
+    arrays (n, ...) of any other shape are returned, too. In ``fit``, where `reset` is True,
+    ``n_features_in_``, ``feature_names_in_`` and ``image_shape_`` of the estimator are set.
+    Otherwise, X is compared with them.
 
-    ValueError is raised if X does not have 2 or 4 dimensions, is empty, holds NaN or infinity, or
-    has another shape than in ``fit``.
+    ValueError is raised if X is not of such a shape, is empty, holds infinity, or NaN outside of
+    tables, or has another shape than in ``fit``. ValueError or TypeError is raised if it holds no
+    numbers; see :func:`check_numbers` and :func:`from_torch`.
     """
-    if not hasattr(X, "shape") and (isinstance(X, (list, tuple)) or hasattr(X, "__array__")):
-        X = np.asarray(X)
-    shape = getattr(X, "shape", None)
-    if shape is not None and len(shape) == 4:
-        return _check_images(estimator, X, reset=reset)
-    if shape is not None and len(shape) == 3:
-        raise ValueError(
-            f"Found array with dim 3, of shape {tuple(shape)}: X must be a table (n, d) or images "
-            "(n, H, W, C) or (n, C, H, W). Give grey images a channel axis, X[..., None]."
-        )
+    X = from_sequence(from_torch(X))
+    check_numbers(X, estimator)
+    n_dimensions = len(getattr(X, "shape", ()))
+    if n_dimensions in (3, 4) or (any_shape and n_dimensions > 4):
+        return _check_arrays(estimator, X, reset=reset, any_shape=any_shape)
     if not reset and estimator.image_shape_ is not None:
         raise ValueError(
-            f"X has shape {np.shape(X)}, but {type(estimator).__name__} was fitted on images of "
-            f"shape {estimator.image_shape_}."
+            f"X has shape {np.shape(X)}, but {type(estimator).__name__} was fitted on "
+            f"{_rows_of_shape(estimator.image_shape_)}."
         )
+    if scipy.sparse.issparse(X) and X.dtype == np.float16:  # of which scipy computes nothing
+        X = X.astype(np.float32)
     X = validate_data(
         estimator,
         X,
@@ -46,14 +47,23 @@ def check_X(estimator, X, *, reset: bool):
         accept_sparse="csr",
         dtype="numeric",
         order=None,
-        ensure_all_finite=True,
+        ensure_all_finite="allow-nan",
     )
     if reset:
         estimator.image_shape_ = None
     return X.tocsr() if scipy.sparse.issparse(X) else X
 
 
-def _check_images(estimator, X, *, reset: bool) -> np.ndarray:
+def _check_arrays(estimator, X, *, reset: bool, any_shape: bool) -> np.ndarray:
+    """Return images, or any other rows of more than one dimension if `any_shape` is True."""
+    shape, name = tuple(X.shape[1:]), type(estimator).__name__
+    if 0 in shape:
+        raise ValueError(
+            f"X has the shape {tuple(X.shape)}: {_rows_of_shape(shape)} hold no value. Every axis "
+            "needs at least one entry."
+        )
+    if not any_shape and channel_axis((1, *shape)) is None:
+        raise ValueError(_describe_shape(tuple(X.shape)))
     X = check_array(
         X,
         dtype="numeric",
@@ -62,23 +72,35 @@ def _check_images(estimator, X, *, reset: bool) -> np.ndarray:
         estimator=estimator,
         input_name="X",
     )
-    shape = X.shape[1:]
     if reset:
-        channel_axis(X.shape)
         check_feature_names(estimator, X, reset=True)  # removes those of an earlier fit
         estimator.image_shape_ = shape
         estimator.n_features_in_ = int(np.prod(shape))
     elif estimator.image_shape_ != shape:
-        fitted = (
-            "tables"
-            if estimator.image_shape_ is None
-            else f"images of shape {estimator.image_shape_}"
-        )
+        fitted = estimator.image_shape_
         raise ValueError(
-            f"X holds images of shape {shape}, but {type(estimator).__name__} was fitted on "
-            f"{fitted}."
+            f"X holds {_rows_of_shape(shape)}, but {name} was fitted on "
+            f"{'tables' if fitted is None else _rows_of_shape(fitted)}."
         )
     return X
+
+
+def _rows_of_shape(shape: tuple[int, ...]) -> str:
+    return f"{'images' if channel_axis((1, *shape)) is not None else 'rows'} of shape {shape}"
+
+
+def _describe_shape(shape: tuple[int, ...]) -> str:
+    forms = "a table (n, d) or images (n, H, W, C) or (n, C, H, W)"
+    cures = "flatten the rows, X.reshape(len(X), -1), or pass your own network, which gets them so"
+    if len(shape) == 4:
+        return (
+            f"X of shape {shape} has 4 dimensions, as images have, but neither its last nor its "
+            f"second axis has 1, 3 or 4 channels. Pass {forms}; else {cures}."
+        )
+    return (
+        f"Found array with dim 3, of shape {shape}: X must be {forms}. Give grey images a channel "
+        f"axis, X[..., None]; of other data, {cures}."
+    )
 
 
 def check_sample_weight(sample_weight, X) -> np.ndarray | None:

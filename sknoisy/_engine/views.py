@@ -150,8 +150,9 @@ class ImageViews:
 
     def _range(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return least value and span (1, C, 1, 1) of the channels, in the network's unit."""
-        assert self.scaling.range_ is not None
-        ends = torch.tensor(self.scaling.range_, device=images.device).view(2, 1, 1, 1)
+        unit = self.scaling.unit_
+        assert unit is not None
+        ends = torch.tensor([unit.low, unit.high], device=images.device).view(2, 1, 1, 1)
         low, high = self.scaling.apply(ends.expand(2, images.shape[1], 1, 1)).split(1)
         span = high - low
         return low, torch.where(span > 0, span, 1)
@@ -160,7 +161,8 @@ class ImageViews:
 class FeatureCorruption:
     """Replace some entries of each row by values of the same columns in other rows.
 
-    In each row, a random subset of ``floor(rate * d)`` columns is replaced. Each new value is that
+    In each row, a random subset of ``floor(rate * d)`` columns is replaced, but at least one
+    column of several if the rate is positive. Each new value is that
     of a training row drawn for this entry, and so a draw from the marginal distribution of the
     column. The values for one batch come from 256 rows that are drawn for the batch, so that the
     rows may also be on a disk. `among`, int64 of shape (m,), restricts the rows from which values
@@ -177,8 +179,11 @@ class FeatureCorruption:
         index = torch.randint(n, (_N_DONORS,), **draw)
         donors = self.rows.take(index if self.among is None else self.among[index])
         values = donors.gather(0, torch.randint(_N_DONORS, X.shape, **draw))
-        # SCARF, Algorithm 1: I_i, a subset of q = floor(c M) of the M features
+        # SCARF, Algorithm 1: I_i, a subset of q = floor(c M) of the M features; with few features
+        # at least one, else the views would be equal.
         q = math.floor(self.rate * X.shape[1] + 1e-9)
+        if self.rate > 0 and X.shape[1] > 1:
+            q = max(q, 1)
         corrupted = torch.rand(X.shape, **draw).argsort(dim=1) < q
         return torch.where(corrupted, values, X)
 

@@ -23,6 +23,7 @@ from .._compat import (
     routing_enabled,
 )
 from .._docs import share_docs
+from .._engine.containers import from_torch
 from .._engine.indexing import is_all, take_columns, take_rows
 from .._engine.labels import encode_labels
 from .._engine.stopping import interruptible, part_of_fit
@@ -169,6 +170,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         raise_for_params(params, self, "fit")
         routed = self._route_fit(clean_mask=clean_mask, sample_weight=sample_weight, **params)
+        X = from_torch(X)
         n_samples = count_rows(X)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
         y = classes[encoded]  # an array, whatever the container
@@ -234,7 +236,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         params = {name: value for name, value in params.items() if value is not None}
         if routing_enabled():
             params = process_routing(self, method, **params)["estimator"][method]
-        X = self._square(X, self.sample_indices_, getattr(self, "n_features_in_", 0))
+        X = self._square(from_torch(X), self.sample_indices_, getattr(self, "n_features_in_", 0))
         return getattr(self.estimator_, method)(X, *args, **params)
 
     @available_if(estimator_has("predict"))

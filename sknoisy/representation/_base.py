@@ -31,7 +31,7 @@ from .._engine.construction import (
 )
 from .._engine.evaluation import rows_per_pass
 from .._engine.rows import Rows, fits_in_memory, make_rows
-from .._engine.scaling import InputScaling
+from .._engine.scaling import scaling_for
 from .._engine.stopping import current_stop, interruptible
 from .._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
 from .._engine.validation import check_X
@@ -178,8 +178,10 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            At least two rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
-            CSR and CSC matrices. SCARF takes no images.
+            At least two rows of any numeric dtype: arrays, memory maps, tensors, pandas and polars
+            frames, CSR and CSC matrices. NaN in tables is a missing value. SCARF takes no images.
+            An ``encoder`` of your own takes arrays (n_samples, ...) of any shape if ``augment`` is
+            a function.
         y : None
             Ignored, present for API consistency.
 
@@ -190,7 +192,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             If X is not valid, or ``checkpoint`` was written by another run.
         NonFiniteLossError
             If the training loss becomes NaN or infinite.
@@ -198,7 +200,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         check_optimizer_params(self.optimizer, self.optimizer_params)
         of_schedule = [] if self.lr_schedule == "constant" else ["event_lr"]
         check_callbacks(self.callbacks, [*ALWAYS_RECORDED, *of_schedule])
-        X = check_X(self, X, reset=True)
+        X = check_X(self, X, reset=True, any_shape=self.encoder is not None)
         if X.shape[0] < 2:
             raise ValueError(
                 f"{type(self).__name__} learns by comparing rows, but X has 1 sample: pass at "
@@ -237,9 +239,8 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.__dict__.pop(name, None)
 
     def _training_data(self, X, device: torch.device, seed: int) -> TrainingData:
-        by_default = X.ndim == 4 or self.encoder is None
-        standardize = by_default if self.standardize == "auto" else bool(self.standardize)
-        self._scaling = InputScaling(standardize).fit(X)
+        self._scaling = scaling_for(X, self.standardize, own_network=self.encoder is not None)
+        self._scaling.fit(X, getattr(self, "feature_names_in_", None))
         rows = make_rows(X, self._scaling, device, in_memory=fits_in_memory(X, device))
         return TrainingData(
             rows,
@@ -312,7 +313,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             If X is not of the kind that was fitted, or so extreme that features are not finite.
         """
         check_is_fitted(self)
-        X = check_X(self, X, reset=False)
+        X = check_X(self, X, reset=False, any_shape=self.encoder is not None)
         self._scaling.check_unit(X)
         rows = make_rows(X, self._scaling, torch.device(self.net_.device), in_memory=False)
         return torch.cat([*self._features(rows)]).numpy()
@@ -337,6 +338,7 @@ class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 

@@ -221,7 +221,7 @@ class MoCo(BaseRepresentation):
         self.augment = augment
 
     def _check_method(self, X) -> None:
-        check_augment(self.augment, X)
+        check_augment(self.augment, X, type(self).__name__)
 
     def _views(self, rows: Rows) -> tuple[Augmentation | None, Augmentation | None]:
         augment = resolve_augment(self.augment, rows, self._scaling)

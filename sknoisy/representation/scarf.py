@@ -13,6 +13,7 @@ from .._compat import Interval
 from .._engine.augment import Augmentation
 from .._engine.rows import Rows
 from .._engine.views import FeatureCorruption
+from ._augment import check_corruption
 from ._base import BaseRepresentation, share_docs
 
 __all__ = ["SCARF", "info_nce"]
@@ -51,7 +52,8 @@ class SCARF(BaseRepresentation):
     Parameters
     ----------
     corruption_rate : float, default=0.6
-        Share of the columns that are replaced in a copy, rounded down to whole columns.
+        Share of the columns that are replaced in a copy, rounded down to whole columns, but at
+        least one column.
     temperature : float, default=1.0
         Divides the similarities in the loss; the lower, the more the nearest rows count.
     encoder : None, nn.Module class, factory or instance, default=None
@@ -144,10 +146,12 @@ class SCARF(BaseRepresentation):
         self.corruption_rate = corruption_rate
 
     def _check_method(self, X) -> None:
-        if X.ndim == 4:
+        if X.ndim != 2:
             raise ValueError(
-                f"SCARF takes tables, but X holds images of shape {X.shape}. Use SimCLR or MoCo."
+                f"SCARF takes tables, but X has the shape {X.shape}. Use SimCLR or MoCo."
             )
+        if self.corruption_rate > 0:
+            check_corruption(X, type(self).__name__)
 
     def _views(self, rows: Rows) -> tuple[Augmentation | None, Augmentation | None]:
         return None, FeatureCorruption(rows, self.corruption_rate)

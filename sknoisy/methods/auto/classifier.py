@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 import torch
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -17,7 +18,9 @@ from tqdm.auto import tqdm
 from ..._compat import HasMethods, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, seed_undecided
+from ..._engine.imputation import Imputation, takes_nan
 from ..._engine.labels import check_clean_mask, encode_labels
+from ..._engine.scaling import is_image
 from ..._engine.stopping import cut_short, interruptible, part_of_fit
 from ..._engine.validation import check_sample_weight, check_X
 from ...cleaning.bookkeeping import takes_sample_weight
@@ -76,15 +79,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         images. The other names stand for the library's classifiers, with default parameters.
     estimator : None or classifier, default=None
         Classifier that learns the purified labels of the vote; it is cloned, and then it alone
-        predicts. None: the mean of a random forest and of extremely randomised trees. Other
-        methods than the vote accept None only.
+        predicts. If it does not take NaN, it gets imputed columns. None: the mean of a random
+        forest and of extremely randomised trees. Other methods than the vote accept None only.
     network_params : dict or None, default=None
         Parameters of the networks, such as ``{"max_epochs": 100}``. In a vote, both networks get
         them.
     n_jobs : int or None, default=None
         Number of processes of the forests.
     device : "auto", str or torch.device, default="auto"
-        Device of the networks. "auto": a CUDA GPU if there is one, else the CPU.
+        Device of the networks. "auto": a CUDA GPU, else an Apple GPU, else the CPU.
     verbose : int, default=0
         1 shows the progress of the networks and prints the choice.
     random_state : int, RandomState or None, default=None
@@ -166,7 +169,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            Training rows of any numeric dtype.
+            Training rows of any numeric dtype. NaN in tables is a missing value. A ``module`` in
+            ``network_params`` takes arrays (n_samples, ...) of any shape.
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
@@ -186,7 +190,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         TypeError
             If ``sample_weight`` is passed and ``estimator`` does not take it.
         """
-        X = check_X(self, X, reset=True)
+        X = check_X(self, X, reset=True, any_shape=self._has_own_network())
         classes, codes = encode_labels(y, X.shape[0], type(self).__name__)
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, codes, classes)
@@ -196,13 +200,17 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         params = {"device": self.device, "verbose": self.verbose, **(self.network_params or {})}
 
         self._forget()
+        self._imputation: Imputation | None = None
         if method == "vote":
             members = networks(seed, **params)
             for member in members.values():  # before the forest is grown
                 member._validate_params()
                 member._check_settings()
+            self._imputation = Imputation().fit(X, getattr(self, "feature_names_in_", None))
             with part_of_fit("the vote"):
-                proba, out_of_bag = vote(X, codes, trusted, weights, members, seed, self.n_jobs)
+                proba, out_of_bag = vote(
+                    X, codes, trusted, weights, members, seed, self.n_jobs, self._for_trees(X)
+                )
             with part_of_fit("the classifier of the purified labels"):
                 estimator = self._fit_on_purified(X, proba.argmax(axis=1), weights, seed)
             share = 0.0
@@ -222,17 +230,35 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.members_, self.estimator_ = members, estimator
         return self
 
+    def _has_own_network(self) -> bool:
+        return (self.network_params or {}).get("module") is not None
+
+    def _for_trees(self, X):
+        """Return X as the trees take it: they take NaN, but not in sparse matrices."""
+        assert self._imputation is not None
+        needs_repair = scipy.sparse.issparse(X) or self._imputation.unit_ is not None
+        return self._imputation.apply(X) if needs_repair else X
+
+    def _for_estimator(self, X):
+        """Return X as the estimator takes it that predicts."""
+        if self._imputation is None:  # a network, which imputes itself
+            return X
+        if self.estimator is None:
+            return self._for_trees(X)
+        return X if takes_nan(self.estimator) else self._imputation.apply(X)
+
     def _pick(self, X) -> tuple[str, str]:
         """Return the method for X, and the reason."""
-        if self.method == "vote" and X.ndim == 4:
+        kind = "images" if is_image(X) else "rows"
+        if self.method == "vote" and X.ndim != 2:
             raise ValueError(
-                f'method="vote" needs a table, since forests vote; X holds images of shape '
-                f'{X.shape[1:]}. Pass method="auto", or features of the images.'
+                f'method="vote" needs a table, since forests vote; X holds {kind} of shape '
+                f'{X.shape[1:]}. Pass method="auto", or features of the {kind}.'
             )
         if self.method != "auto":
             return self.method, "it was asked for"
-        if X.ndim == 4:
-            return _FOR_IMAGES, "X holds images"
+        if X.ndim != 2:
+            return _FOR_IMAGES, "X holds images" if is_image(X) else "X is no table"
         if X.shape[0] > _MAX_VOTE_ROWS:
             return "mild", f"X is a table of more than {_MAX_VOTE_ROWS} rows"
         return "vote", f"X is a table of {X.shape[0]} rows"
@@ -254,6 +280,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             )
 
     def _fit_on_purified(self, X, codes: np.ndarray, weights, seed: int) -> Any:
+        X = self._for_estimator(X)
         given = {} if weights is None else {"sample_weight": weights}
         if self.estimator is None:
             # Users need not request these weights.
@@ -306,8 +333,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             If X is not of the kind that was fitted.
         """
         check_is_fitted(self)
-        X = check_X(self, X, reset=False)
-        proba = self.estimator_.predict_proba(X)
+        X = check_X(self, X, reset=False, any_shape=self._has_own_network())
+        proba = self.estimator_.predict_proba(self._for_estimator(X))
         share = self.choice_.network_share
         if not self.members_ or not share:
             return proba
@@ -343,4 +370,5 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         return tags

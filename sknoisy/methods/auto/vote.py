@@ -66,6 +66,7 @@ def vote(
     members: dict[str, ClassifierMixin],
     seed: int,
     n_jobs: int | None,
+    of_forest: Any = None,
 ) -> Vote:
     """Fit all members of the vote, and average their probabilities.
 
@@ -85,6 +86,8 @@ def vote(
         Seed of the forest that votes out of bag.
     n_jobs : int or None
         Number of processes of this forest.
+    of_forest : array or sparse matrix of shape (n, d_forest) or None, default=None
+        Rows as the forest takes them. None: X.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def vote(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
         with part_of_fit("the forest"):
-            forest.fit(X, codes, weights)
+            forest.fit(X if of_forest is None else of_forest, codes, weights)
     given = np.eye(codes.max() + 1)[codes]
     # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
     # class: the trees that have not seen the row have not seen the class.

@@ -67,9 +67,8 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
         return np.hstack(views)
 
     def _standardised(self, X):
-        scale = self._scaling.scale_
-        if scipy.sparse.issparse(X) and scale is not None:
-            return (X @ scipy.sparse.diags_array(1 / scale)).tocsr()
+        if scipy.sparse.issparse(X):
+            return self._scaling.to_sparse(X)
         rows = self._scaling.apply(self._scaling.to_tensor(np.asarray(X)))
         return rows.flatten(1).numpy()
 

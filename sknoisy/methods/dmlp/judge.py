@@ -134,7 +134,8 @@ class Judge:
     def _hits(self, states: list[PurificationState]) -> Tensor:
         """Return 1 for each held-out row whose given label is predicted, else 0."""
         pairs = zip(self.held, states, strict=True)
-        return torch.cat([_is_predicted(held, state) for held, state in pairs]).double()
+        hits = torch.cat([_is_predicted(held, state) for held, state in pairs])
+        return hits.float() if hits.device.type == "mps" else hits.double()  # it has no float64
 
 
 def split_folds(

@@ -14,6 +14,8 @@ from tqdm.auto import tqdm
 from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, resolve_device, warn_of_a_shared_gpu
+from ..._engine.containers import from_torch
+from ..._engine.imputation import Imputation, has_nan, takes_nan
 from ..._engine.labels import check_clean_mask, encode_labels, labels_like
 from ..._engine.stopping import current_stop, interruptible, part_of_fit
 from ..._engine.validation import check_X
@@ -199,7 +201,8 @@ class LabelPurifier(BaseEstimator):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            Training rows.
+            Training rows. NaN in tables is a missing value. A ``representation`` of your own takes
+            arrays (n_samples, ...) of any shape.
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
@@ -218,7 +221,7 @@ class LabelPurifier(BaseEstimator):
         """
         self._forget()
         raw = X
-        X = check_X(self, X, reset=True)
+        X = check_X(self, X, reset=True, any_shape=self._has_own_representation())
         classes, encoded = encode_labels(y, X.shape[0], type(self).__name__)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         if self.correction == "auto" and not self.n_folds:
@@ -290,8 +293,11 @@ class LabelPurifier(BaseEstimator):
         transformer = build_representation(
             self.representation, self.n_components, self.n_views, seed, str(device), self.verbose
         )
-        # A transformer passed by the user may select columns of a frame by name.
-        given = X if is_kernel or isinstance(self.representation, str) else raw
+        given = X
+        if self._has_own_representation():  # it may select columns of a frame by name
+            given = from_torch(raw)
+            if X.ndim == 2 and has_nan(X) and not takes_nan(transformer):
+                given = Imputation().fit(X).apply(X)
         with part_of_fit("the representation"):
             transformer.fit(given)
         with part_of_fit("the features"):
@@ -300,6 +306,9 @@ class LabelPurifier(BaseEstimator):
         self.representation_ = transformer
         tensor = torch.as_tensor(features, device=device)
         return split_views(tensor, self.n_views, kernel=is_kernel)
+
+    def _has_own_representation(self) -> bool:
+        return not (self.representation is None or isinstance(self.representation, str))
 
     def _settings(self) -> PurificationSettings:
         variant = variant_named(self.variant)
@@ -327,8 +336,8 @@ class LabelPurifier(BaseEstimator):
         self.n_iter_ = state.epoch
         self.ridge_ = np.array(state.ridges)
         assert state.transition is not None  # every write-back sets it
-        self.transition_ = state.transition.double().cpu().numpy()
-        distribution = state.distribution.double().cpu().numpy()
+        self.transition_ = state.transition.cpu().double().numpy()
+        distribution = state.distribution.cpu().double().numpy()
         given = rows.given.argmax(dim=1).cpu().numpy()
         self.sample_indices_ = np.arange(len(given))
         distribution /= distribution.sum(axis=1, keepdims=True)
@@ -357,5 +366,6 @@ class LabelPurifier(BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         tags.target_tags.required = True
         return tags

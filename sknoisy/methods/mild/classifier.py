@@ -18,6 +18,7 @@ from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
 from ..._engine.net import DeviceNet
 from ..._engine.problem import Problem
+from ..._engine.scaling import scaling_for
 from ..._engine.stopping import part_of_fit
 from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_classes_left, rows_that_are_left
@@ -193,6 +194,7 @@ class MILDClassifier(NetworkClassifier):
     def _prepare(self, problem: Problem) -> Problem:
         """Select rows; the others are trained on without their labels, if at all."""
         self._check_semi_params()
+        keeps_integers = self._check_integers(problem)
         candidates = problem.weighted_rows
         selected = candidates[self._select(problem, candidates)]
         self.sample_indices_ = selected
@@ -200,7 +202,7 @@ class MILDClassifier(NetworkClassifier):
         self.semi_ = self.semi
         if self.semi == "auto":
             many_rejected = len(candidates) - len(selected) >= _MANY_REJECTED * len(candidates)
-            self.semi_ = "mixmatch" if many_rejected else "none"
+            self.semi_ = "mixmatch" if many_rejected and not keeps_integers else "none"
         return replace(problem, active=selected)
 
     def _select(self, problem: Problem, candidates: np.ndarray) -> np.ndarray:
@@ -250,6 +252,17 @@ class MILDClassifier(NetworkClassifier):
 
     def _default_selector(self) -> CleanSampleSelector:
         return CleanSampleSelector(**{name: getattr(self, name) for name in _SHARED_WITH_SELECTOR})
+
+    def _check_integers(self, problem: Problem) -> bool:
+        """Return whether the module gets integers, which cannot be mixed; refuse to mix them."""
+        own = self.module is not None
+        keeps = scaling_for(problem.X, self.standardize, own_network=own).keeps_integers
+        if keeps and self.semi not in {"auto", "none"}:
+            raise ValueError(
+                f"semi={self.semi!r} mixes rows, but X holds integers, which the module gets as "
+                'they are. Pass semi="none", or X as floats if they are no codes.'
+            )
+        return keeps
 
     def _check_semi_params(self) -> None:
         """Refuse parameters that the net does not have, before the selection."""

@@ -259,7 +259,8 @@ class CleanSampleSelector(NetworkEstimator):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            Training rows.
+            Training rows. NaN in tables is a missing value. A ``module`` of your own takes arrays
+            (n_samples, ...) of any shape.
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None

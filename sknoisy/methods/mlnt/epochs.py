@@ -102,14 +102,14 @@ class EpochChoice(Callback):
         }
         if self.by == "agreement":
             same = [logits.argmax(dim=1) for _, logits in outputs.values()]
-            agreement = (same[0] == same[1]).double().mean().item()
+            agreement = (same[0] == same[1]).cpu().double().mean().item()
             return dict.fromkeys(self.candidates, (agreement,))
         if self.by == "clid":
             return {name: (-_clid(*output),) for name, output in outputs.items()}
         labels = data.given[self.rows]
         return {
             name: (
-                (logits.argmax(dim=1) == labels).double().mean().item(),
+                (logits.argmax(dim=1) == labels).cpu().double().mean().item(),
                 -per_sample_loss(logits, labels).mean().item(),
             )
             for name, (_, logits) in outputs.items()
