@@ -70,7 +70,8 @@ def purify(
 def _entry(
     rows: LabelledViews, state: PurificationState, plan: RoundPlan, judge: Judge | None
 ) -> dict[str, Any]:
-    changed = state.distribution.argmax(dim=1) != rows.given.argmax(dim=1)
+    own = (state.distribution * rows.given).sum(dim=1)
+    changed = own < state.distribution.amax(dim=1)  # ties keep the given label
     return {
         "epoch": state.epoch,
         "intrinsic_steps": plan.intrinsic_steps,

@@ -262,11 +262,11 @@ class PurificationRun:
         ridge = self.settings.variant.ridge
         if ridge != "auto":
             return float(ridge)
-        errors = [0.0] * len(_RIDGES)
-        for chunk, system in zip(self._chunks, self._systems[view], strict=True):
-            for i, candidate in enumerate(_RIDGES):
-                outputs = system.leave_one_out(labels[chunk], candidate)
-                errors[i] += float((outputs - labels[chunk]).square().sum())
+        systems = zip(self._chunks, self._systems[view], strict=True)
+        by_chunk = [
+            system.leave_one_out_errors(labels[chunk], _RIDGES) for chunk, system in systems
+        ]
+        errors = torch.stack(by_chunk).sum(dim=0).tolist()
         return _RIDGES[errors.index(min(errors))]
 
     # --- given labels that are kept ---------------------------------------------------------
