@@ -19,6 +19,7 @@ from ..._engine.construction import random_state_of, seed_undecided
 from ..._engine.labels import check_clean_mask, encode_labels
 from ..._engine.validation import check_sample_weight, check_X
 from ...cleaning.bookkeeping import takes_sample_weight
+from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ..registry import METHODS, estimator_class
 from .vote import forests, lead_of_networks, networks, share_of_networks, vote
 
@@ -213,6 +214,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             if trusted is not None:
                 proba[trusted] = np.eye(len(classes))[codes[trusted]]
         self._note(classes, codes, proba, method, reason, share)
+        if method == "vote":
+            warn_of_shrunken_classes(type(self).__name__, codes, proba.argmax(axis=1), classes)
         self.members_, self.estimator_ = members, estimator
         return self
 

@@ -20,7 +20,12 @@ from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_known_labels
 from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
 from ...cleaning.run import run_cleaner
-from ...exceptions import InterruptedFitWarning, NonFiniteLossError, warn_user
+from ...exceptions import (
+    InterruptedFitWarning,
+    NonFiniteLossError,
+    ShrunkenClassWarning,
+    warn_user,
+)
 from .purifier import LabelPurifier
 
 __all__ = ["DMLPClassifier"]
@@ -208,6 +213,7 @@ class DMLPClassifier(NetworkClassifier):
             y = encoded[counted[rows]]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", InterruptedFitWarning)  # raised below
+                warnings.simplefilter("ignore", ShrunkenClassWarning)  # the rows are a part
                 labels = purifier.fit(take_rows(X, counted[rows]), y).purified_labels_
             if purifier.interrupted_:
                 raise KeyboardInterrupt

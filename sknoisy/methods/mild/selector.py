@@ -20,6 +20,7 @@ from ..._engine.indexing import is_all, take_rows
 from ..._engine.labels import take_labels
 from ...base import NetworkEstimator
 from ...callbacks import RecordDynamics
+from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...cleaning.held_out import (
     MAX_ROWS,
     Verdict,
@@ -457,6 +458,10 @@ class CleanSampleSelector(NetworkEstimator):
     def _after_fit(self, data: TrainingData) -> None:
         """Report the selection."""
         self.net_.module_.eval()
+        given = data.given.cpu().numpy()
+        warn_of_shrunken_classes(
+            type(self).__name__, given, given[self.sample_indices_], self.classes_
+        )
         result = f"{len(self.sample_indices_)} of {len(data)} rows"
         self._say(f"{result} selected in {self.n_iter_} rounds: {self.stop_reason_}.")
         if self.stop_reason_ in (_INTERRUPTED, _UNJUDGED):
