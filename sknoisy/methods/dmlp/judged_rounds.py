@@ -53,10 +53,10 @@ def purify(
         state = run.begin()
         for _ in range(settings.n_rounds if judge is None or judge.runs else 0):
             plan = RoundPlan(True, correction) if judge is None else judge.plan_round()
-            state = run.advance(state, plan)
+            run.advance(state, plan)
             history.append(_entry(rows, state, plan, judge))
             if judge is None or judge.best_round == len(history):
-                best = state
+                best = state.without_labels()
             after_round(history[-1])
             if judge is not None and judge.is_done:
                 break
