@@ -60,7 +60,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     :class:`CLIDMUClassifier` and :class:`MILDClassifier` predict class probabilities for every
     row. The mean of these probabilities and the given label decides the row's purified label, and
     forests learn the purified labels. The members err in different ways: a forest is stable on
-    few rows and mixed columns, while networks resist noise that depends on the class.
+    few rows and mixed columns, while networks resist noise that depends on the class. A rare class
+    keeps its size, unless its rows look like those of other classes out of bag.
 
     The networks also enter the predictions, with a weight of 0.2. The weight is 0.5 if networks
     predict given labels that they have not seen clearly better than the forest does out of bag

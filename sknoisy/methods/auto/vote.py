@@ -17,7 +17,15 @@ from ...exceptions import ShrunkenClassWarning
 from ..clid_mu import CLIDMUClassifier
 from ..mild.classifier import MILDClassifier
 
-__all__ = ["Vote", "count_votes", "forests", "lead_of_networks", "networks", "share_of_networks", "vote"]
+__all__ = [
+    "Vote",
+    "count_votes",
+    "forests",
+    "lead_of_networks",
+    "networks",
+    "share_of_networks",
+    "vote",
+]
 
 # Out of bag, a forest has not seen the row; the networks have. So the forest counts twice.
 _OUT_OF_BAG = 2.0

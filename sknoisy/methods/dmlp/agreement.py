@@ -28,7 +28,7 @@ class Anchors(NamedTuple):
 
 
 def neighbourhood_votes(features: Tensor, given: Tensor) -> Tensor:
-    """Count the given labels, one-hot (n, c), of the 10 nearest other rows (Euclidean distance)."""
+    """Count the given labels, one-hot (n, c), of the 10 nearest other rows, by distance."""
     n, codes = len(features), given.argmax(dim=1)
     k = min(_N_NEIGHBOURS, n - 1)
     ones = given.new_ones(1, 1).expand(_BLOCK, k)

@@ -66,8 +66,9 @@ class CleanSampleSelector(NetworkEstimator):
 
     The paper has no stopping rule, and drops right labels once no wrong one is left. Here the
     rounds end when the rows at the threshold are memorised in more than half of the epochs; the
-    rows that the last round has hardly memorised are dropped, too. No class is emptied, and
-    trusted rows (``clean_mask``) are always kept.
+    rows that the last round has hardly memorised are dropped, too. No class is emptied, a rare
+    class that a round has not learned keeps its rows, and trusted rows (``clean_mask``) are always
+    kept.
 
     Right labels that are hard to learn are dropped like wrong ones, which costs most where there
     are few rows. Therefore a selection from up to 2,000 rows is judged: the rounds are repeated on
