@@ -15,7 +15,9 @@ __all__ = ["separation", "shrunken_classes", "warn_of_shrunken_classes"]
 _MAX_NAMED = 10
 
 
-def shrunken_classes(given: np.ndarray, left: np.ndarray, n_classes: int) -> np.ndarray:
+def shrunken_classes(
+    given: np.ndarray, left: np.ndarray, n_classes: int, least: float = 0.5
+) -> np.ndarray:
     """Return the classes that have lost more than half of their rows.
 
     If rows were dropped, this is compared with all rows: a class has shrunk if its share of the
@@ -27,9 +29,11 @@ def shrunken_classes(given: np.ndarray, left: np.ndarray, n_classes: int) -> np.
         Encoded labels before and after cleaning.
     n_classes : int
         Number of classes.
+    least : float, default=0.5
+        The part of its rows that a class must keep.
     """
     before, after = (np.bincount(labels, minlength=n_classes) for labels in (given, left))
-    return np.flatnonzero(2 * after * len(given) < before * len(left))
+    return np.flatnonzero(after * len(given) < least * before * len(left))
 
 
 def separation(proba: np.ndarray, given: np.ndarray, lost: np.ndarray, label: int) -> float:

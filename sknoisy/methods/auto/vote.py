@@ -35,6 +35,8 @@ _GIVEN = 0.3
 _CLEARLY = 2.0  # standard errors
 # Separation out of bag. It is 0.5 where wrong labels do not depend on X.
 _SEPARATED = 0.6
+# A class is rare below this part of the mean size, and is to keep this part of its rows.
+_RARE, _KEPT_IF_RARE = 0.5, 0.9
 
 
 class Vote(NamedTuple):
@@ -139,8 +141,8 @@ def count_votes(
     """Combine the probabilities by all members with the given labels.
 
     All members predict a rare class too seldom. Where a class would lose more than half of its
-    rows although these differ from the rows of other classes out of bag, its probabilities are
-    raised until it keeps its size.
+    rows, or a rare class more than a tenth, although these differ from the rows of other classes
+    out of bag, its probabilities are raised until it keeps its size.
 
     Parameters
     ----------
@@ -161,7 +163,10 @@ def count_votes(
     n_classes = proba.shape[1]
     given = np.eye(n_classes)[codes]
     labels = (proba + share[:, None] * given).argmax(axis=1)
-    shrunken = shrunken_classes(codes[counted], labels[counted], n_classes)
+    before, after = codes[counted], labels[counted]
+    is_rare = np.bincount(before, minlength=n_classes) < _RARE * len(before) / n_classes
+    small = shrunken_classes(before, after, n_classes, _KEPT_IF_RARE)
+    shrunken = np.union1d(shrunken_classes(before, after, n_classes), small[is_rare[small]])
     is_lost = counted & (labels != codes)
     raised = [
         k
