@@ -79,10 +79,11 @@ def swollen(n=800, n_wrong=120, n_right=20):
     return X, given, clean
 
 
+NETWORKS = {"max_epochs": 3, "module_params": {"hidden": (16,)}}
 CLEANERS = {
     "purifier": lambda: LabelPurifier(n_components=64, n_epochs=15, random_state=0),
     "selector": lambda: CleanSampleSelector(max_epochs=15, n_folds=0, random_state=0),
-    "vote": lambda: NoisyLabelClassifier(network_params={"max_epochs": 5}, random_state=0),
+    "vote": lambda: NoisyLabelClassifier(network_params=NETWORKS, random_state=0),
 }
 
 
@@ -93,6 +94,8 @@ def labels_left(cleaner, given):
     return cleaner.purified_labels_, np.arange(len(given))
 
 
+@pytest.mark.filterwarnings("ignore::sknoisy.exceptions.CollapseWarning")
+@pytest.mark.usefixtures("quick_selection")
 @pytest.mark.parametrize("name", CLEANERS)
 def test_positives_are_purified_at_least_as_well_as_they_were_given(name):
     X, given, clean = rare()
@@ -106,6 +109,8 @@ def test_positives_are_purified_at_least_as_well_as_they_were_given(name):
     assert right / labels.sum() >= before / given.sum()  # precision
 
 
+@pytest.mark.filterwarnings("ignore::sknoisy.exceptions.CollapseWarning")
+@pytest.mark.usefixtures("quick_selection")
 @pytest.mark.parametrize("name", CLEANERS)
 def test_a_class_of_mostly_wrong_labels_shrinks_with_a_warning(name):
     X, given, clean = swollen()
