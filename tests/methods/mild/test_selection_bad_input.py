@@ -16,7 +16,12 @@ from small_selectors import GIVEN, RIGHT, X, kept, quick, record
 from torch import nn
 
 from sknoisy import CleanSampleSelector
-from sknoisy.exceptions import InterruptedFitWarning, NonFiniteLossError, SelectionWarning, ShrunkenClassWarning
+from sknoisy.exceptions import (
+    InterruptedFitWarning,
+    NonFiniteLossError,
+    SelectionWarning,
+    ShrunkenClassWarning,
+)
 from sknoisy.methods.mild.dynamics import LearningDynamics
 
 MODULE = "sknoisy.methods.mild.selector"
