@@ -14,6 +14,7 @@ __all__ = [
     "MixtureWarning",
     "NonFiniteLossError",
     "SelectionWarning",
+    "ShrunkenClassWarning",
 ]
 
 # The search for the user's line skips the frames of these packages.
@@ -207,6 +208,31 @@ class SelectionWarning(UserWarning):
     ...     except SelectionWarning:
     ...         print("doubtful")
     doubtful
+    """
+
+
+class ShrunkenClassWarning(UserWarning):
+    """Warning issued when cleaning takes more than half of the rows of a class.
+
+    Most labels of the class may be wrong, or the class is too rare to be learned.
+
+    Examples
+    --------
+    Turn the warning into an error to stop if a class shrinks:
+
+    >>> import warnings
+    >>> import numpy as np
+    >>> from sknoisy import LabelPurifier
+    >>> from sknoisy.exceptions import ShrunkenClassWarning
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(size=(300, 2)), rng.normal(8, 1, size=(40, 2))]
+    >>> y = np.r_[np.arange(300) % 10 == 0, np.ones(40)]  # a tenth of the first 300 are wrong
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", ShrunkenClassWarning)
+    ...     try:
+    ...         purifier = LabelPurifier(n_components=64, random_state=0).fit(X, y)
+    ...     except ShrunkenClassWarning:
+    ...         print("a class has shrunk")
     """
 
 

@@ -170,15 +170,25 @@ def check_known_labels(labels: np.ndarray, classes: np.ndarray, cleaner: str) ->
 def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Change soft labels so that every given class is the most probable class of some row.
 
-    The soft labels (n, c) are changed in place and returned. `given` (n,) holds encoded labels.
+    The soft labels (n, c) are changed in place and returned. `given` (n,) holds encoded labels. A
+    row whose given label is as probable as any other class keeps it: its probability is raised to
+    the next floating-point number.
     """
-    for _ in range(distribution.shape[1]):  # a changed row may have been the last of another class
-        lost = np.setdiff1d(given, distribution.argmax(axis=1))
-        for label in lost:
-            own = np.flatnonzero(given == label)
-            row = own[distribution[own, label].argmax()]
+    rows = np.arange(len(given))
+    labels, own = distribution.argmax(axis=1), distribution[rows, given]
+    tied = (labels != given) & (own == distribution[rows, labels])
+    distribution[tied, given[tied]] = np.nextafter(own[tied], np.inf)
+    labels[tied] = given[tied]
+    n_classes = distribution.shape[1]
+    is_given = np.bincount(given, minlength=n_classes) > 0
+    # A changed row may have been the last of another class.
+    while (lost := is_given & (np.bincount(labels, minlength=n_classes) == 0)).any():
+        for label in lost.nonzero()[0]:
+            candidates = np.flatnonzero(given == label)
+            row = candidates[distribution[candidates, label].argmax()]
             distribution[row] *= 0.4
             distribution[row, label] += 0.6
+            labels[row] = label
     return distribution
 
 

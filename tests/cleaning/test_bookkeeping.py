@@ -23,3 +23,31 @@ def test_a_row_that_is_given_to_one_class_may_be_the_last_of_another():
     kept = keep_classes(soft.copy(), given)
     np.testing.assert_array_equal(kept.argmax(axis=1), given)
     np.testing.assert_allclose(kept.sum(axis=1), 1)
+
+
+def test_a_tie_keeps_the_given_label():
+    given = np.array([0, 1, 2, 2])
+    soft = np.array([[0.5, 0.5, 0.0], [0.4, 0.4, 0.2], [0.4, 0.2, 0.4], [0.5, 0.5, 0.0]])
+    kept = keep_classes(soft.copy(), given)
+    assert kept.argmax(axis=1).tolist() == [0, 1, 2, 0]
+    np.testing.assert_array_max_ulp(kept, soft, maxulp=1)
+
+
+class CountedArray(np.ndarray):
+    """Array that counts its passes over all rows."""
+
+    n_passes = 0
+
+    def argmax(self, *args, **kwargs):
+        CountedArray.n_passes += self.ndim == 2
+        return np.asarray(self).argmax(*args, **kwargs)
+
+
+def test_soft_labels_are_passed_over_once(monkeypatch):
+    monkeypatch.setattr(CountedArray, "n_passes", 0)
+    given = np.arange(600) % 300
+    kept = keep_classes(np.eye(300)[given].view(CountedArray), given)
+    assert CountedArray.n_passes == 1
+    np.testing.assert_array_equal(kept, np.eye(300)[given])
+    keep_classes(np.eye(300)[np.zeros(600, int)].view(CountedArray), given)  # 299 are lost
+    assert CountedArray.n_passes == 2

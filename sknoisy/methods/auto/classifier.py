@@ -24,6 +24,7 @@ from ..._engine.scaling import is_image
 from ..._engine.stopping import cut_short, interruptible, part_of_fit
 from ..._engine.validation import check_sample_weight, check_X
 from ...cleaning.bookkeeping import takes_sample_weight
+from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ..registry import METHODS, estimator_class
 from .vote import forests, lead_of_networks, networks, share_of_networks, vote
 
@@ -64,7 +65,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     :class:`CLIDMUClassifier` and :class:`MILDClassifier` predict class probabilities for every
     row. The mean of these probabilities and the given label decides the row's purified label, and
     forests learn the purified labels. The members err in different ways: a forest is stable on
-    few rows and mixed columns, while networks resist noise that depends on the class.
+    few rows and mixed columns, while networks resist noise that depends on the class. A rare class
+    keeps its size, unless its rows look like those of other classes out of bag.
 
     The networks also enter the predictions, with a weight of 0.2. The weight is 0.5 if networks
     predict given labels that they have not seen clearly better than the forest does out of bag
@@ -227,6 +229,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             if trusted is not None:
                 proba[trusted] = np.eye(len(classes))[codes[trusted]]
         self._note(classes, codes, proba, method, reason, share)
+        if method == "vote":
+            warn_of_shrunken_classes(type(self).__name__, codes, proba.argmax(axis=1), classes)
         self.members_, self.estimator_ = members, estimator
         return self
 

@@ -12,17 +12,32 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, Votin
 
 from ..._engine.stopping import part_of_fit
 from ...cleaning.bookkeeping import keep_classes
+from ...cleaning.class_sizes import separation, shrunken_classes
 from ...cleaning.held_out import stratified_half
+from ...exceptions import ShrunkenClassWarning
 from ..clid_mu import CLIDMUClassifier
 from ..mild.classifier import MILDClassifier
 
-__all__ = ["Vote", "forests", "lead_of_networks", "networks", "share_of_networks", "vote"]
+__all__ = [
+    "Vote",
+    "count_votes",
+    "forests",
+    "lead_of_networks",
+    "networks",
+    "share_of_networks",
+    "vote",
+]
 
 # Out of bag, a forest has not seen the row; the networks have. So the forest counts twice.
 _OUT_OF_BAG = 2.0
-# Weight of the given label, relative to all members: it breaks near-ties.
-_GIVEN = 0.3
+# Weight of the given label, relative to all members: it breaks near-ties. It counts three times
+# where the probabilities of its class are raised.
+_GIVEN, _IF_RAISED = 0.3, 3.0
 _CLEARLY = 2.0  # standard errors
+# Separation out of bag. It is 0.5 where wrong labels do not depend on X.
+_SEPARATED = 0.6
+# A class is rare below this part of the mean size, and is to keep this part of its rows.
+_RARE, _KEPT_IF_RARE = 0.5, 0.9
 
 
 class Vote(NamedTuple):
@@ -99,20 +114,102 @@ def vote(
         warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
         with part_of_fit("the forest"):
             forest.fit(X if of_forest is None else of_forest, codes, weights)
-    given = np.eye(codes.max() + 1)[codes]
     # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
     # class: the trees that have not seen the row have not seen the class.
     out_of_bag = np.nan_to_num(forest.oob_decision_function_)
     out_of_bag[np.bincount(codes)[codes] == 1] = 0
-    total = _OUT_OF_BAG * out_of_bag + (_OUT_OF_BAG + len(members)) * _GIVEN * given
+    total = _OUT_OF_BAG * out_of_bag
     for name, member in members.items():
-        with part_of_fit(f"network {name!r}"):
+        with part_of_fit(f"network {name!r}"), warnings.catch_warnings():
+            # The classes of the vote are what counts.
+            warnings.simplefilter("ignore", ShrunkenClassWarning)
             member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
         total += member.predict_proba(X)
-    proba = total / total.sum(axis=1, keepdims=True)
+    sums = total.sum(axis=1)
+    share = _GIVEN * (_OUT_OF_BAG + len(members)) / sums
+    counted = np.ones(len(codes), bool) if weights is None else weights > 0
     if trusted is not None:
-        proba[trusted] = given[trusted]
+        counted &= ~trusted
+    proba = count_votes(total / sums[:, None], out_of_bag, codes, share, counted)
+    if trusted is not None:
+        proba[trusted] = np.eye(proba.shape[1])[codes[trusted]]
     return Vote(keep_classes(proba, codes), out_of_bag)
+
+
+def count_votes(
+    proba: np.ndarray,
+    out_of_bag: np.ndarray,
+    codes: np.ndarray,
+    share: np.ndarray,
+    counted: np.ndarray,
+) -> np.ndarray:
+    """Combine the probabilities by all members with the given labels.
+
+    All members predict a rare class too seldom. Where a class would lose more than half of its
+    rows, or a rare class more than a tenth, although these differ from the rows of other classes
+    out of bag, its probabilities are raised until it keeps its size.
+
+    Parameters
+    ----------
+    proba, out_of_bag : ndarray of shape (n, n_classes)
+        Mean probabilities of the members, and those of the forest out of bag.
+    codes : ndarray of int64 of shape (n,)
+        Encoded given labels.
+    share : ndarray of shape (n,)
+        Weight of the given label, relative to all members.
+    counted : ndarray of bool of shape (n,)
+        True for the rows that make up the size of a class.
+
+    Returns
+    -------
+    proba : ndarray of shape (n, n_classes)
+        Probabilities of the true class.
+    """
+    n_classes = proba.shape[1]
+    given = np.eye(n_classes)[codes]
+    labels = (proba + share[:, None] * given).argmax(axis=1)
+    before, after = codes[counted], labels[counted]
+    is_rare = np.bincount(before, minlength=n_classes) < _RARE * len(before) / n_classes
+    small = shrunken_classes(before, after, n_classes, _KEPT_IF_RARE)
+    shrunken = np.union1d(shrunken_classes(before, after, n_classes), small[is_rare[small]])
+    is_lost = counted & (labels != codes)
+    raised = [
+        k
+        for k in shrunken
+        if separation(out_of_bag, codes, is_lost & (codes == k), k) > _SEPARATED
+    ]
+    share = np.where(np.isin(codes, raised), _IF_RAISED * share, share)
+    for k in raised:
+        proba = _raised(proba, k, codes, share, counted)
+    total = proba + share[:, None] * given
+    return total / total.sum(axis=1, keepdims=True)
+
+
+def _raised(
+    proba: np.ndarray, k: int, codes: np.ndarray, share: np.ndarray, counted: np.ndarray
+) -> np.ndarray:
+    """Multiply the probabilities of class k by the factor that gives it as many rows as before.
+
+    A row with the probabilities p, the given label g and the share s becomes one of class k if
+
+    f p_k / (1 + (f - 1) p_k) + s [g = k] >= p_j / (1 + (f - 1) p_k) + s [g = j]  for all j,
+
+    which is solved for the factor f.
+    """
+    own, others = proba[:, k].clip(min=1e-12), proba.copy()
+    others[:, k] = -np.inf
+    best, of_given = others.max(axis=1), proba[np.arange(len(codes)), codes]
+    needed = (best - share * (1 - own)) / (1 + share)
+    with np.errstate(divide="ignore"):
+        against = np.where(share < 1, (of_given + share * (1 - own)) / (1 - share), np.inf)
+    needed = np.where(codes == k, needed, np.maximum(best, against)) / own
+    order = np.sort(needed[counted]).clip(min=1)
+    last = np.sum(codes[counted] == k) - 1
+    # Between the last row that is to belong to the class and the next one, so that no row ties.
+    following = min(order[last + 1], 2 * order[last]) if last + 1 < len(order) else order[last]
+    raised = proba.copy()
+    raised[:, k] *= math.sqrt(order[last] * following)
+    return raised / raised.sum(axis=1, keepdims=True)
 
 
 def lead_of_networks(

@@ -28,16 +28,18 @@ class Anchors(NamedTuple):
 
 
 def neighbourhood_votes(features: Tensor, given: Tensor) -> Tensor:
-    """Count the given labels (n, c) of the 10 nearest other rows, by Euclidean distance."""
-    n = len(features)
+    """Count the given labels, one-hot (n, c), of the 10 nearest other rows, by distance."""
+    n, codes = len(features), given.argmax(dim=1)
     k = min(_N_NEIGHBOURS, n - 1)
+    ones = given.new_ones(1, 1).expand(_BLOCK, k)
     squares = features.square().sum(dim=1)
     votes = []
     for rows in torch.arange(n, device=features.device).split(_BLOCK):
         distance = squares - 2 * features[rows] @ features.T
         distance[torch.arange(len(rows), device=rows.device), rows] = torch.inf
         nearest = distance.topk(k, dim=1, largest=False).indices
-        votes.append(given[nearest].sum(dim=1))
+        counts = given.new_zeros(len(rows), given.shape[1])
+        votes.append(counts.scatter_add_(1, codes[nearest], ones[: len(rows)]))
     return torch.cat(votes)
 
 

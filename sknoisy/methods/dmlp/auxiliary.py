@@ -72,7 +72,7 @@ class AuxiliaryClassifier:
         """Train for one epoch in random batches and return the mean loss."""
         order = torch.randperm(len(features), generator=self.generator).to(features.device)
         batches = order.split(_BATCH_SIZE)
-        total = 0.0
+        total = torch.zeros_like(self.bias[0])
         for batch in batches:
             with torch.enable_grad():
                 logits = features[batch] @ self.weight + self.bias
@@ -80,8 +80,8 @@ class AuxiliaryClassifier:
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
-            total += float(loss.detach())
-        return total / len(batches)
+            total += loss.detach()
+        return float(total) / len(batches)
 
     @torch.no_grad()
     def predict_proba(self, features: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_known_labels
 from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
 from ...cleaning.run import run_cleaner
-from ...exceptions import NonFiniteLossError
+from ...exceptions import NonFiniteLossError, ShrunkenClassWarning
 from .purifier import LabelPurifier
 
 __all__ = ["DMLPClassifier"]
@@ -207,7 +208,9 @@ class DMLPClassifier(NetworkClassifier):
             nonlocal is_part_changed
             purifier = LabelPurifier(device=self.device, random_state=seed)
             y = encoded[counted[rows]]
-            labels = purifier.fit(take_rows(X, counted[rows]), y).purified_labels_
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ShrunkenClassWarning)  # the rows are a part
+                labels = purifier.fit(take_rows(X, counted[rows]), y).purified_labels_
             if purifier.interrupted_:
                 raise Stopped
             is_part_changed |= bool((labels != y).any())

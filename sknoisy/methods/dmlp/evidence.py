@@ -106,10 +106,10 @@ def log_likelihood(proba: Tensor, evidence: Tensor) -> Tensor:
 
 def calibrate_exponent(proba: Tensor, evidence: Tensor) -> float:
     """Return the power that maximises the likelihood of the labels; the lowest one on ties."""
-    likelihoods = [
-        float(log_likelihood(raise_to_power(proba, exponent), evidence).mean())
-        for exponent in EXPONENTS
+    means = [
+        log_likelihood(raise_to_power(proba, exponent), evidence).mean() for exponent in EXPONENTS
     ]
+    likelihoods = torch.stack(means).tolist()  # one read from the device
     return EXPONENTS[likelihoods.index(max(likelihoods))]
 
 

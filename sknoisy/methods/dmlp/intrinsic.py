@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .ridge import RidgeSystem
+from .ridge import RidgeSystem, meta_matrix
 from .soft_labels import LabelState
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 _POWER_STEPS = 30
+_LEAST_RIDGE = 1e-3  # smaller ones need the directions of the eigendecomposition
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -100,15 +101,15 @@ def label_gradient(objective: str, chunk: MetaChunk, labels: Tensor, targets: Te
     return (slope.T @ chunk.matrix).T + chunk.system.fitted(training_slope, chunk.ridge)
 
 
-def largest_singular_value(matrix: Tensor) -> float:
-    """Return ||M||_2 by power iteration, which approaches it from below."""
+def largest_singular_value(matrix: Tensor) -> Tensor:
+    """Return ||M||_2, a scalar, by power iteration, which approaches it from below."""
     # A random start, because a vector of ones is mapped to 0 if all rows have mean 0.
     generator = torch.Generator().manual_seed(0)
     vector = torch.randn(matrix.shape[1], generator=generator).to(matrix)
-    value = 0.0
+    value = torch.zeros(()).to(matrix)
     for _ in range(_POWER_STEPS):
         image = matrix @ vector
-        value = float(image.norm()) / max(float(vector.norm()), 1e-30)
+        value = image.norm() / vector.norm().clamp(min=1e-30)
         vector = matrix.T @ image
         vector = vector / vector.norm().clamp(min=1e-30)
     return value
@@ -133,10 +134,13 @@ class IntrinsicCorrection:
         self.objective, self.targets, self.rows = objective, targets, rows
         self.chunks = []
         for chunk_rows in rows:
+            if objective == "paper" and ridge >= _LEAST_RIDGE:
+                matrix = meta_matrix(features[chunk_rows], features[validation], ridge)
+                self.chunks.append(MetaChunk(matrix, None, ridge))
+                continue
             system = RidgeSystem(features[chunk_rows])
             matrix = system.meta_matrix(features[validation], ridge)
-            needed = system if objective == "released" else None
-            self.chunks.append(MetaChunk(matrix, needed, ridge))
+            self.chunks.append(MetaChunk(matrix, system, ridge))
 
     def rates(self, label_lr: float | str, optimizer: str) -> list[float]:
         """Return the learning rate of each chunk.
@@ -150,8 +154,10 @@ class IntrinsicCorrection:
         if optimizer == "adam":
             return [0.01] * len(self.chunks)
         n_terms = len(self.targets) if self.objective == "paper" else 1
-        norms = (largest_singular_value(chunk.matrix) for chunk in self.chunks)
-        return [0.9 * n_terms / max(norm, 1e-12) ** 2 for norm in norms]
+        if not self.chunks:
+            return []
+        norms = torch.stack([largest_singular_value(chunk.matrix) for chunk in self.chunks])
+        return [0.9 * n_terms / max(norm, 1e-12) ** 2 for norm in norms.tolist()]
 
     def step(self, labels: LabelState, k: int) -> None:
         """Make one step on the labels of chunk k."""

@@ -67,17 +67,17 @@ class Judge:
         since they pull the labels towards those that the few validation rows can explain.
         """
         best: tuple[float, RoundPlan, list[PurificationState], Tensor] | None = None
-        for steps in (False, True) if self._intrinsic_steps else (False,):
-            for correction in self.corrections:
-                plan = RoundPlan(steps, correction)
-                states = [
-                    run.advance(state, plan)
-                    for run, state in zip(self.runs, self._states, strict=True)
-                ]
-                judged = self._judged(states)
-                likelihood = self._mean(judged)
-                if best is None or likelihood > best[0]:
-                    best = (likelihood, plan, states, judged)
+        all_steps = (False, True) if self._intrinsic_steps else (False,)
+        plans = [RoundPlan(steps, name) for steps in all_steps for name in self.corrections]
+        for plan in plans:
+            is_last = plan is plans[-1]  # it needs no copy of the states
+            states = self._states if is_last else [state.copy() for state in self._states]
+            for run, state in zip(self.runs, states, strict=True):
+                run.advance(state, plan)
+            judged = self._judged(states)
+            likelihood = self._mean(judged)
+            if best is None or likelihood > best[0]:
+                best = (likelihood, plan, states, judged)
         assert best is not None
         likelihood, plan, self._states, judged = best
         self._intrinsic_steps = plan.intrinsic_steps

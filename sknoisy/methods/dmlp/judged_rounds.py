@@ -56,10 +56,10 @@ def purify(
         for k in range(settings.n_rounds if judge is None or judge.runs else 0):
             with part_of_fit(f"round {k + 1} of {settings.n_rounds}"):
                 plan = RoundPlan(True, correction) if judge is None else judge.plan_round()
-                state = run.advance(state, plan)
+                run.advance(state, plan)
                 history.append(_entry(rows, state, plan, judge))
                 if judge is None or judge.best_round == len(history):
-                    best = state
+                    best = state.without_labels()
                 after_round(history[-1])
             if judge is not None and judge.is_done:
                 break
@@ -71,7 +71,8 @@ def purify(
 def _entry(
     rows: LabelledViews, state: PurificationState, plan: RoundPlan, judge: Judge | None
 ) -> dict[str, Any]:
-    changed = state.distribution.argmax(dim=1) != rows.given.argmax(dim=1)
+    own = (state.distribution * rows.given).sum(dim=1)
+    changed = own < state.distribution.amax(dim=1)  # ties keep the given label
     return {
         "epoch": state.epoch,
         "intrinsic_steps": plan.intrinsic_steps,

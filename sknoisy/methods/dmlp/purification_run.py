@@ -102,10 +102,11 @@ class PurificationRun:
 
     def _count_votes(self) -> Tensor:
         """Count the labels of neighbours in the same chunk, at a cost linear in the rows."""
-        votes = torch.zeros_like(self.rows.given)
+        votes = torch.zeros_like(self.rows.given, dtype=torch.int16)
         for chunk in self._chunks:
             given = self.rows.given[chunk]
-            votes[chunk] = _mean([neighbourhood_votes(v[chunk], given) for v in self.rows.views])
+            for view in self.rows.views:
+                votes[chunk] += neighbourhood_votes(view[chunk], given).to(votes.dtype)
         return votes
 
     def _find_anchors(self, proba: Tensor) -> Anchors:
@@ -147,19 +148,21 @@ class PurificationRun:
         ]
         return PurificationState(labels, classifiers, given, ridges=self.first.ridges)
 
-    def advance(self, state: PurificationState, plan: RoundPlan) -> PurificationState:
-        """Return the state after one more round: a period of epochs, then a write-back."""
-        state, period = copy.deepcopy(state), self.settings.variant.correction_period
+    def advance(self, state: PurificationState, plan: RoundPlan) -> None:
+        """Carry out one more round: a period of epochs, then a write-back."""
+        period = self.settings.variant.correction_period
+        if plan.correction == "auxiliary":
+            state.classifiers = copy.deepcopy(state.classifiers)  # copies of a state share them
         for _ in range(min(period, self.settings.n_epochs - state.epoch)):
             for view in range(len(self.rows.views)):
                 self._epoch(state, plan, view)
             state.epoch += 1
-        state.meta_loss = self._meta_loss(state)
+        if self.held is None:
+            state.meta_loss = self._meta_loss(state)
         if plan.correction == "auxiliary":
             self._write_classification(state)
         else:
             self._write_regression(state)
-        return state
 
     def _epoch(self, state: PurificationState, plan: RoundPlan, view: int) -> None:
         """Make one step on the labels of each chunk, and train the classifier on it."""
@@ -262,11 +265,11 @@ class PurificationRun:
         ridge = self.settings.variant.ridge
         if ridge != "auto":
             return float(ridge)
-        errors = [0.0] * len(_RIDGES)
-        for chunk, system in zip(self._chunks, self._systems[view], strict=True):
-            for i, candidate in enumerate(_RIDGES):
-                outputs = system.leave_one_out(labels[chunk], candidate)
-                errors[i] += float((outputs - labels[chunk]).square().sum())
+        systems = zip(self._chunks, self._systems[view], strict=True)
+        by_chunk = [
+            system.leave_one_out_errors(labels[chunk], _RIDGES) for chunk, system in systems
+        ]
+        errors = torch.stack(by_chunk).sum(dim=0).tolist()
         return _RIDGES[errors.index(min(errors))]
 
     # --- given labels that are kept ---------------------------------------------------------
@@ -277,7 +280,7 @@ class PurificationRun:
         The distribution is the mean of the given label and the posterior, so the given label has
         the largest entry.
         """
-        given, state = self.rows.given, self.begin()
+        given, state = self.rows.given, self.begin().without_labels()
         state.transition = nearly_identity(given)
         evidence = label_evidence(state.transition, given, self.rows.trusted)
         proba = _mean(self.first.training)
@@ -291,4 +294,7 @@ class PurificationRun:
 
 
 def _mean(views: list[Tensor]) -> Tensor:
-    return torch.stack(views).mean(dim=0)
+    total = views[0].clone()
+    for view in views[1:]:
+        total += view
+    return total / len(views)

@@ -20,6 +20,7 @@ from ..._engine.labels import check_clean_mask, encode_labels, labels_like
 from ..._engine.stopping import current_stop, interruptible, part_of_fit
 from ..._engine.validation import check_X
 from ...cleaning.bookkeeping import keep_classes
+from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...exceptions import warn_user
 from .frozen_features import build_representation, check_features, split_views
 from .judged_rounds import PurificationResult, purify
@@ -348,6 +349,7 @@ class LabelPurifier(BaseEstimator):
         codes = self.label_distribution_.argmax(axis=1)
         self.changed_mask_ = codes != given
         self.purified_labels_ = self.classes_[codes]
+        warn_of_shrunken_classes(type(self).__name__, given, codes, self.classes_)
 
     def _report(self, rows: LabelledViews, found: PurificationResult) -> None:
         self.interrupted_ = found.is_interrupted

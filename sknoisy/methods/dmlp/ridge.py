@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-__all__ = ["RidgeSystem"]
+__all__ = ["RidgeSystem", "meta_matrix"]
+
+_MAX_COLUMNS = 512  # of the product for several ridges
 
 
 class RidgeSystem:
@@ -26,7 +30,7 @@ class RidgeSystem:
         if form == "auto":
             form = "primal" if d <= n else "dual"
         dtype = features.dtype
-        precise = features if features.device.type == "mps" else features.double()
+        precise = _precise(features)
         gram = precise.T @ precise if form == "primal" else precise @ precise.T
         spectrum, vectors = torch.linalg.eigh(gram)
         least = spectrum[-1] * max(n, d) * torch.finfo(spectrum.dtype).eps
@@ -78,5 +82,49 @@ class RidgeSystem:
         residual = (unit * inverse) @ (unit.T @ labels) / (unit.square() @ inverse)[:, None]
         return torch.where(self._interpolated[:, None], labels - residual, outputs)
 
+    def leave_one_out_errors(self, labels: Tensor, ridges: Sequence[float]) -> Tensor:
+        """Return the sum of squared leave-one-out errors for each ridge, of shape (n_ridges,).
+
+        One product serves all ridges, for as many columns of the labels as memory allows.
+        """
+        inverse = 1 / (self.spectrum[:, None] + torch.as_tensor(ridges).to(self.spectrum))
+        rest = 1 - (self.rotated.square() @ inverse).clamp(max=1 - 1e-6)
+        exact = self._interpolated
+        if self._interpolates:  # as in leave_one_out
+            unit = self.rotated / self.spectrum.sqrt()
+            rest[exact] = unit[exact].square() @ inverse
+        errors = torch.zeros_like(rest)
+        for part in labels.split(max(_MAX_COLUMNS // len(ridges), 1), dim=1):
+            residuals = part[:, None] - _for_each_ridge(self.rotated, self.rotated, part, inverse)
+            if self._interpolates:
+                residuals[exact] = _for_each_ridge(unit[exact], unit, part, inverse)
+            errors += residuals.square().sum(dim=2)
+        return (errors / rest.square()).sum(dim=0)
+
     def _coefficients(self, labels: Tensor, ridge: float) -> Tensor:
         return (self.rotated.T @ labels) / (self.spectrum + ridge)[:, None]
+
+
+def meta_matrix(features: Tensor, others: Tensor, ridge: float) -> Tensor:
+    """Return :meth:`RidgeSystem.meta_matrix` for the rows `others`, by a Cholesky decomposition.
+
+    It is that of the smaller Gram matrix of the `features`, which the ridge must make positive
+    definite.
+    """
+    rows, others = _precise(features), _precise(others)
+    is_primal = rows.shape[1] <= rows.shape[0]
+    gram = rows.T @ rows if is_primal else rows @ rows.T
+    gram.diagonal().add_(ridge)
+    right = others.T if is_primal else rows @ others.T
+    solved = torch.cholesky_solve(right, torch.linalg.cholesky(gram)).T.to(features.dtype)
+    return solved @ features.T if is_primal else solved
+
+
+def _for_each_ridge(left: Tensor, right: Tensor, labels: Tensor, inverse: Tensor) -> Tensor:
+    """Return :math:`L D_k R^T Y` (n, n_ridges, c), where D_k has the k-th column of `inverse`."""
+    coefficients = (right.T @ labels)[:, None] * inverse[:, :, None]
+    return (left @ coefficients.flatten(1)).unflatten(1, coefficients.shape[1:])
+
+
+def _precise(features: Tensor) -> Tensor:
+    return features if features.device.type == "mps" else features.double()

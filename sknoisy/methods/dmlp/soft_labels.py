@@ -44,7 +44,11 @@ class LabelState:
         rates: list[float],
     ):
         self.param, self.chunks = param, chunks
-        self._labels = labels.clone()
+        is_fixed = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
+        for rows in chunks:
+            is_fixed[rows] = False
+        self._fixed = is_fixed.nonzero()[:, 0]
+        self._constant = labels[self._fixed]
         self.values = [self._encode(labels[rows]) for rows in chunks]
         self._optimizers: list[torch.optim.Optimizer] = []
         for values, rate in zip(self.values, rates, strict=True):
@@ -59,11 +63,13 @@ class LabelState:
 
     def of_fixed(self, rows: Tensor) -> Tensor:
         """Return the labels of rows that are in no chunk."""
-        return self._labels[rows]
+        return self._constant[torch.searchsorted(self._fixed, rows)]
 
     def all(self) -> Tensor:
         """Return φ(Y) of all rows."""
-        labels = self._labels.clone()
+        n_rows = len(self._fixed) + sum(map(len, self.chunks))
+        labels = self._constant.new_empty(n_rows, self._constant.shape[1])
+        labels[self._fixed] = self._constant
         for k, rows in enumerate(self.chunks):
             labels[rows] = self.of_chunk(k)
         return labels
@@ -75,10 +81,11 @@ class LabelState:
             gradient = labels * (gradient - (gradient * labels).sum(dim=1, keepdim=True))
         self.values[k].grad = gradient
         self._optimizers[k].step()
+        self.values[k].grad = None  # as large as the labels
 
     def write(self, labels: Tensor) -> None:
         """Replace all labels; the moments of the optimisers are kept."""
-        self._labels = labels.clone()
+        self._constant = labels[self._fixed]
         for values, rows in zip(self.values, self.chunks, strict=True):
             values.copy_(self._encode(labels[rows]))
 

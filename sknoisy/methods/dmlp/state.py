@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -77,3 +78,11 @@ class PurificationState:
     ridges: list[float] = field(default_factory=list)
     meta_loss: float | None = None
     held_proba: Tensor | None = None
+
+    def copy(self) -> PurificationState:
+        """Return a copy with labels of its own, which a further round changes."""
+        return replace(self, labels=copy.deepcopy(self.labels))
+
+    def without_labels(self) -> PurificationState:
+        """Return a copy that takes less memory, and from which no further round can start."""
+        return replace(self, labels=[], classifiers=[])

@@ -6,13 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..._engine.batches import TrainingData
+from ..._engine.evaluation import evaluate, rows_per_pass
 from ..._engine.net import DeviceNet
+from ...cleaning.class_sizes import separation, shrunken_classes
 from .dynamics import LearningDynamics, count_dynamics
-from .threshold import Criteria, KeptRows, keep_rows
+from .threshold import NO_ROW, Criteria, KeptRows, keep_rows
 
 __all__ = ["SelectionState"]
+
+# Area under the ROC curve. It is about 0.65 where wrong labels do not depend on X, more than 0.5,
+# since the net has learned a part of these labels.
+_SEPARATED = 0.75
 
 
 class SelectionState:
@@ -43,6 +50,7 @@ class SelectionState:
 
     def __init__(self, data: TrainingData, rows: np.ndarray | None = None):
         n_rows = len(data)
+        self.data = data
         self.given, self.trusted = data.given.cpu().numpy(), np.zeros(n_rows, bool)
         if data.trusted is not None:
             self.trusted = data.trusted.cpu().numpy()
@@ -82,9 +90,28 @@ class SelectionState:
         kept = keep_rows(
             scores, self.memorized[rows], self.given[rows], self.trusted[rows], criteria, seed
         )
+        kept = self._spare_rare_classes(kept)
         self._record(kept, scores)
         self.rows = rows[kept.mask]
         return kept.reason
+
+    def _spare_rare_classes(self, kept: KeptRows) -> KeptRows:
+        """Keep all rows of a class that would shrink although the net finds them similar to it."""
+        given = self.given[self.rows]
+        shrunken = shrunken_classes(given, given[kept.mask], int(self.given.max()) + 1)
+        if not len(shrunken):
+            return kept
+        rows = torch.as_tensor(self.rows, device=self.data.device)
+        batches = evaluate(self.net, self.data, rows, rows_per_pass(self.net))
+        proba = torch.cat([logits.softmax(dim=1) for _, logits, _ in batches]).cpu().numpy()
+        mask = kept.mask.copy()
+        for k in shrunken:
+            lost = ~kept.mask & (given == k)
+            if separation(proba, given, lost, k) > _SEPARATED:
+                mask |= lost
+        n_spared = kept.n_spared + int(mask.sum() - kept.mask.sum())
+        reason = kept.reason or (NO_ROW if mask.all() else None)
+        return kept._replace(mask=mask, n_spared=n_spared, reason=reason)
 
     def _record(self, kept: KeptRows, scores: np.ndarray) -> None:
         distinct, counts = np.unique(scores, return_counts=True)

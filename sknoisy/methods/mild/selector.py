@@ -22,6 +22,7 @@ from ..._engine.labels import take_labels
 from ..._engine.stopping import Stopped, current_stop, cut_short, part_of_fit
 from ...base import NetworkEstimator
 from ...callbacks import RecordDynamics
+from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...cleaning.held_out import (
     MAX_ROWS,
     Verdict,
@@ -67,8 +68,9 @@ class CleanSampleSelector(NetworkEstimator):
 
     The paper has no stopping rule, and drops right labels once no wrong one is left. Here the
     rounds end when the rows at the threshold are memorised in more than half of the epochs; the
-    rows that the last round has hardly memorised are dropped, too. No class is emptied, and
-    trusted rows (``clean_mask``) are always kept.
+    rows that the last round has hardly memorised are dropped, too. No class is emptied, a rare
+    class that a round has not learned keeps its rows, and trusted rows (``clean_mask``) are always
+    kept.
 
     Right labels that are hard to learn are dropped like wrong ones, which costs most where there
     are few rows. Therefore a selection from up to 2,000 rows is judged: the rounds are repeated on
@@ -460,6 +462,10 @@ class CleanSampleSelector(NetworkEstimator):
     def _after_fit(self, data: TrainingData) -> None:
         """Report the selection."""
         self.net_.module_.eval()
+        given = data.given.cpu().numpy()
+        warn_of_shrunken_classes(
+            type(self).__name__, given, given[self.sample_indices_], self.classes_
+        )
         result = f"{len(self.sample_indices_)} of {len(data)} rows"
         self._say(f"{result} selected in {self.n_iter_} rounds: {self.stop_reason_}.")
         if self.stop_reason_ in (_INTERRUPTED, _UNJUDGED):

@@ -12,8 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 from ..._engine.indexing import rows_of_classes
 from ...mixture import WeibullMixture, shift_scores
 
-__all__ = ["Criteria", "KeptRows", "keep_rows"]
+__all__ = ["NO_ROW", "Criteria", "KeptRows", "keep_rows"]
 
+NO_ROW = "no row lies above the threshold"  # a reason why the rounds end
 _MIN_ROWS = 5  # as many as the mixture has parameters
 
 Floats = NDArray[np.float64]
@@ -70,7 +71,7 @@ def keep_rows(
     if is_last:
         reason: str | None = "rows at the threshold are memorised in most epochs"
     else:
-        reason = "no row lies above the threshold" if mask.all() else None
+        reason = NO_ROW if mask.all() else None
     return KeptRows(mask, reason, limit, mixture, int(mask.sum() - wanted.sum()))
 
 

@@ -102,7 +102,7 @@ def transfer_labels(
     donors : Tensor of shape (k,) or None, default=None
         True for rows whose label may be transferred. None: all rows may.
     generator : torch.Generator or None, default=None
-        Generator on the CPU. None: torch's global one.
+        Generator of the draws, best on the device of the labels. None: torch's global one.
 
     Returns
     -------
@@ -119,8 +119,9 @@ def transfer_labels(
     """
     k, device = len(labels), labels.device
     n_drawn = int(share * k + 1e-9)  # 0.29 * 100 is 28.999...
-    order = torch.rand(n_sets, k, generator=generator).argsort(dim=1)
-    uniform = torch.rand(n_sets, k, generator=generator)
+    source = device if generator is None else generator.device
+    order = torch.rand(n_sets, k, generator=generator, device=source).to(device).argsort(dim=1)
+    uniform = torch.rand(n_sets, k, generator=generator, device=source).to(device)
     n_neighbors = min(n_neighbors, k - 1)
     if not n_drawn or n_neighbors < 1:
         return labels.expand(n_sets, k).clone()
@@ -128,10 +129,10 @@ def transfer_labels(
         features, features, compute_mode="donot_use_mm_for_euclid_dist"
     ).fill_diagonal_(torch.inf)
     if donors is not None:
-        distances[:, ~donors] = torch.inf
+        distances.masked_fill_(~donors, torch.inf)
     nearest = distances.topk(n_neighbors, largest=False)
     n_found = nearest.values.isfinite().sum(dim=1)
-    ranks = (uniform.to(device) * n_found).long()
+    ranks = (uniform * n_found).long()
     neighbor = nearest.indices.gather(1, ranks.T).T
-    is_drawn = torch.zeros(n_sets, k, dtype=torch.bool).scatter_(1, order[:, :n_drawn], True)
-    return torch.where(is_drawn.to(device) & (n_found > 0), labels[neighbor], labels)
+    is_drawn = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, :n_drawn], True)
+    return torch.where(is_drawn & (n_found > 0), labels[neighbor], labels)

@@ -151,7 +151,8 @@ class NoiseToleranceUpdate(Callback):
         self._teacher: Any = None
         self._rate_source: Any = None
         rng = random_state_of(self.random_state)
-        self._generator: Any = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        generator = torch.Generator(net.device or "cpu")
+        self._generator: Any = generator.manual_seed(int(rng.randint(2**31 - 1)))
         self.n_steps_ = 0
         self._losses: list[Tensor] = []
         self._gradients: dict[str, Tensor] = {}

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,10 @@ from sklearn.datasets import load_wine
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sknoisy import LabelPurifier
+from sknoisy.exceptions import InterruptedFitWarning
 from sknoisy.pipeline import make_pipeline
 
 
@@ -114,6 +117,54 @@ def test_attributes_agree_with_each_other(n_folds):
     np.testing.assert_array_equal(purifier.sample_indices_, np.arange(len(given)))
     rounds = {entry["epoch"]: entry["n_changed"] for entry in purifier.history_}
     assert rounds[purifier.n_iter_] == purifier.changed_mask_.sum()
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_no_label_changes_where_the_given_ones_are_kept(monkeypatch, is_interrupted):
+    """The posterior contradicts some labels with certainty, so that its mean with them ties."""
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    rng = np.random.default_rng(11)
+    truth = rng.integers(2, size=120)
+    X = rng.normal(size=(120, 5))
+    X[:, 0] += 6 * truth
+    y = np.where(rng.random(120) < 0.15, rng.integers(2, size=120), truth)
+    monkeypatch.setattr("sknoisy.methods.dmlp.judge.Judge.keep_given_labels", True)
+    if is_interrupted:
+        monkeypatch.setattr("sknoisy.methods.dmlp.judge.Judge.plan_round", interrupt)
+    purifier = LabelPurifier(random_state=11, n_components=128, n_epochs=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InterruptedFitWarning)
+        purifier.fit(X, y)
+    assert purifier.n_iter_ == 0
+    assert not purifier.changed_mask_.any()
+    np.testing.assert_array_equal(purifier.purified_labels_, y)
+    assert purifier.clean_proba_.min() == np.nextafter(0.5, 1)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the number of entries of the largest tensor that an operation returns."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.largest = max(self.largest, tensor.numel())
+        return result
+
+
+def test_no_tensor_has_more_than_a_row_of_features_or_classes_per_row():
+    n, n_classes = 600, 150
+    clean = np.arange(n) % n_classes
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_classes, 6))[clean] + 0.1 * rng.normal(size=(n, 6))
+    with LargestTensor() as mode:
+        LabelPurifier(n_components=64, n_epochs=5, random_state=0).fit(X, clean)
+    assert mode.largest <= n * 600  # a block of distances between rows
 
 
 def test_labels_that_stay_are_rated_nevertheless():

@@ -16,7 +16,7 @@ from sknoisy.methods.dmlp.intrinsic import (
     paper_objective,
     released_objective,
 )
-from sknoisy.methods.dmlp.ridge import RidgeSystem
+from sknoisy.methods.dmlp.ridge import RidgeSystem, meta_matrix
 from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot
 
 TALL, WIDE = (14, 5), (6, 9)
@@ -145,6 +145,32 @@ def test_leave_one_out_is_the_regression_on_the_other_rows(shape, ridge):
         others = torch.arange(len(features)) != i
         expected = features[i] @ refit(features[others], labels[others], ridge)
         assert_close(found[i], expected, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("columns", [3, 400], ids=["few classes", "many classes"])
+@pytest.mark.parametrize("make", [normal, of_rank_three], ids=["full rank", "rank 3"])
+@SHAPES
+def test_errors_of_all_ridges_are_those_of_each(shape, make, columns):
+    system, labels = RidgeSystem(make(*shape)), normal(shape[0], columns, seed=1)
+    ridges = (0.0, 1e-3, 0.7, 10.0)
+    expected = [(system.leave_one_out(labels, r) - labels).square().sum() for r in ridges]
+    assert_close(system.leave_one_out_errors(labels, ridges), torch.stack(expected))
+
+
+@pytest.mark.parametrize("make", [normal, of_rank_three], ids=["full rank", "rank 3"])
+@SHAPES
+def test_cholesky_gives_the_same_meta_matrix(shape, make):
+    features, others = make(*shape), normal(4, shape[1], seed=2)
+    expected = RidgeSystem(features).meta_matrix(others, 0.7)
+    assert_close(meta_matrix(features, others, 0.7), expected, **EXACT)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-12])
+def test_steps_without_a_ridge_need_no_positive_definite_gram_matrix(ridge):
+    features = of_rank_three(20, 5)
+    found = correction_of("paper", features, ridge=ridge).chunks[0].matrix
+    expected = RidgeSystem(features[CHUNKS[0]]).meta_matrix(features[VALIDATION], ridge)
+    assert_close(found, expected, **EXACT)
 
 
 def test_leave_one_out_does_not_know_the_rows_own_label():

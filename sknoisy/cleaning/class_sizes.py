@@ -1,0 +1,95 @@
+"""The sizes of the classes before and after cleaning.
+
+Networks and forests predict a rare class too seldom. A cleaner that follows them takes its right
+labels for wrong ones, and the class shrinks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..exceptions import ShrunkenClassWarning, warn_user
+
+__all__ = ["separation", "shrunken_classes", "warn_of_shrunken_classes"]
+
+_MAX_NAMED = 10
+
+
+def shrunken_classes(
+    given: np.ndarray, left: np.ndarray, n_classes: int, least: float = 0.5
+) -> np.ndarray:
+    """Return the classes that have lost more than half of their rows.
+
+    If rows were dropped, this is compared with all rows: a class has shrunk if its share of the
+    rows is less than half of what it was.
+
+    Parameters
+    ----------
+    given, left : ndarray of int of shape (n,), (n_left,)
+        Encoded labels before and after cleaning.
+    n_classes : int
+        Number of classes.
+    least : float, default=0.5
+        The part of its rows that a class must keep.
+    """
+    before, after = (np.bincount(labels, minlength=n_classes) for labels in (given, left))
+    return np.flatnonzero(after * len(given) < least * before * len(left))
+
+
+def separation(proba: np.ndarray, given: np.ndarray, lost: np.ndarray, label: int) -> float:
+    """Return how well rows that a class loses are separated from the rows of other classes.
+
+    A class may lose rows because their labels are wrong, or because the class is so rare that it
+    is never the most probable one. In the first case, the rows have the same probability of the
+    class as the rows of other classes; in the second one, they have a higher probability. The
+    result is the area under the ROC curve, 0.5 and 1 in the ideal cases. Rows are compared with
+    those that have the same most probable other class.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n, n_classes)
+        Predicted probabilities.
+    given : ndarray of int of shape (n,)
+        Encoded given labels.
+    lost : ndarray of bool of shape (n,)
+        True for the rows that the class loses, at least one.
+    label : int
+        The class.
+    """
+    own, others = proba[:, label], proba.copy()
+    others[:, label] = -1
+    nearest, is_other = others.argmax(axis=1), given != label
+    total = 0.0
+    for k in np.unique(nearest[lost]):
+        rows = np.sort(own[is_other & (nearest == k)])
+        values = own[lost & (nearest == k)]
+        if len(rows):
+            ranks = [np.searchsorted(rows, values, side).sum() for side in ("left", "right")]
+            total += sum(ranks) / (2 * len(rows))
+        else:
+            total += 0.5 * len(values)
+    return total / lost.sum()
+
+
+def warn_of_shrunken_classes(
+    cleaner: str, given: np.ndarray, left: np.ndarray, classes: np.ndarray
+) -> None:
+    """Warn about the classes that have lost more than half of their rows.
+
+    `given` and `left` are encoded labels before and after cleaning, as in
+    :func:`shrunken_classes`.
+    """
+    shrunken = shrunken_classes(given, left, len(classes))
+    if not len(shrunken):
+        return
+    before, after = (np.bincount(labels, minlength=len(classes)) for labels in (given, left))
+    named = ", ".join(
+        f"{classes.tolist()[k]!r} ({after[k]} of {before[k]} rows)" for k in shrunken[:_MAX_NAMED]
+    )
+    more = len(shrunken) - _MAX_NAMED
+    warn_user(
+        f"{cleaner} left less than half of these classes: {named}"
+        f"{f' and {more} more' if more > 0 else ''}. If their labels are right, trust some of "
+        "these rows by clean_mask.",
+        ShrunkenClassWarning,
+    )
