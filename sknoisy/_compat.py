@@ -5,6 +5,10 @@ notice, so they are kept in one file; ``tests/package/test_architecture.py`` all
 else. Each comment states what the import is needed for.
 """
 
+# Python's own unpickler, whose memory does not depend on the numbers in a file. It shares its
+# opcodes with the public one.
+from pickle import _Unpickler as PythonUnpickler
+
 # Routes metadata to ``fit_resample``: imbalanced-learn adds the method to scikit-learn's list.
 import imblearn.base
 import torch
