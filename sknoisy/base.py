@@ -35,6 +35,7 @@ from ._engine.construction import (
     seeded,
     warn_of_a_shared_gpu,
 )
+from ._engine.dict_parameters import DictParameters
 from ._engine.evaluation import cpu_state, rows_per_pass
 from ._engine.labels import check_clean_mask, encode_labels
 from ._engine.net import DeviceNet, train_side_by_side
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 
-class NetworkEstimator(BaseEstimator):
+class NetworkEstimator(DictParameters, BaseEstimator):
     """Base of the estimators that train a network on noisy labels, classifiers or not.
 
     A subclass calls :meth:`_fit` in its ``fit`` or ``fit_resample``, trains in

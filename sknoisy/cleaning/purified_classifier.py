@@ -34,6 +34,7 @@ from .bookkeeping import (
     rows_that_are_left,
     rows_that_count,
 )
+from .inner_estimator import encode, fit_inner
 
 __all__ = ["PurifiedClassifier"]
 
@@ -54,14 +55,16 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Returns the cleaned ``(X, y)``. If it drops or repeats rows, its ``sample_indices_`` hold
         the index of each returned row. A clone is fitted.
     estimator : classifier
-        Classifier for the rows that the cleaner returns. A clone is fitted.
+        Classifier for the rows that the cleaner returns. A clone is fitted on the labels as they
+        are or, if it takes only the labels 0, ..., k - 1, on such codes; outputs of this
+        classifier are decoded. The keys of its ``class_weight`` are your labels in both cases.
 
     Attributes
     ----------
     cleaner_ : object
         The fitted cleaner.
     estimator_ : classifier
-        The fitted classifier.
+        The fitted classifier; it returns codes if it takes only these.
     classes_ : ndarray of shape (n_classes,)
         Labels that ``fit`` received. The columns of all outputs follow them, also if cleaning has
         removed a class.
@@ -185,9 +188,9 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         metadata = follow_rows(routed["estimator"]["fit"], n_samples, rows, name)
         with part_of_a_fit():
             X = self._square(X, left, len(counted))
-            estimator = clone(self.estimator).fit(X, y, **metadata)
+            estimator, coded = fit_inner(self.estimator, X, y, classes, **metadata)
 
-        self.cleaner_, self.estimator_ = cleaner, estimator
+        self.cleaner_, self.estimator_, self._coded = cleaner, estimator, coded
         self.classes_, self.sample_indices_ = classes, rows
         self._remember_features(n_samples)
         return self
@@ -227,7 +230,12 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if routing_enabled():
             params = process_routing(self, method, **params)["estimator"][method]
         X = self._square(X, self.sample_indices_, getattr(self, "n_features_in_", 0))
-        return getattr(self.estimator_, method)(X, *args, **params)
+        if self._coded is not None:
+            args = tuple(encode(labels, self._coded) for labels in args)
+        returned = getattr(self.estimator_, method)(X, *args, **params)
+        if self._coded is not None and method == "predict":
+            return self._coded[np.asarray(returned, dtype=np.intp)]
+        return returned
 
     @available_if(estimator_has("predict"))
     def predict(self, X, **params):
@@ -348,6 +356,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _align(self, columns: np.ndarray, absent: float) -> np.ndarray:
         known = getattr(self.estimator_, "classes_", self.classes_)
+        known = known if self._coded is None else self._coded
         name = type(self.estimator_).__name__
         return align_columns(columns, known, self.classes_, absent, name)
 

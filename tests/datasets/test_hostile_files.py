@@ -10,7 +10,9 @@ import pytest
 HELPER = Path(__file__).parents[1] / "helpers" / "hostile_files.py"
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited on Linux only")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="memory is limited on Linux only"
+)
 def test_hostile_files_take_little_time_and_memory_and_run_nothing(tmp_path):
     """Some of them crash an ordinary reader, so one process reads them all."""
     command = [sys.executable, str(HELPER), str(tmp_path)]

@@ -31,7 +31,9 @@ def nested(n_bytes):
 
 def shared(n_levels):
     """Return a pickle of 2 ** n_levels references to one object: pairs of the same pair."""
-    return b"N" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(n_levels))
+    return b"N" + b"".join(
+        b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(n_levels)
+    )
 
 
 def array(shape, raw=b"C\x00"):
@@ -73,7 +75,8 @@ HOSTILE = {
     **{f"bytearray of {n}": b"\x96" + struct.pack("<Q", n) + b"a." for n in (*LIES, 2**40)},
     **{f"frame of {n}": b"\x80\x04\x95" + struct.pack("<Q", n) + b"N." for n in (*LIES, 2**40)},
     "npy of a large shape": b"\x93NUMPY\x01\x00v\x00"
-    + b"{'descr': '|u1', 'fortran_order': False, 'shape': (4294967296,), }".ljust(117) + b"\n",
+    + b"{'descr': '|u1', 'fortran_order': False, 'shape': (4294967296,), }".ljust(117)
+    + b"\n",
     "npy of a large header": b"\x93NUMPY\x02\x00\xff\xff\xff\xff{",
     "npy of a deep header": b"\x93NUMPY\x01\x00\x10\x27" + b"(" * 10_000,
 }

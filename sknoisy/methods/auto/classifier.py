@@ -16,9 +16,11 @@ from tqdm.auto import tqdm
 from ..._compat import HasMethods, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, seed_undecided
+from ..._engine.dict_parameters import DictParameters
 from ..._engine.labels import check_clean_mask, encode_labels
 from ..._engine.validation import check_sample_weight, check_X
 from ...cleaning.bookkeeping import takes_sample_weight
+from ...cleaning.inner_estimator import fit_inner
 from ..registry import METHODS, estimator_class
 from .vote import forests, lead_of_networks, networks, share_of_networks, vote
 
@@ -52,7 +54,7 @@ class MethodChoice(NamedTuple):
 
 
 @share_docs
-class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
+class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     """Classifier for noisy labels that picks a method for the data.
 
     For tables the method is a **vote**. A random forest (out of bag) and the networks of
@@ -74,8 +76,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         images. The other names stand for the library's classifiers, with default parameters.
     estimator : None or classifier, default=None
         Classifier that learns the purified labels of the vote; it is cloned, and then it alone
-        predicts. None: the mean of a random forest and of extremely randomised trees. Other
-        methods than the vote accept None only.
+        predicts. Labels are passed to it as they are, so the keys of a ``class_weight`` are your
+        labels; one that takes only 0, ..., k - 1 gets such codes. None: the mean of a random
+        forest and of extremely randomised trees. Other methods than the vote accept None only.
     network_params : dict or None, default=None
         Parameters of the networks, such as ``{"max_epochs": 100}``. In a vote, both networks get
         them.
@@ -102,8 +105,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         Probability that the given label is right, by the vote or by the network; 1 for trusted
         rows.
     estimator_ : classifier
-        The classifier that predicts, alone or together with the networks; its classes are 0, 1,
-        ...
+        The classifier that predicts, alone or together with the networks; its classes are those
+        of ``classes_``, or 0, 1, ... if it takes no other labels.
     members_ : dict of classifier
         The networks that voted, by name; empty for other methods.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -197,7 +200,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         if method == "vote":
             members = networks(seed, **params)
             proba, out_of_bag = vote(X, codes, trusted, weights, members, seed, self.n_jobs)
-            estimator = self._fit_on_purified(X, proba.argmax(axis=1), weights, seed)
+            estimator = self._fit_on_purified(X, classes, proba.argmax(axis=1), weights, seed)
             share = 0.0
             if self.estimator is None:
                 probe = members["clid_mu"]
@@ -208,7 +211,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             estimator = estimator_class(METHODS[method].estimator)(
                 **{"random_state": seed, **params}
             )
-            estimator.fit(X, codes, clean_mask=trusted, sample_weight=weights)
+            estimator.fit(X, classes[codes], clean_mask=trusted, sample_weight=weights)
             proba = estimator.predict_proba(X)
             if trusted is not None:
                 proba[trusted] = np.eye(len(classes))[codes[trusted]]
@@ -247,13 +250,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 "it. Leave it out, or pass another estimator."
             )
 
-    def _fit_on_purified(self, X, codes: np.ndarray, weights, seed: int) -> Any:
-        given = {} if weights is None else {"sample_weight": weights}
+    def _fit_on_purified(self, X, classes, codes: np.ndarray, weights, seed: int) -> Any:
+        y, given = classes[codes], {} if weights is None else {"sample_weight": weights}
         if self.estimator is None:
             # Users need not request these weights.
             with config_context(enable_metadata_routing=False):
-                return forests(seed, self.n_jobs).fit(X, codes, **given)
-        return seed_undecided(clone(self.estimator), seed).fit(X, codes, **given)
+                return forests(seed, self.n_jobs).fit(X, y, **given)
+        estimator = seed_undecided(clone(self.estimator), seed)
+        return fit_inner(estimator, X, y, classes, **given)[0]
 
     def _note(self, classes, codes, proba, method: str, reason: str, share: float) -> None:
         purified = proba.argmax(axis=1)
