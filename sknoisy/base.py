@@ -37,6 +37,7 @@ from ._engine.construction import (
 )
 from ._engine.dict_parameters import DictParameters
 from ._engine.evaluation import cpu_state, rows_per_pass
+from ._engine.groups import check_groups
 from ._engine.labels import check_clean_mask, encode_labels
 from ._engine.net import DeviceNet, train_side_by_side
 from ._engine.problem import Problem
@@ -172,13 +173,14 @@ class NetworkEstimator(DictParameters, BaseEstimator):
 
     # --- fit --------------------------------------------------------------------------------
 
-    def _fit(self, X, y, clean_mask, sample_weight):
+    def _fit(self, X, y, clean_mask, sample_weight, groups=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         X = check_X(self, X, reset=True)
         n_samples = X.shape[0]
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, encoded, classes)
+        groups = check_groups(groups, n_samples)
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
         rng = random_state_of(self.random_state)
@@ -186,7 +188,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
 
         self._forget()
         self.classes_ = classes
-        problem = Problem(X, encoded, encoded, classes, weights, trusted, device, seed)
+        problem = Problem(
+            X, encoded, encoded, classes, weights, trusted, device, seed, groups=groups
+        )
         data = self._training_data(self._prepare(problem))
         with seeded(seed, device):
             self._fit_networks(data, rng)
@@ -221,6 +225,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             torch.Generator(device).manual_seed(problem.seed),
             given,
         )
+        data.groups = problem.groups
         if problem.active is None:
             return data
         return data.only(torch.as_tensor(problem.active, device=device))

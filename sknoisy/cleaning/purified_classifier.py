@@ -98,8 +98,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     **Metadata routing.** This estimator requests no metadata itself. With
     ``sklearn.set_config(enable_metadata_routing=True)`` the cleaner receives what it requests by
     ``set_fit_resample_request``, and the estimator what it requests by ``set_fit_request``.
-    Without routing, ``clean_mask`` is passed to the cleaner only and ``sample_weight`` to the
-    estimator only.
+    Without routing, ``clean_mask`` and ``groups`` are passed to the cleaner only and
+    ``sample_weight`` to the estimator only.
 
     Examples
     --------
@@ -126,7 +126,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     }
 
     # A router without requests of its own: these are made on the cleaner and the estimator.
-    __metadata_request__fit = {"clean_mask": UNUSED, "sample_weight": UNUSED}
+    __metadata_request__fit = {"clean_mask": UNUSED, "sample_weight": UNUSED, "groups": UNUSED}
     __metadata_request__score = {"sample_weight": UNUSED}
 
     def __init__(self, cleaner, estimator):
@@ -136,7 +136,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     # --- fit --------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=False)  # cleaner and estimator validate their own
-    def fit(self, X, y, *, clean_mask=None, sample_weight=None, **params):
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None, **params):
         """Clean the rows, then fit the estimator on the cleaned rows.
 
         Parameters
@@ -151,6 +151,9 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows. Passed to the estimator; with metadata routing, to those that
             request them.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, such as a patient. Passed to the cleaner, which then judges a row
+            by rows of other groups only; with metadata routing, to those that request it.
         **params : dict
             Further metadata, with metadata routing only.
 
@@ -162,14 +165,16 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If ``clean_mask`` is passed and the cleaner does not accept it, or ``sample_weight`` is
-            passed and the estimator does not accept it.
+            If ``clean_mask`` or ``groups`` is passed and the cleaner does not accept it, or
+            ``sample_weight`` is passed and the estimator does not accept it.
         ValueError
             If y or the weights are invalid, if cleaning leaves fewer than two classes, or if
             metadata cannot be sliced because the cleaner has no ``sample_indices_``.
         """
         raise_for_params(params, self, "fit")
-        routed = self._route_fit(clean_mask=clean_mask, sample_weight=sample_weight, **params)
+        routed = self._route_fit(
+            clean_mask=clean_mask, sample_weight=sample_weight, groups=groups, **params
+        )
         n_samples = count_rows(X)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
         y = classes[encoded]  # an array, whatever the container

@@ -27,15 +27,22 @@ class Anchors(NamedTuple):
     strictest: Tensor
 
 
-def neighbourhood_votes(features: Tensor, given: Tensor) -> Tensor:
-    """Count the given labels (n, c) of the 10 nearest other rows, by Euclidean distance."""
+def neighbourhood_votes(features: Tensor, given: Tensor, groups: Tensor | None = None) -> Tensor:
+    """Count the given labels (n, c) of the 10 nearest other rows, by Euclidean distance.
+
+    With the codes of `groups` (n,), the rows of the same group are left out.
+    """
     n = len(features)
-    k = min(_N_NEIGHBOURS, n - 1)
+    largest = 1 if groups is None else int(groups.bincount().max())
+    k = min(_N_NEIGHBOURS, n - largest)
     squares = features.square().sum(dim=1)
     votes = []
     for rows in torch.arange(n, device=features.device).split(_BLOCK):
         distance = squares - 2 * features[rows] @ features.T
-        distance[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+        if groups is None:
+            distance[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+        else:
+            distance[groups[rows][:, None] == groups] = torch.inf
         nearest = distance.topk(k, dim=1, largest=False).indices
         votes.append(given[nearest].sum(dim=1))
     return torch.cat(votes)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 __all__ = ["RidgeSystem"]
 
+_LEAST_RIDGE = 1e-5
+
 
 class RidgeSystem:
     r"""Decomposition of the features F (n, d), computed once for every ridge and all labels.
@@ -19,9 +21,11 @@ class RidgeSystem:
     no ridge: `spectrum` (r,) has the positive eigenvalues S, `basis` (d, r) is V, and `rotated`
     (n, r) is A. The form "primal" decomposes :math:`F^\top F`, "dual" decomposes :math:`F F^\top`,
     and "auto" the smaller one; the results are the same.
+
+    With the codes of `groups` (n,), rows are left out by group.
     """
 
-    def __init__(self, features: Tensor, form: str = "auto"):
+    def __init__(self, features: Tensor, form: str = "auto", groups: Tensor | None = None):
         n, d = features.shape
         if form == "auto":
             form = "primal" if d <= n else "dual"
@@ -41,6 +45,7 @@ class RidgeSystem:
         share = (self.rotated / self.spectrum.sqrt()).square().sum(dim=1)
         self._interpolated = share > 1 - 1e-5
         self._interpolates = bool(self._interpolated.any())
+        self._groups = None if groups is None else _by_size(groups)
 
     def solve(self, labels: Tensor, ridge: float) -> Tensor:
         """Return W*(Y), of shape (d, c), for labels of shape (n, c)."""
@@ -66,7 +71,11 @@ class RidgeSystem:
 
         .. math:: \hat y_{-i} = \frac{\hat y_i - h_i y_i}{1 - h_i}, \quad
             h_i = f_i^\top (F^\top F + \lambda I)^{-1} f_i
+
+        With groups, it is the prediction by the regression on all rows of other groups.
         """
+        if self._groups is not None:
+            return self._leave_group_out(labels, ridge)
         inverse = 1 / (self.spectrum + ridge)
         own = (self.rotated.square() @ inverse).clamp(max=1 - 1e-6)[:, None]
         outputs = (self.fitted(labels, ridge) - own * labels) / (1 - own)
@@ -78,5 +87,36 @@ class RidgeSystem:
         residual = (unit * inverse) @ (unit.T @ labels) / (unit.square() @ inverse)[:, None]
         return torch.where(self._interpolated[:, None], labels - residual, outputs)
 
+    def _leave_group_out(self, labels: Tensor, ridge: float) -> Tensor:
+        r"""Return the prediction of each row by the regression on all other groups.
+
+        .. math:: \hat Y_{-G} = Y_G - (I - H_{GG})^{-1} (Y_G - \hat Y_G), \quad
+            H = F (F^\top F + \lambda I)^{-1} F^\top
+
+        A group that alone has some direction needs a ridge, which is at least 1e-5 of the
+        spectrum here.
+        """
+        assert self._groups is not None
+        ridge = max(ridge, _LEAST_RIDGE * float(self.spectrum[-1]))
+        precise = labels.dtype if labels.device.type == "mps" else torch.float64
+        scaled = self.rotated.to(precise) / (self.spectrum + ridge).to(precise).sqrt()
+        labels_, outputs = labels.to(precise), torch.empty_like(labels, dtype=precise)
+        residual = labels_ - scaled @ (scaled.T @ labels_)
+        for members in self._groups:
+            own = scaled[members]
+            matrix = torch.eye(members.shape[1], dtype=precise, device=labels.device)
+            matrix = matrix - own @ own.mT
+            outputs[members] = labels_[members] - torch.linalg.solve(matrix, residual[members])
+        return outputs.to(labels.dtype)
+
     def _coefficients(self, labels: Tensor, ridge: float) -> Tensor:
         return (self.rotated.T @ labels) / (self.spectrum + ridge)[:, None]
+
+
+def _by_size(groups: Tensor) -> list[Tensor]:
+    """Return the rows of the groups, of shape (n_groups, size) for each size of a group."""
+    _, codes, sizes = groups.unique(return_inverse=True, return_counts=True)
+    rows = codes.argsort(stable=True).split(sizes.tolist())
+    return [
+        torch.stack([own for own in rows if len(own) == size]) for size in sizes.unique().tolist()
+    ]
