@@ -17,6 +17,7 @@ from ..._compat import HasMethods, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, seed_undecided
 from ..._engine.dict_parameters import DictParameters
+from ..._engine.groups import check_groups
 from ..._engine.labels import check_clean_mask, encode_labels
 from ..._engine.validation import check_sample_weight, check_X
 from ...cleaning.bookkeeping import takes_sample_weight
@@ -159,7 +160,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)  # the networks check network_params
-    def fit(self, X, y, *, clean_mask=None, sample_weight=None):
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None):
         """Pick a method and train on noisy labels.
 
         Parameters
@@ -173,6 +174,10 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             True where the label is trusted.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Non-negative weights of the rows; only their ratios count.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, such as a patient, if the labels of a group may be wrong together.
+            Members of the vote then judge a row without the other rows of its group. Otherwise
+            the rows of a group would confirm their wrong labels. The methods "dmlp" and "mild" take groups, too.
 
         Returns
         -------
@@ -190,6 +195,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         classes, codes = encode_labels(y, X.shape[0], type(self).__name__)
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, codes, classes)
+        group_codes = check_groups(groups, X.shape[0])
         method, reason = self._pick(X)
         self._check_estimator(method, reason, weights)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
@@ -199,12 +205,14 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             self.__dict__.pop(name, None)
         if method == "vote":
             members = networks(seed, **params)
-            proba, out_of_bag = vote(X, codes, trusted, weights, members, seed, self.n_jobs)
+            proba, out_of_bag = vote(
+                X, codes, trusted, weights, members, seed, self.n_jobs, group_codes
+            )
             estimator = self._fit_on_purified(X, classes, proba.argmax(axis=1), weights, seed)
             share = 0.0
             if self.estimator is None:
                 probe = members["clid_mu"]
-                lead = lead_of_networks(X, codes, weights, out_of_bag, probe, seed)
+                lead = lead_of_networks(X, codes, weights, out_of_bag, probe, seed, group_codes)
                 share = share_of_networks(lead)
         else:
             share, members = 1.0, {}

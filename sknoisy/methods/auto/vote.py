@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.random import RandomState
 from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
 
 from ...cleaning.bookkeeping import keep_classes
-from ...cleaning.held_out import stratified_half
+from ...cleaning.held_out import draw_folds, standard_error, stratified_half
 from ..clid_mu import CLIDMUClassifier
 from ..mild.classifier import MILDClassifier
 
@@ -21,6 +23,7 @@ __all__ = ["Vote", "forests", "lead_of_networks", "networks", "share_of_networks
 _OUT_OF_BAG = 2.0
 # Weight of the given label, relative to all members: it breaks near-ties.
 _GIVEN = 0.3
+_N_FOLDS = 5  # of groups
 _CLEARLY = 2.0  # standard errors
 
 
@@ -65,6 +68,7 @@ def vote(
     members: dict[str, ClassifierMixin],
     seed: int,
     n_jobs: int | None,
+    groups: np.ndarray | None = None,
 ) -> Vote:
     """Fit all members of the vote, and average their probabilities.
 
@@ -84,29 +88,78 @@ def vote(
         Seed of the forest that votes out of bag.
     n_jobs : int or None
         Number of processes of this forest.
+    groups : ndarray of int64 of shape (n,) or None, default=None
+        Codes of groups of rows whose labels may be wrong together. Forest and networks then vote
+        on the rows of groups that they have not seen.
 
     Returns
     -------
     vote : Vote
         Named tuple of ``proba`` and ``out_of_bag``.
     """
-    forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-        forest.fit(X, codes, weights)
+    forest = RandomForestClassifier(random_state=seed, n_jobs=n_jobs)
+    rows = _Rows(X, codes, trusted, weights, groups)
+    fold = None if groups is None else draw_folds(codes, _N_FOLDS, RandomState(seed), groups)
+    out_of_bag = _out_of_bag(forest, rows) if fold is None else _out_of_fold(forest, rows, fold)
     given = np.eye(codes.max() + 1)[codes]
-    # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
-    # class: the trees that have not seen the row have not seen the class.
-    out_of_bag = np.nan_to_num(forest.oob_decision_function_)
-    out_of_bag[np.bincount(codes)[codes] == 1] = 0
     total = _OUT_OF_BAG * out_of_bag + (_OUT_OF_BAG + len(members)) * _GIVEN * given
     for member in members.values():
-        member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
-        total += member.predict_proba(X)
+        rows.fit(member)
+        total += member.predict_proba(X) if fold is None else _out_of_fold(member, rows, fold)
     proba = total / total.sum(axis=1, keepdims=True)
     if trusted is not None:
         proba[trusted] = given[trusted]
     return Vote(keep_classes(proba, codes), out_of_bag)
+
+
+class _Rows(NamedTuple):
+    """The rows of a vote, with all that members can be told of them."""
+
+    X: Any
+    codes: np.ndarray
+    trusted: np.ndarray | None
+    weights: np.ndarray | None
+    groups: np.ndarray | None
+
+    def take(self, part: np.ndarray) -> _Rows:
+        """Return the rows of a mask; without trusted rows of every class, none is trusted."""
+        taken = _Rows(*(None if values is None else values[part] for values in self))
+        if taken.trusted is not None and len(
+            np.setdiff1d(taken.codes, taken.codes[taken.trusted])
+        ):
+            return taken._replace(trusted=None)
+        return taken
+
+    def fit(self, member: ClassifierMixin) -> ClassifierMixin:
+        """Fit a member with what it takes of the rows."""
+        known = {"clean_mask": self.trusted, "sample_weight": self.weights, "groups": self.groups}
+        taken = inspect.signature(member.fit).parameters
+        return member.fit(
+            self.X, self.codes, **{name: known[name] for name in known if name in taken}
+        )
+
+
+def _out_of_bag(forest: RandomForestClassifier, rows: _Rows) -> np.ndarray:
+    """Return the probabilities by the trees that have not seen the row; zeros if there are none."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+        rows.fit(forest.set_params(oob_score=True))
+    # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
+    # class: the trees that have not seen the row have not seen the class.
+    out_of_bag = np.nan_to_num(forest.oob_decision_function_)
+    out_of_bag[np.bincount(rows.codes)[rows.codes] == 1] = 0
+    return out_of_bag
+
+
+def _out_of_fold(member: ClassifierMixin, rows: _Rows, fold: np.ndarray) -> np.ndarray:
+    """Return the probabilities by clones that have not seen the fold of the row; else zeros."""
+    proba = np.zeros((len(fold), rows.codes.max() + 1))
+    for k in range(fold.max() + 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the rows of a part are not those of the user
+            fitted = rows.take(fold != k).fit(clone(member))
+        proba[fold == k] = fitted.predict_proba(rows.X[fold == k])
+    return proba
 
 
 def lead_of_networks(
@@ -116,6 +169,7 @@ def lead_of_networks(
     out_of_bag: np.ndarray,
     network: ClassifierMixin,
     seed: int,
+    groups: np.ndarray | None = None,
 ) -> float:
     """Compare network and forest on given labels that they have not seen.
 
@@ -133,6 +187,8 @@ def lead_of_networks(
         A clone is fitted to each half of the rows, and predicts the other half.
     seed : int
         Seed of the split into halves.
+    groups : ndarray of int64 of shape (n,) or None, default=None
+        Codes of groups that the halves do not divide.
 
     Returns
     -------
@@ -141,7 +197,8 @@ def lead_of_networks(
         the difference; minus infinity if a half has fewer than two classes.
     """
     rows = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
-    half = stratified_half(codes[rows], np.random.RandomState(seed))
+    of_rows = None if groups is None else groups[rows]
+    half = stratified_half(codes[rows], RandomState(seed), of_rows)
     if min(len(np.unique(codes[rows[part]])) for part in (half, ~half)) < 2:
         return -math.inf
     lead = -(out_of_bag[rows].argmax(axis=1) == codes[rows]).astype(float)
@@ -152,7 +209,7 @@ def lead_of_networks(
             warnings.simplefilter("ignore")  # this network is only a probe
             fitted = clone(network).fit(X[learned], codes[learned], **given)
         lead[~part] += fitted.predict(X[held_out]) == codes[held_out]
-    error = lead.std() / math.sqrt(len(lead))
+    error = standard_error(lead, of_rows)
     return float(lead.mean() / error) if error else math.copysign(math.inf, lead.sum() or -1)
 
 
