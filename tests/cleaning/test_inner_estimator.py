@@ -114,7 +114,7 @@ def test_a_search_within_the_estimator_is_encoded(blobs):
 def test_an_error_that_the_labels_do_not_cause_is_the_estimators_own(blobs, which):
     X, codes = blobs
     y, weights = LABELS["strings"][codes], {"a": 2, "z": 3}  # "z" is no label
-    with pytest.raises(ValueError, match="b.*c.* are not in class_weight"):
+    with pytest.raises(ValueError, match=r"b.*c.* are not in class_weight"):
         wrappers(LogisticRegression(class_weight=weights))[which].fit(X, y)
     with pytest.raises(ValueError, match="Invalid classes inferred") as found:
         wrappers(CodeClassifier(class_weight=weights))[which].fit(X, y)

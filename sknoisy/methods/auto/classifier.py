@@ -28,6 +28,8 @@ from .vote import forests, lead_of_networks, networks, share_of_networks, vote
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
 
 _FOR_IMAGES = "famus"
+_VOTERS = ("clid_mu", "mild")
+_TAKE_GROUPS = ("dmlp", "mild")
 _MAX_VOTE_ROWS = 20_000
 
 
@@ -82,7 +84,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         forest and of extremely randomised trees. Other methods than the vote accept None only.
     network_params : dict or None, default=None
         Parameters of the networks, such as ``{"max_epochs": 100}``. In a vote, both networks get
-        them.
+        them, and both must have them. A search takes whole dicts.
     n_jobs : int or None, default=None
         Number of processes of the forests.
     device : "auto", str or torch.device, default="auto"
@@ -176,8 +178,9 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             Non-negative weights of the rows; only their ratios count.
         groups : array-like of shape (n_samples,) or None, default=None
             Group of each row, such as a patient, if the labels of a group may be wrong together.
-            Members of the vote then judge a row without the other rows of its group. Otherwise
-            the rows of a group would confirm their wrong labels. The methods "dmlp" and "mild" take groups, too.
+            Forests that have not seen the group of a row then judge it, and the networks of the
+            vote, which have seen it, do not: the rows of a group would confirm their wrong labels.
+            The methods "dmlp" and "mild" take groups, too.
 
         Returns
         -------
@@ -189,7 +192,9 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         ValueError
             If the input or a parameter is not valid.
         TypeError
-            If ``sample_weight`` is passed and ``estimator`` does not take it.
+            If ``sample_weight`` is passed and ``estimator`` does not take it, if ``groups`` are
+            passed and the method does not take them, or if a network lacks one of
+            ``network_params``.
         """
         X = check_X(self, X, reset=True)
         classes, codes = encode_labels(y, X.shape[0], type(self).__name__)
@@ -203,6 +208,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
 
         for name in ("estimator_", "members_"):  # a failed fit leaves no fitted model
             self.__dict__.pop(name, None)
+        self._check_networks(method, reason, group_codes is not None)
         if method == "vote":
             members = networks(seed, **params)
             proba, out_of_bag = vote(
@@ -219,7 +225,10 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             estimator = estimator_class(METHODS[method].estimator)(
                 **{"random_state": seed, **params}
             )
-            estimator.fit(X, classes[codes], clean_mask=trusted, sample_weight=weights)
+            of_rows = {"clean_mask": trusted, "sample_weight": weights}
+            if group_codes is not None:
+                of_rows["groups"] = group_codes
+            estimator.fit(X, classes[codes], **of_rows)
             proba = estimator.predict_proba(X)
             if trusted is not None:
                 proba[trusted] = np.eye(len(classes))[codes[trusted]]
@@ -257,6 +266,26 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
                 f"sample_weight was passed, but {type(self.estimator).__name__}.fit does not take "
                 "it. Leave it out, or pass another estimator."
             )
+
+    def _check_networks(self, method: str, reason: str, has_groups: bool) -> None:
+        """Raise if a network of the method does not take `network_params` or the groups."""
+        names = _VOTERS if method == "vote" else (method,)
+        for cls in (estimator_class(METHODS[name].estimator) for name in names):
+            known = cls().get_params(deep=False).keys()
+            unknown = [name for name in self.network_params or {} if name not in known]
+            if unknown:
+                of_vote = ", a network of the vote," if method == "vote" else ""
+                raise TypeError(
+                    f"network_params has {unknown}, but {cls.__name__}{of_vote} has no such "
+                    f"parameter. Leave it out, or set the method, which is {method!r} because "
+                    f"{reason}, to one that has it."
+                )
+            if has_groups and method != "vote" and method not in _TAKE_GROUPS:
+                raise TypeError(
+                    f"groups were passed, but {cls.__name__} leaves no rows out and takes none; "
+                    f"the method is {method!r} because {reason}. Leave groups out, or pass "
+                    'method="mild" or "dmlp" or, for a table, "vote".'
+                )
 
     def _fit_on_purified(self, X, classes, codes: np.ndarray, weights, seed: int) -> Any:
         y, given = classes[codes], {} if weights is None else {"sample_weight": weights}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.random import RandomState
+from sklearn import config_context
 from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
 
@@ -35,8 +34,8 @@ class Vote(NamedTuple):
     proba : ndarray of shape (n, n_classes)
         Probabilities of the true class; each class is the most probable one of some row.
     out_of_bag : ndarray of shape (n, n_classes)
-        Probabilities by the trees of the forest that have not seen the row; zeros if there are
-        none.
+        Probabilities by the trees of the forest that have not seen the row or, with groups, by
+        forests that have not seen its group; zeros if there are none.
     """
 
     proba: np.ndarray
@@ -72,6 +71,8 @@ def vote(
 ) -> Vote:
     """Fit all members of the vote, and average their probabilities.
 
+    With groups, the networks are fitted but do not vote: they have seen the group of each row.
+
     Parameters
     ----------
     X : array or sparse matrix of shape (n, d)
@@ -89,76 +90,56 @@ def vote(
     n_jobs : int or None
         Number of processes of this forest.
     groups : ndarray of int64 of shape (n,) or None, default=None
-        Codes of groups of rows whose labels may be wrong together. Forest and networks then vote
-        on the rows of groups that they have not seen.
+        Codes of groups of rows whose labels may be wrong together. A row is then judged by
+        forests that have not seen its group.
 
     Returns
     -------
     vote : Vote
         Named tuple of ``proba`` and ``out_of_bag``.
     """
-    forest = RandomForestClassifier(random_state=seed, n_jobs=n_jobs)
-    rows = _Rows(X, codes, trusted, weights, groups)
-    fold = None if groups is None else draw_folds(codes, _N_FOLDS, RandomState(seed), groups)
-    out_of_bag = _out_of_bag(forest, rows) if fold is None else _out_of_fold(forest, rows, fold)
     given = np.eye(codes.max() + 1)[codes]
+    if groups is None:
+        out_of_bag = _out_of_bag(X, codes, weights, seed, n_jobs)
+    else:
+        out_of_bag = _out_of_fold(X, codes, weights, seed, n_jobs, groups)
     total = _OUT_OF_BAG * out_of_bag + (_OUT_OF_BAG + len(members)) * _GIVEN * given
+    if groups is not None:
+        total = out_of_bag + _GIVEN * given
     for member in members.values():
-        rows.fit(member)
-        total += member.predict_proba(X) if fold is None else _out_of_fold(member, rows, fold)
+        member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
+        if groups is None:
+            total += member.predict_proba(X)
     proba = total / total.sum(axis=1, keepdims=True)
     if trusted is not None:
         proba[trusted] = given[trusted]
     return Vote(keep_classes(proba, codes), out_of_bag)
 
 
-class _Rows(NamedTuple):
-    """The rows of a vote, with all that members can be told of them."""
-
-    X: Any
-    codes: np.ndarray
-    trusted: np.ndarray | None
-    weights: np.ndarray | None
-    groups: np.ndarray | None
-
-    def take(self, part: np.ndarray) -> _Rows:
-        """Return the rows of a mask; without trusted rows of every class, none is trusted."""
-        taken = _Rows(*(None if values is None else values[part] for values in self))
-        if taken.trusted is not None and len(
-            np.setdiff1d(taken.codes, taken.codes[taken.trusted])
-        ):
-            return taken._replace(trusted=None)
-        return taken
-
-    def fit(self, member: ClassifierMixin) -> ClassifierMixin:
-        """Fit a member with what it takes of the rows."""
-        known = {"clean_mask": self.trusted, "sample_weight": self.weights, "groups": self.groups}
-        taken = inspect.signature(member.fit).parameters
-        return member.fit(
-            self.X, self.codes, **{name: known[name] for name in known if name in taken}
-        )
-
-
-def _out_of_bag(forest: RandomForestClassifier, rows: _Rows) -> np.ndarray:
-    """Return the probabilities by the trees that have not seen the row; zeros if there are none."""
+def _out_of_bag(X, codes: np.ndarray, weights, seed: int, n_jobs: int | None) -> np.ndarray:
+    forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-        rows.fit(forest.set_params(oob_score=True))
+        forest.fit(X, codes, weights)
     # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
     # class: the trees that have not seen the row have not seen the class.
     out_of_bag = np.nan_to_num(forest.oob_decision_function_)
-    out_of_bag[np.bincount(rows.codes)[rows.codes] == 1] = 0
+    out_of_bag[np.bincount(codes)[codes] == 1] = 0
     return out_of_bag
 
 
-def _out_of_fold(member: ClassifierMixin, rows: _Rows, fold: np.ndarray) -> np.ndarray:
-    """Return the probabilities by clones that have not seen the fold of the row; else zeros."""
-    proba = np.zeros((len(fold), rows.codes.max() + 1))
+def _out_of_fold(
+    X, codes: np.ndarray, weights, seed: int, n_jobs: int | None, groups: np.ndarray
+) -> np.ndarray:
+    """Return probabilities by forests that have not seen the group; zeros if there are none."""
+    fold = draw_folds(codes, _N_FOLDS, np.random.RandomState(seed), groups)
+    proba = np.zeros((len(codes), codes.max() + 1))
     for k in range(fold.max() + 1):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the rows of a part are not those of the user
-            fitted = rows.take(fold != k).fit(clone(member))
-        proba[fold == k] = fitted.predict_proba(rows.X[fold == k])
+        rows, held_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        given = {} if weights is None else {"sample_weight": weights[rows]}
+        with config_context(enable_metadata_routing=False):  # users need not request these weights
+            fitted = forests(seed, n_jobs).fit(X[rows], codes[rows], **given)
+        proba[held_out] = fitted.predict_proba(X[held_out])
     return proba
 
 
@@ -198,7 +179,7 @@ def lead_of_networks(
     """
     rows = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
     of_rows = None if groups is None else groups[rows]
-    half = stratified_half(codes[rows], RandomState(seed), of_rows)
+    half = stratified_half(codes[rows], np.random.RandomState(seed), of_rows)
     if min(len(np.unique(codes[rows[part]])) for part in (half, ~half)) < 2:
         return -math.inf
     lead = -(out_of_bag[rows].argmax(axis=1) == codes[rows]).astype(float)
