@@ -245,10 +245,8 @@ class DMLPClassifier(NetworkClassifier):
             y = encoded[counted[rows]]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", InterruptedFitWarning)  # raised below
-                of_part = None if groups is None else groups[rows]
-                labels = purifier.fit(
-                    take_rows(X, counted[rows]), y, groups=of_part
-                ).purified_labels_
+                of_part = {} if groups is None else {"groups": groups[rows]}
+                labels = purifier.fit(take_rows(X, counted[rows]), y, **of_part).purified_labels_
             if purifier.interrupted_:
                 raise KeyboardInterrupt
             is_part_changed |= bool((labels != y).any())
