@@ -36,6 +36,8 @@ class Judge:
     write-back.
     """
 
+    _groups: np.ndarray | None = None  # of the held-out rows
+
     def __init__(
         self,
         rows: LabelledViews,
@@ -61,7 +63,6 @@ class Judge:
             self._unchanged = self._best = self._judged(unchanged)
             self._hits_unchanged = self._hits_best = self._hits(unchanged)
             self._guessed = torch.cat([_guess(held, rows.given) for held in self.held])
-            self._groups = None
             if rows.groups is not None:
                 self._groups = torch.cat([rows.groups[held] for _, held in folds]).cpu().numpy()
 
