@@ -5,6 +5,9 @@ notice, so they are kept in one file; ``tests/package/test_architecture.py`` all
 else. Each comment states what the import is needed for.
 """
 
+import pickle
+from typing import Any
+
 # Routes metadata to ``fit_resample``: imbalanced-learn adds the method to scikit-learn's list.
 import imblearn.base
 import torch
@@ -42,6 +45,10 @@ from sklearn.utils.validation import _check_sample_weight as check_weights
 from sklearn.utils.validation import _estimator_has as estimator_has
 from sklearn.utils.validation import _is_arraylike as is_arraylike
 from sklearn.utils.validation import _num_samples as num_samples
+
+# Python's own unpickler: unlike the one in C, it shows its opcodes, and its memory does not depend
+# on the numbers in a file.
+PythonUnpickler: Any = pickle._Unpickler
 
 
 def is_under_functorch() -> bool:

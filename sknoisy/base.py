@@ -35,7 +35,9 @@ from ._engine.construction import (
     seeded,
     warn_of_a_shared_gpu,
 )
+from ._engine.dict_parameters import DictParameters
 from ._engine.evaluation import copied_state, rows_per_pass
+from ._engine.groups import check_groups
 from ._engine.labels import check_clean_mask, encode_labels
 from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
@@ -61,7 +63,7 @@ __all__ = [
 ]
 
 
-class NetworkEstimator(BaseEstimator):
+class NetworkEstimator(DictParameters, BaseEstimator):
     """Base of the estimators that train a network on noisy labels, classifiers or not.
 
     A subclass calls :meth:`_fit` in its ``fit`` or ``fit_resample``, trains in
@@ -181,7 +183,7 @@ class NetworkEstimator(BaseEstimator):
     # --- fit --------------------------------------------------------------------------------
 
     @interruptible
-    def _fit(self, X, y, clean_mask, sample_weight):
+    def _fit(self, X, y, clean_mask, sample_weight, groups=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
         X = check_X(self, X, reset=True, any_shape=self.module is not None)
@@ -189,6 +191,7 @@ class NetworkEstimator(BaseEstimator):
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, encoded, classes)
+        groups = check_groups(groups, n_samples)
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
         rng = random_state_of(self.random_state)
@@ -196,7 +199,9 @@ class NetworkEstimator(BaseEstimator):
 
         self._forget()
         self.classes_ = classes
-        problem = Problem(X, encoded, encoded, classes, weights, trusted, device, seed)
+        problem = Problem(
+            X, encoded, encoded, classes, weights, trusted, device, seed, groups=groups
+        )
         problem = self._prepare(problem)
         current_stop().check()  # what was prepared may be cut short
         data = self._training_data(problem)
@@ -239,6 +244,7 @@ class NetworkEstimator(BaseEstimator):
             torch.Generator(device).manual_seed(problem.seed),
             given,
         )
+        data.groups = problem.groups
         if problem.active is None:
             return data
         return data.only(torch.as_tensor(problem.active, device=device))

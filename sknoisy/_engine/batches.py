@@ -6,7 +6,9 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -78,9 +80,12 @@ class TrainingData(Dataset):
     ----------
     active : Tensor of shape (m,) or None
         Rows that make up an epoch, int64; None: all rows. Set by :meth:`only`.
+    groups : ndarray of shape (n,) or None
+        Codes of the groups that folds of rows may not divide, int64; None unless set.
     """
 
     active: Tensor | None = None
+    groups: NDArray[np.int64] | None = None
 
     def __init__(
         self,

@@ -37,6 +37,8 @@ class Problem:
         Seed of the fit.
     active : ndarray of int64 or None, default=None
         Rows that make up an epoch; None: all rows.
+    groups : ndarray of int64 of shape (n,) or None, default=None
+        Codes of the groups that folds of rows may not divide.
     """
 
     X: Any
@@ -48,6 +50,7 @@ class Problem:
     device: torch.device
     seed: int
     active: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.given)

@@ -30,20 +30,21 @@ __all__ = [
 
 
 def route_by_name(cleaner, estimator, metadata: dict[str, Any]) -> Bunch:
-    """Route ``clean_mask`` to the cleaner and ``sample_weight`` to the estimator.
+    """Route ``clean_mask`` and ``groups`` to the cleaner and ``sample_weight`` to the estimator.
 
     This is the routing of :class:`~sknoisy.PurifiedClassifier` without metadata routing. It raises
-    a TypeError if the cleaner does not accept ``clean_mask``, or the estimator ``sample_weight``.
+    a TypeError if the cleaner or the estimator does not accept what it would receive.
     """
-    to_cleaner = {name: metadata[name] for name in {"clean_mask"} & set(metadata)}
+    to_cleaner = {name: metadata[name] for name in {"clean_mask", "groups"} & set(metadata)}
     to_estimator = {name: metadata[name] for name in {"sample_weight"} & set(metadata)}
-    if to_cleaner and "clean_mask" not in inspect.signature(cleaner.fit_resample).parameters:
+    accepted = inspect.signature(cleaner.fit_resample).parameters
+    for name in sorted(to_cleaner.keys() - accepted):
         raise TypeError(
-            f"clean_mask was passed, but {type(cleaner).__name__}.fit_resample does not take it. "
-            "Leave it out, or pass a cleaner that accepts trusted rows, such as LabelPurifier. If "
-            "it is meant for the estimator, request it by metadata routing: "
+            f"{name} was passed, but {type(cleaner).__name__}.fit_resample does not take it. "
+            f"Leave it out, or pass a cleaner that accepts {name}, such as LabelPurifier. If it "
+            "is meant for the estimator, request it by metadata routing: "
             "sklearn.set_config(enable_metadata_routing=True) and "
-            "estimator.set_fit_request(clean_mask=True)."
+            f"estimator.set_fit_request({name}=True)."
         )
     if to_estimator and not takes_sample_weight(estimator):
         raise TypeError(

@@ -7,11 +7,13 @@ whether labels can be predicted from X at all.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.model_selection import StratifiedGroupKFold
 
 from .._engine.batches import TrainingData
 from .._engine.construction import seeded
@@ -24,9 +26,11 @@ __all__ = [
     "Verdict",
     "beats_chance",
     "class_ranks",
+    "draw_folds",
     "learn_and_predict",
     "predict_rows",
     "rehearse",
+    "standard_error",
     "stratified_half",
 ]
 
@@ -45,9 +49,51 @@ def class_ranks(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     return ranks
 
 
-def stratified_half(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Draw half of the rows of each class, the larger half of an odd number, as a mask (n,)."""
-    return class_ranks(codes, rng) % 2 == 0
+def draw_folds(
+    codes: np.ndarray,
+    n_folds: int,
+    rng: np.random.RandomState,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draw folds stratified by class, and return the number of each row's fold, of shape (n,).
+
+    With the codes of `groups` (n,), all rows of a group are in one fold. There are at most as many
+    folds as groups, and a group that holds all other rows of some class has no fold: its number
+    is -1, so that every class can be learned from the rows outside of each fold.
+    """
+    if groups is None:
+        return class_ranks(codes, rng) % n_folds
+    fold = np.full(len(codes), -1)
+    n_folds = min(n_folds, len(np.unique(groups)), int(np.bincount(codes).max()))
+    if n_folds < 2:
+        return fold
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=rng)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
+        for k, (_, held) in enumerate(splitter.split(codes, codes, groups)):
+            fold[held] = k
+    for k in range(n_folds):
+        lacking = ~np.isin(codes, codes[fold != k])
+        fold[np.isin(groups, groups[lacking])] = -1
+    return fold
+
+
+def stratified_half(
+    codes: np.ndarray, rng: np.random.RandomState, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw half of the rows of each class, the larger half of an odd number, as a mask (n,).
+
+    With the codes of `groups` (n,), the mask is equal within a group.
+    """
+    return draw_folds(codes, 2, rng, groups) == 0
+
+
+def standard_error(values: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """Return the standard error of the mean of values (n,), whose groups are independent."""
+    if groups is None:
+        return float(values.std()) / math.sqrt(len(values))
+    sums = np.bincount(groups, values - values.mean())
+    return float(np.sqrt((sums**2).sum())) / len(values)
 
 
 def learn_and_predict(
@@ -101,6 +147,7 @@ def rehearse(
     rng: np.random.RandomState,
     clean: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
     predict: Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray],
+    groups: np.ndarray | None = None,
 ) -> Verdict | None:
     """Clean all folds but one, train with and without cleaning, and predict the held-out fold.
 
@@ -110,12 +157,14 @@ def rehearse(
     ``clean(rows, seed)`` returns the indices of the rows that are kept, and their labels.
     ``predict(rows, labels, held, seed)`` returns the classes of the held-out rows, predicted by a
     network that has learned these rows and labels. The folds are stratified by class; a class with
-    fewer rows than folds is never held out. The result is None if no row can be held out.
+    fewer rows than folds is never held out. With the codes of `groups`, the folds are those of
+    :func:`draw_folds`. The result is None if no row can be held out.
     """
     n_folds = min(n_folds, len(given))
-    fold = class_ranks(given, rng) % n_folds
-    fold[np.bincount(given)[given] < n_folds] = -1
-    gains = []
+    fold = draw_folds(given, n_folds, rng, groups)
+    if groups is None:
+        fold[np.bincount(given)[given] < n_folds] = -1
+    gains, judged = [], []
     for k in range(n_folds):
         train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         seed = int(rng.randint(np.iinfo(np.int32).max))
@@ -128,10 +177,12 @@ def rehearse(
                 gain += predict(rows, labels, held, seed) == given[held]
                 gain -= predict(train, given[train], held, seed) == given[held]
         gains.append(gain)
+        judged.append(held)
     if not gains:
         return None
     gain = np.concatenate(gains)
-    return Verdict(float(gain.mean()), float(gain.std()) / math.sqrt(len(gain)))
+    of_judged = None if groups is None else groups[np.concatenate(judged)]
+    return Verdict(float(gain.mean()), standard_error(gain, of_judged))
 
 
 def beats_chance(given: np.ndarray, predicted: np.ndarray) -> bool:

@@ -36,6 +36,7 @@ from .bookkeeping import (
     rows_that_are_left,
     rows_that_count,
 )
+from .inner_estimator import encode, fit_inner
 
 __all__ = ["PurifiedClassifier"]
 
@@ -56,14 +57,16 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Returns the cleaned ``(X, y)``. If it drops or repeats rows, its ``sample_indices_`` hold
         the index of each returned row. A clone is fitted.
     estimator : classifier
-        Classifier for the rows that the cleaner returns. A clone is fitted.
+        Classifier for the rows that the cleaner returns. A clone is fitted on the labels as they
+        are or, if it takes only the labels 0, ..., k - 1, on such codes; outputs of this
+        classifier are decoded. The keys of its ``class_weight`` are your labels in both cases.
 
     Attributes
     ----------
     cleaner_ : object
         The fitted cleaner.
     estimator_ : classifier
-        The fitted classifier.
+        The fitted classifier; it returns codes if it takes only these.
     classes_ : ndarray of shape (n_classes,)
         Labels that ``fit`` received. The columns of all outputs follow them, also if cleaning has
         removed a class.
@@ -97,8 +100,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     **Metadata routing.** This estimator requests no metadata itself. With
     ``sklearn.set_config(enable_metadata_routing=True)`` the cleaner receives what it requests by
     ``set_fit_resample_request``, and the estimator what it requests by ``set_fit_request``.
-    Without routing, ``clean_mask`` is passed to the cleaner only and ``sample_weight`` to the
-    estimator only.
+    Without routing, ``clean_mask`` and ``groups`` are passed to the cleaner only and
+    ``sample_weight`` to the estimator only.
 
     Examples
     --------
@@ -125,7 +128,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     }
 
     # A router without requests of its own: these are made on the cleaner and the estimator.
-    __metadata_request__fit = {"clean_mask": UNUSED, "sample_weight": UNUSED}
+    __metadata_request__fit = {"clean_mask": UNUSED, "sample_weight": UNUSED, "groups": UNUSED}
     __metadata_request__score = {"sample_weight": UNUSED}
 
     def __init__(self, cleaner, estimator):
@@ -136,7 +139,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=False)  # cleaner and estimator validate their own
     @interruptible
-    def fit(self, X, y, *, clean_mask=None, sample_weight=None, **params):
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None, **params):
         """Clean the rows, then fit the estimator on the cleaned rows.
 
         Parameters
@@ -151,6 +154,9 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows. Passed to the estimator; with metadata routing, to those that
             request them.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, such as a patient. Passed to the cleaner, which then judges a row
+            by rows of other groups only; with metadata routing, to those that request it.
         **params : dict
             Further metadata, with metadata routing only.
 
@@ -162,14 +168,16 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If ``clean_mask`` is passed and the cleaner does not accept it, or ``sample_weight`` is
-            passed and the estimator does not accept it.
+            If ``clean_mask`` or ``groups`` is passed and the cleaner does not accept it, or
+            ``sample_weight`` is passed and the estimator does not accept it.
         ValueError
             If y or the weights are invalid, if cleaning leaves fewer than two classes, or if
             metadata cannot be sliced because the cleaner has no ``sample_indices_``.
         """
         raise_for_params(params, self, "fit")
-        routed = self._route_fit(clean_mask=clean_mask, sample_weight=sample_weight, **params)
+        routed = self._route_fit(
+            clean_mask=clean_mask, sample_weight=sample_weight, groups=groups, **params
+        )
         X = from_torch(X)
         n_samples = count_rows(X)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
@@ -190,9 +198,9 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         metadata = follow_rows(routed["estimator"]["fit"], n_samples, rows, name)
         with part_of_fit("the classifier"):
             X = self._square(X, left, len(counted))
-            estimator = clone(self.estimator).fit(X, y, **metadata)
+            estimator, coded = fit_inner(self.estimator, X, y, classes, **metadata)
 
-        self.cleaner_, self.estimator_ = cleaner, estimator
+        self.cleaner_, self.estimator_, self._coded = cleaner, estimator, coded
         self.classes_, self.sample_indices_ = classes, rows
         self._remember_features(n_samples)
         return self
@@ -237,7 +245,12 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if routing_enabled():
             params = process_routing(self, method, **params)["estimator"][method]
         X = self._square(from_torch(X), self.sample_indices_, getattr(self, "n_features_in_", 0))
-        return getattr(self.estimator_, method)(X, *args, **params)
+        if self._coded is not None:
+            args = tuple(encode(labels, self._coded) for labels in args)
+        returned = getattr(self.estimator_, method)(X, *args, **params)
+        if self._coded is not None and method == "predict":
+            return self._coded[np.asarray(returned, dtype=np.intp)]
+        return returned
 
     @available_if(estimator_has("predict"))
     def predict(self, X, **params):
@@ -358,6 +371,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _align(self, columns: np.ndarray, absent: float) -> np.ndarray:
         known = getattr(self.estimator_, "classes_", self.classes_)
+        known = known if self._coded is None else self._coded
         name = type(self.estimator_).__name__
         return align_columns(columns, known, self.classes_, absent, name)
 

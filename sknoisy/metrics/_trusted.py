@@ -56,6 +56,17 @@ class _TrustedScorer(Scorer):
     # lack the methods that imbalanced-learn adds to scikit-learn's routing when it is imported.
     __metadata_request__score = {"clean_mask": True}
 
+    def _score(self, method_caller, estimator, X, y_true, **kwargs):
+        if kwargs.get("clean_mask") is None:
+            raise TypeError(
+                "trusted_accuracy got no clean_mask. Enable metadata routing, "
+                "sklearn.set_config(enable_metadata_routing=True), let the classifier request "
+                "the mask or not, set_fit_request(clean_mask=True) or False, and pass the mask: "
+                "GridSearchCV(...).fit(X, y, clean_mask=mask) or cross_val_score(..., "
+                'params={"clean_mask": mask}).'
+            )
+        return super()._score(method_caller, estimator, X, y_true, **kwargs)
+
 
 #: Scorer of :func:`trusted_accuracy_score` that requests ``clean_mask``: with metadata routing
 #: enabled and ``set_fit_request(clean_mask=True)`` on the classifier,

@@ -29,6 +29,7 @@ from .._engine.construction import (
     seeded,
     warn_of_a_shared_gpu,
 )
+from .._engine.dict_parameters import DictParameters
 from .._engine.evaluation import rows_per_pass
 from .._engine.rows import Rows, fits_in_memory, make_rows
 from .._engine.scaling import scaling_for
@@ -86,7 +87,9 @@ n_iter_ : int
 )
 
 
-class BaseRepresentation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseRepresentation(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, DictParameters, BaseEstimator
+):
     """Base class of the self-supervised transformers.
 
     A subclass defines `_views` and `_loss`, and may override `_check_method`, `_module` and

@@ -2,6 +2,7 @@
 
 import pickle
 
+import imblearn.pipeline
 import numpy as np
 import pytest
 import sklearn
@@ -237,14 +238,16 @@ def test_mask_and_weights_of_each_fold_reach_the_purified_classifier(noisy, rout
         np.testing.assert_array_equal(fit.predict_proba(X), alone.predict_proba(X))
 
 
-def test_without_routing_a_pipeline_loses_the_mask(noisy):
-    """This is the behaviour of imbalanced-learn 0.14; the user guide warns of it."""
+def test_without_routing_imbalanced_learns_pipeline_loses_the_mask_and_ours_refuses_it(noisy):
+    """The behaviour of imbalanced-learn 0.14, for which our pipeline exists."""
     X, y, mask, _ = noisy
-    model = make_pipeline(clone(PURIFIER), LogisticRegression())
-    model.fit(X, y, labelpurifier__clean_mask=mask)
+    steps = [clone(PURIFIER), LogisticRegression()]
+    model = imblearn.pipeline.make_pipeline(*steps).fit(X, y, labelpurifier__clean_mask=mask)
     blind = clone(PURIFIER).fit(X, y)
     np.testing.assert_array_equal(model[0].validation_rows_, blind.validation_rows_)
     assert not np.array_equal(blind.validation_rows_, np.flatnonzero(mask))
+    with pytest.raises(TypeError, match="'labelpurifier__clean_mask' was passed"):
+        make_pipeline(*steps).fit(X, y, labelpurifier__clean_mask=mask)
 
 
 # --- what does not work -------------------------------------------------------------------------

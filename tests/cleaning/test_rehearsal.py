@@ -402,3 +402,22 @@ def test_labels_stay_if_fewer_of_others_are_hit_by_a_standard_error(n_lost, n_wo
     assert judge.keep_given_labels == stay
     judge._hits_best, judge._hits_unchanged = judge._hits_unchanged, judge._hits_best
     assert not judge.keep_given_labels
+
+
+def test_groups_are_held_out_as_a_whole():
+    groups = np.arange(len(CODES)) // 3
+    learned = []
+
+    def drop_first(rows, seed):
+        learned.append(rows)
+        return rows[1:], CODES[rows[1:]]
+
+    def predict(rows, labels, held, seed):
+        assert not set(groups[rows]) & set(groups[held])
+        return CODES[held]
+
+    rng = np.random.RandomState(0)
+    assert rehearse(CODES, 3, rng, drop_first, predict, groups) == Verdict(0.0, 0.0)
+    assert len(learned) == 3
+    for rows in learned:
+        assert set(np.bincount(groups[rows])) <= {0, 3, np.sum(groups == groups.max())}

@@ -202,5 +202,5 @@ def test_grid_search_by_trusted_accuracy(quick, noisy_blobs, mask):
 def test_scorer_without_its_mask(quick, noisy_blobs):
     X, y, _ = noisy_blobs
     clf = quick(max_epochs=1).fit(X, y)
-    with pytest.raises(TypeError, match="clean_mask"):
+    with pytest.raises(TypeError, match=r"got no clean_mask\. Enable metadata routing"):
         trusted_accuracy(clf, X, y)

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import sklearn.pipeline
 from imblearn import FunctionSampler
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
+from sknoisy import LabelPurifier
 from sknoisy.pipeline import Pipeline, make_pipeline
 
 
@@ -51,3 +54,55 @@ def test_rows_are_dropped_within_the_folds_of_a_search(quick, blobs):
 
 def test_it_is_a_pipeline_of_scikit_learn():
     assert issubclass(Pipeline, sklearn.pipeline.Pipeline)
+
+
+def purified(X, method="fit", **params):
+    steps = [StandardScaler(), LabelPurifier(n_components=32, n_epochs=3, random_state=0)]
+    steps += [None, LogisticRegression()] if method == "fit" else []
+    names = ["scale", "purify", "nothing", "classify"]
+    model = Pipeline(list(zip(names, steps, strict=False)))
+    return getattr(model, method)(X, (X[:, 0] > 0).astype(int), **params)
+
+
+@pytest.mark.parametrize("method", ["fit", "fit_resample"])
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("purify__clean_mask", r"set_fit_resample_request\(clean_mask=True\)"),
+        ("purify__groups", r"set_fit_resample_request\(groups=True\)"),
+        ("purify__typo", "does not take 'typo'. Leave it out"),
+        ("clean__clean_mask", r"the steps are \['scale', 'purify'"),
+        ("scale__typo", "unexpected keyword argument 'typo'"),
+    ],
+)
+def test_an_argument_that_no_step_would_receive_is_refused_by_name(blobs, method, name, cure):
+    with pytest.raises(TypeError, match=rf"{name.split('__')[1]}.*{cure}|{cure}"):
+        purified(blobs[0], method, **{name: np.ones(121, bool)})
+
+
+def test_an_argument_of_a_step_that_does_nothing_is_refused(blobs):
+    with pytest.raises(TypeError, match="'nothing__typo' was passed, but step 'nothing' does"):
+        purified(blobs[0], nothing__typo=1)
+
+
+def test_the_advice_of_the_refusal_reaches_the_step(blobs):
+    X, y = blobs
+    mask = np.arange(len(y)) < 60
+    with config_context(enable_metadata_routing=True):
+        step = LabelPurifier(n_components=32, n_epochs=3, random_state=0)
+        step.set_fit_request(clean_mask=True).set_fit_resample_request(clean_mask=True)
+        model = make_pipeline(StandardScaler(), step, LogisticRegression())
+        model.fit(X, y, clean_mask=mask)
+    np.testing.assert_array_equal(model[1].validation_rows_, np.flatnonzero(mask))
+
+
+def test_arguments_of_other_steps_arrive_without_routing(blobs):
+    X, y = blobs
+    weights = np.arange(len(y)) % 3 + 1.0
+    model = make_pipeline(FunctionSampler(), LogisticRegression())
+    model.fit(X, y, logisticregression__sample_weight=weights)
+    alone = LogisticRegression().fit(X, y, weights)
+    np.testing.assert_array_equal(model.predict_proba(X), alone.predict_proba(X))
+    last = make_pipeline(StandardScaler(), LabelPurifier(n_components=32, n_epochs=3))
+    last.fit(X, y, labelpurifier__clean_mask=weights == 1)
+    np.testing.assert_array_equal(last[1].validation_rows_, np.flatnonzero(weights == 1))

@@ -18,6 +18,8 @@ from tqdm.auto import tqdm
 from ..._compat import HasMethods, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, seed_undecided
+from ..._engine.dict_parameters import DictParameters
+from ..._engine.groups import check_groups
 from ..._engine.imputation import Imputation, takes_nan
 from ..._engine.labels import check_clean_mask, encode_labels
 from ..._engine.scaling import is_image
@@ -25,12 +27,15 @@ from ..._engine.stopping import cut_short, interruptible, part_of_fit
 from ..._engine.validation import check_sample_weight, check_X
 from ...cleaning.bookkeeping import takes_sample_weight
 from ...cleaning.class_sizes import warn_of_shrunken_classes
+from ...cleaning.inner_estimator import fit_inner
 from ..registry import METHODS, estimator_class
 from .vote import forests, lead_of_networks, networks, share_of_networks, vote
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
 
 _FOR_IMAGES = "famus"
+_VOTERS = ("clid_mu", "mild")
+_TAKE_GROUPS = ("dmlp", "mild")
 _MAX_VOTE_ROWS = 20_000
 
 
@@ -58,7 +63,7 @@ class MethodChoice(NamedTuple):
 
 
 @share_docs
-class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
+class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     """Classifier for noisy labels that picks a method for the data.
 
     For tables the method is a **vote**. A random forest (out of bag) and the networks of
@@ -81,11 +86,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         images. The other names stand for the library's classifiers, with default parameters.
     estimator : None or classifier, default=None
         Classifier that learns the purified labels of the vote; it is cloned, and then it alone
-        predicts. If it does not take NaN, it gets imputed columns. None: the mean of a random
+        predicts. Labels are passed to it as they are, so the keys of a ``class_weight`` are your
+        labels; one that takes only 0, ..., k - 1 gets such codes. If it does not take NaN, it gets
+        imputed columns. None: the mean of a random
         forest and of extremely randomised trees. Other methods than the vote accept None only.
     network_params : dict or None, default=None
         Parameters of the networks, such as ``{"max_epochs": 100}``. In a vote, both networks get
-        them.
+        them, and both must have them. A search takes whole dicts.
     n_jobs : int or None, default=None
         Number of processes of the forests.
     device : "auto", str or torch.device, default="auto"
@@ -109,8 +116,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         Probability that the given label is right, by the vote or by the network; 1 for trusted
         rows.
     estimator_ : classifier
-        The classifier that predicts, alone or together with the networks; its classes are 0, 1,
-        ...
+        The classifier that predicts, alone or together with the networks; its classes are those
+        of ``classes_``, or 0, 1, ... if it takes no other labels.
     members_ : dict of classifier
         The networks that voted, by name; empty for other methods.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -164,7 +171,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=False)  # the networks check network_params
     @interruptible
-    def fit(self, X, y, *, clean_mask=None, sample_weight=None):
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None):
         """Pick a method and train on noisy labels.
 
         Parameters
@@ -179,6 +186,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             True where the label is trusted.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Non-negative weights of the rows; only their ratios count.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, such as a patient, if the labels of a group may be wrong together.
+            Forests that have not seen the group of a row then judge it, and the networks of the
+            vote, which have seen it, do not: the rows of a group would confirm their wrong labels.
+            The methods "dmlp" and "mild" take groups, too.
 
         Returns
         -------
@@ -190,12 +202,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If the input or a parameter is not valid.
         TypeError
-            If ``sample_weight`` is passed and ``estimator`` does not take it.
+            If ``sample_weight`` is passed and ``estimator`` does not take it, if ``groups`` are
+            passed and the method does not take them, or if a network lacks one of
+            ``network_params``.
         """
         X = check_X(self, X, reset=True, any_shape=self._has_own_network())
         classes, codes = encode_labels(y, X.shape[0], type(self).__name__)
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, codes, classes)
+        group_codes = check_groups(groups, X.shape[0])
         method, reason = self._pick(X)
         self._check_estimator(method, reason, weights)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
@@ -203,28 +218,36 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
         self._forget()
         self._imputation: Imputation | None = None
+        self._check_networks(method, reason, group_codes is not None)
         if method == "vote":
             members = networks(seed, **params)
             for member in members.values():  # before the forest is grown
                 member._validate_params()
                 member._check_settings()
             self._imputation = Imputation().fit(X, getattr(self, "feature_names_in_", None))
+            of_trees = self._for_trees(X)
             with part_of_fit("the vote"):
                 proba, out_of_bag = vote(
-                    X, codes, trusted, weights, members, seed, self.n_jobs, self._for_trees(X)
+                    X, codes, trusted, weights, members, seed, self.n_jobs, of_trees, group_codes
                 )
             with part_of_fit("the classifier of the purified labels"):
-                estimator = self._fit_on_purified(X, proba.argmax(axis=1), weights, seed)
+                purified = proba.argmax(axis=1)
+                estimator = self._fit_on_purified(X, classes, purified, weights, seed)
             share = 0.0
             if self.estimator is None:
                 probe = members["clid_mu"]
-                share = self._share_of_networks(X, codes, weights, out_of_bag, probe, seed)
+                share = self._share_of_networks(
+                    X, codes, weights, out_of_bag, probe, seed, group_codes
+                )
         else:
             share, members = 1.0, {}
             estimator = estimator_class(METHODS[method].estimator)(
                 **{"random_state": seed, **params}
             )
-            estimator.fit(X, codes, clean_mask=trusted, sample_weight=weights)
+            of_rows = {"clean_mask": trusted, "sample_weight": weights}
+            if group_codes is not None:
+                of_rows["groups"] = group_codes
+            estimator.fit(X, classes[codes], **of_rows)
             proba = estimator.predict_proba(X)
             if trusted is not None:
                 proba[trusted] = np.eye(len(classes))[codes[trusted]]
@@ -283,20 +306,41 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 "it. Leave it out, or pass another estimator."
             )
 
-    def _fit_on_purified(self, X, codes: np.ndarray, weights, seed: int) -> Any:
+    def _check_networks(self, method: str, reason: str, has_groups: bool) -> None:
+        """Raise if a network of the method does not take `network_params` or the groups."""
+        names = _VOTERS if method == "vote" else (method,)
+        for cls in (estimator_class(METHODS[name].estimator) for name in names):
+            known = cls().get_params(deep=False).keys()
+            unknown = [name for name in self.network_params or {} if name not in known]
+            if unknown:
+                of_vote = ", a network of the vote," if method == "vote" else ""
+                raise TypeError(
+                    f"network_params has {unknown}, but {cls.__name__}{of_vote} has no such "
+                    f"parameter. Leave it out, or set the method, which is {method!r} because "
+                    f"{reason}, to one that has it."
+                )
+            if has_groups and method != "vote" and method not in _TAKE_GROUPS:
+                raise TypeError(
+                    f"groups were passed, but {cls.__name__} leaves no rows out and takes none; "
+                    f"the method is {method!r} because {reason}. Leave groups out, or pass "
+                    'method="mild" or "dmlp" or, for a table, "vote".'
+                )
+
+    def _fit_on_purified(self, X, classes, codes: np.ndarray, weights, seed: int) -> Any:
         X = self._for_estimator(X)
-        given = {} if weights is None else {"sample_weight": weights}
+        y, given = classes[codes], {} if weights is None else {"sample_weight": weights}
         if self.estimator is None:
             # Users need not request these weights.
             with config_context(enable_metadata_routing=False):
-                return forests(seed, self.n_jobs).fit(X, codes, **given)
-        return seed_undecided(clone(self.estimator), seed).fit(X, codes, **given)
+                return forests(seed, self.n_jobs).fit(X, y, **given)
+        estimator = seed_undecided(clone(self.estimator), seed)
+        return fit_inner(estimator, X, y, classes, **given)[0]
 
-    def _share_of_networks(self, X, codes, weights, out_of_bag, probe, seed: int) -> float:
+    def _share_of_networks(self, X, codes, weights, out_of_bag, probe, seed: int, groups) -> float:
         """Return the weight of the networks; the smaller one if the comparison is cut short."""
         lead = -math.inf
         with cut_short() as stop, part_of_fit("the comparison of networks and forests"):
-            found = lead_of_networks(X, codes, weights, out_of_bag, probe, seed)
+            found = lead_of_networks(X, codes, weights, out_of_bag, probe, seed, groups)
             lead = lead if stop.is_set else found
         return share_of_networks(lead)
 

@@ -7,13 +7,14 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, VotingClassifier
 
 from ..._engine.stopping import part_of_fit
 from ...cleaning.bookkeeping import keep_classes
 from ...cleaning.class_sizes import separation, shrunken_classes
-from ...cleaning.held_out import stratified_half
+from ...cleaning.held_out import draw_folds, standard_error, stratified_half
 from ...exceptions import ShrunkenClassWarning
 from ..clid_mu import CLIDMUClassifier
 from ..mild.classifier import MILDClassifier
@@ -33,6 +34,7 @@ _OUT_OF_BAG = 2.0
 # Weight of the given label, relative to all members: it breaks near-ties. It counts three times
 # where the probabilities of its class are raised.
 _GIVEN, _IF_RAISED = 0.3, 3.0
+_N_FOLDS = 5  # of groups
 _CLEARLY = 2.0  # standard errors
 # Separation out of bag. It is 0.5 where wrong labels do not depend on X.
 _SEPARATED = 0.6
@@ -48,8 +50,8 @@ class Vote(NamedTuple):
     proba : ndarray of shape (n, n_classes)
         Probabilities of the true class; each class is the most probable one of some row.
     out_of_bag : ndarray of shape (n, n_classes)
-        Probabilities by the trees of the forest that have not seen the row; zeros if there are
-        none.
+        Probabilities by the trees of the forest that have not seen the row or, with groups, by
+        forests that have not seen its group; zeros if there are none.
     """
 
     proba: np.ndarray
@@ -82,8 +84,11 @@ def vote(
     seed: int,
     n_jobs: int | None,
     of_forest: Any = None,
+    groups: np.ndarray | None = None,
 ) -> Vote:
     """Fit all members of the vote, and average their probabilities.
+
+    With groups, the networks are fitted but do not vote: they have seen the group of each row.
 
     Parameters
     ----------
@@ -103,30 +108,34 @@ def vote(
         Number of processes of this forest.
     of_forest : array or sparse matrix of shape (n, d_forest) or None, default=None
         Rows as the forest takes them. None: X.
+    groups : ndarray of int64 of shape (n,) or None, default=None
+        Codes of groups of rows whose labels may be wrong together. A row is then judged by
+        forests that have not seen its group.
 
     Returns
     -------
     vote : Vote
         Named tuple of ``proba`` and ``out_of_bag``.
     """
-    forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-        with part_of_fit("the forest"):
-            forest.fit(X if of_forest is None else of_forest, codes, weights)
-    # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
-    # class: the trees that have not seen the row have not seen the class.
-    out_of_bag = np.nan_to_num(forest.oob_decision_function_)
-    out_of_bag[np.bincount(codes)[codes] == 1] = 0
-    total = _OUT_OF_BAG * out_of_bag
+    of_forest = X if of_forest is None else of_forest
+    with part_of_fit("the forest"):
+        if groups is None:
+            out_of_bag = _out_of_bag(of_forest, codes, weights, seed, n_jobs)
+            total, of_given = _OUT_OF_BAG * out_of_bag, _GIVEN * (_OUT_OF_BAG + len(members))
+        else:
+            out_of_bag = _out_of_fold(of_forest, codes, weights, seed, n_jobs, groups)
+            total, of_given = out_of_bag.copy(), _GIVEN
     for name, member in members.items():
         with part_of_fit(f"network {name!r}"), warnings.catch_warnings():
             # The classes of the vote are what counts.
             warnings.simplefilter("ignore", ShrunkenClassWarning)
             member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
-        total += member.predict_proba(X)
+        if groups is None:  # networks have seen the other rows of the group
+            total += member.predict_proba(X)
+    nobody = ~total.any(axis=1)  # no forest has left out the group
+    total[nobody] = np.eye(total.shape[1])[codes[nobody]]
     sums = total.sum(axis=1)
-    share = _GIVEN * (_OUT_OF_BAG + len(members)) / sums
+    share = of_given / sums
     counted = np.ones(len(codes), bool) if weights is None else weights > 0
     if trusted is not None:
         counted &= ~trusted
@@ -134,6 +143,33 @@ def vote(
     if trusted is not None:
         proba[trusted] = np.eye(proba.shape[1])[codes[trusted]]
     return Vote(keep_classes(proba, codes), out_of_bag)
+
+
+def _out_of_bag(X, codes: np.ndarray, weights, seed: int, n_jobs: int | None) -> np.ndarray:
+    forest = RandomForestClassifier(oob_score=True, random_state=seed, n_jobs=n_jobs)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+        forest.fit(X, codes, weights)
+    # A row that was in every bag has no vote out of bag. Neither has a row that is alone in its
+    # class: the trees that have not seen the row have not seen the class.
+    out_of_bag = np.nan_to_num(forest.oob_decision_function_)
+    out_of_bag[np.bincount(codes)[codes] == 1] = 0
+    return out_of_bag
+
+
+def _out_of_fold(
+    X, codes: np.ndarray, weights, seed: int, n_jobs: int | None, groups: np.ndarray
+) -> np.ndarray:
+    """Return probabilities by forests that have not seen the group; zeros if there are none."""
+    fold = draw_folds(codes, _N_FOLDS, np.random.RandomState(seed), groups)
+    proba = np.zeros((len(codes), codes.max() + 1))
+    for k in range(fold.max() + 1):
+        rows, held_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        given = {} if weights is None else {"sample_weight": weights[rows]}
+        with config_context(enable_metadata_routing=False):  # users need not request these weights
+            fitted = forests(seed, n_jobs).fit(X[rows], codes[rows], **given)
+        proba[held_out] = fitted.predict_proba(X[held_out])
+    return proba
 
 
 def count_votes(
@@ -219,6 +255,7 @@ def lead_of_networks(
     out_of_bag: np.ndarray,
     network: ClassifierMixin,
     seed: int,
+    groups: np.ndarray | None = None,
 ) -> float:
     """Compare network and forest on given labels that they have not seen.
 
@@ -236,6 +273,8 @@ def lead_of_networks(
         A clone is fitted to each half of the rows, and predicts the other half.
     seed : int
         Seed of the split into halves.
+    groups : ndarray of int64 of shape (n,) or None, default=None
+        Codes of groups that the halves do not divide.
 
     Returns
     -------
@@ -244,7 +283,8 @@ def lead_of_networks(
         the difference; minus infinity if a half has fewer than two classes.
     """
     rows = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
-    half = stratified_half(codes[rows], np.random.RandomState(seed))
+    of_rows = None if groups is None else groups[rows]
+    half = stratified_half(codes[rows], np.random.RandomState(seed), of_rows)
     if min(len(np.unique(codes[rows[part]])) for part in (half, ~half)) < 2:
         return -math.inf
     lead = -(out_of_bag[rows].argmax(axis=1) == codes[rows]).astype(float)
@@ -255,7 +295,7 @@ def lead_of_networks(
             warnings.simplefilter("ignore")  # this network is only a probe
             fitted = clone(network).fit(X[learned], codes[learned], **given)
         lead[~part] += fitted.predict(X[held_out]) == codes[held_out]
-    error = lead.std() / math.sqrt(len(lead))
+    error = standard_error(lead, of_rows)
     return float(lead.mean() / error) if error else math.copysign(math.inf, lead.sum() or -1)
 
 

@@ -27,16 +27,23 @@ class Anchors(NamedTuple):
     strictest: Tensor
 
 
-def neighbourhood_votes(features: Tensor, given: Tensor) -> Tensor:
-    """Count the given labels, one-hot (n, c), of the 10 nearest other rows, by distance."""
+def neighbourhood_votes(features: Tensor, given: Tensor, groups: Tensor | None = None) -> Tensor:
+    """Count the given labels, one-hot (n, c), of the 10 nearest other rows, by Euclidean distance.
+
+    With the codes of `groups` (n,), the rows of the same group are left out.
+    """
     n, codes = len(features), given.argmax(dim=1)
-    k = min(_N_NEIGHBOURS, n - 1)
+    largest = 1 if groups is None else int(groups.bincount().max())
+    k = min(_N_NEIGHBOURS, n - largest)
     ones = given.new_ones(1, 1).expand(_BLOCK, k)
     squares = features.square().sum(dim=1)
     votes = []
     for rows in torch.arange(n, device=features.device).split(_BLOCK):
         distance = squares - 2 * features[rows] @ features.T
-        distance[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+        if groups is None:
+            distance[torch.arange(len(rows), device=rows.device), rows] = torch.inf
+        else:
+            distance[groups[rows][:, None] == groups] = torch.inf
         nearest = distance.topk(k, dim=1, largest=False).indices
         counts = given.new_zeros(len(rows), given.shape[1])
         votes.append(counts.scatter_add_(1, codes[nearest], ones[: len(rows)]))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..._compat import HasMethods
+from ..._compat import HasMethods, fit_context
 from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
@@ -147,6 +147,41 @@ class DMLPClassifier(NetworkClassifier):
         )
         self.purifier = purifier
 
+    @fit_context(prefer_skip_nested_validation=False)  # the purifier checks its own
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None):
+        """Purify the labels, then train on them.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Training rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
+            CSR and CSC matrices.
+        y : array-like of shape (n_samples,)
+            Noisy labels of any type.
+        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
+            True where the label is trusted.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Non-negative weights of the rows in the training loss; only their ratios count.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, such as a patient, if the labels of a group may be wrong together.
+            The purifier receives them if it takes them, and folds of held-out rows never divide a
+            group.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            On input that cannot be used; the message names the value and the cure.
+        NonFiniteLossError
+            If the training loss becomes NaN or infinite.
+        """
+        return self._fit(X, y, clean_mask, sample_weight, groups)
+
     def _prepare(self, problem: Problem) -> Problem:
         """Return the problem with purified labels to learn, if they are not judged to be worse."""
         self.held_out_gain_: Verdict | None = None
@@ -169,6 +204,7 @@ class DMLPClassifier(NetworkClassifier):
                 problem.classes[problem.given[counted]],
                 None if trusted is None else trusted[counted],
                 problem.seed,
+                None if problem.groups is None else problem.groups[counted],
             )
         name = type(self.purifier_).__name__
         if len(labels) != len(counted):
@@ -200,6 +236,7 @@ class DMLPClassifier(NetworkClassifier):
     def _keep_given_labels(self, problem: Problem) -> bool:
         """Return whether networks predict held-out labels worse after purification."""
         X, encoded, counted = problem.X, problem.given, problem.weighted_rows
+        groups = None if problem.groups is None else problem.groups[counted]
         data = self._training_data(problem)
         is_part_changed = False
         self._say(f"the purified labels are judged by {_N_FOLDS} parts of the rows")
@@ -210,7 +247,8 @@ class DMLPClassifier(NetworkClassifier):
             y = encoded[counted[rows]]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ShrunkenClassWarning)  # the rows are a part
-                labels = purifier.fit(take_rows(X, counted[rows]), y).purified_labels_
+                of_part = {} if groups is None else {"groups": groups[rows]}
+                labels = purifier.fit(take_rows(X, counted[rows]), y, **of_part).purified_labels_
             if purifier.interrupted_:
                 raise Stopped
             is_part_changed |= bool((labels != y).any())
@@ -224,7 +262,7 @@ class DMLPClassifier(NetworkClassifier):
         try:
             rng = np.random.RandomState(problem.seed)
             with part_of_fit("the judgement"):
-                verdict = rehearse(encoded[counted], _N_FOLDS, rng, purify, predict)
+                verdict = rehearse(encoded[counted], _N_FOLDS, rng, purify, predict, groups)
         except NonFiniteLossError:  # no judgement: the purified labels are learned
             return False
         self.held_out_gain_ = verdict

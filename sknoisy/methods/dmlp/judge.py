@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ...cleaning.held_out import draw_folds, standard_error
 from .evidence import label_evidence, log_likelihood
 from .purification_run import PurificationRun
 from .state import LabelledViews, PurificationSettings, PurificationState, RoundPlan
@@ -34,6 +36,8 @@ class Judge:
     write-back.
     """
 
+    _groups: np.ndarray | None = None  # of the held-out rows
+
     def __init__(
         self,
         rows: LabelledViews,
@@ -59,6 +63,8 @@ class Judge:
             self._unchanged = self._best = self._judged(unchanged)
             self._hits_unchanged = self._hits_best = self._hits(unchanged)
             self._guessed = torch.cat([_guess(held, rows.given) for held in self.held])
+            if rows.groups is not None:
+                self._groups = torch.cat([rows.groups[held] for _, held in folds]).cpu().numpy()
 
     def plan_round(self) -> RoundPlan:
         """Carry out the next round by every plan, and return the plan with the highest score.
@@ -117,7 +123,11 @@ class Judge:
     def _exceeds(self, loss: Tensor, margin: float) -> bool:
         """Return whether the mean loss exceeds 0 by more than `margin` standard errors."""
         loss = loss * self._weights / self._weights.mean()
-        return bool(loss.mean() > margin * loss.std() / len(loss) ** 0.5) and bool(loss.mean() > 0)
+        if self._groups is None:
+            error = loss.std() / len(loss) ** 0.5
+        else:
+            error = standard_error(loss.double().cpu().numpy(), self._groups)
+        return bool(loss.mean() > margin * error) and bool(loss.mean() > 0)
 
     def _judged(self, states: list[PurificationState]) -> Tensor:
         return torch.cat(
@@ -144,7 +154,7 @@ def split_folds(
     """Return the indices of the training rows and the held-out rows of each fold.
 
     The folds are stratified by given class and trust. A class's only row, and its only trusted
-    row, is never held out.
+    row, is never held out. Groups of rows are not divided.
     """
     n_classes, n_folds = rows.given.shape[1], min(n_folds, len(rows.given))
     order = torch.randperm(len(rows.given), generator=generator)
@@ -153,9 +163,14 @@ def split_folds(
     order = torch.cat([first, order[~trusted][: _MAX_ROWS - len(first)]])
     kind = rows.given.argmax(dim=1).cpu() + n_classes * rows.trusted.cpu()
     order = order[kind[order].argsort(stable=True)]
-    fold = torch.arange(len(order)) % n_folds
-    counts = kind[order].bincount(minlength=2 * n_classes)
-    fold[counts[kind[order]] < 2] = -1
+    if rows.groups is None:
+        fold = torch.arange(len(order)) % n_folds
+        counts = kind[order].bincount(minlength=2 * n_classes)
+        fold[counts[kind[order]] < 2] = -1
+    else:
+        rng = np.random.RandomState(int(torch.randint(2**31, (), generator=generator)))
+        codes, groups = kind[order].numpy(), rows.groups.cpu()[order].numpy()
+        fold = torch.as_tensor(draw_folds(codes, n_folds, rng, groups))
     device = rows.given.device
     pairs = [(order[fold != k], order[fold == k]) for k in range(n_folds)]
     return [

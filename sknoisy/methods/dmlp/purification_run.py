@@ -69,7 +69,8 @@ class PurificationRun:
         self._always = rows.trusted.nonzero()[:, 0]
         self._chunks = self._split_into_chunks()
         self._systems = [
-            [RidgeSystem(view[chunk]) for chunk in self._chunks] for view in rows.views
+            [RidgeSystem(view[chunk], groups=self._groups_of(chunk)) for chunk in self._chunks]
+            for view in rows.views
         ]
         self.first = self._regression([rows.given] * len(rows.views))
         # No votes where rows are trusted: these can show that a whole neighbourhood is wrong.
@@ -100,13 +101,16 @@ class PurificationRun:
         n_chunks = max(1, -(-len(others) // self.settings.chunk_size))
         return [torch.cat([chunk, self._always]) for chunk in others[order].tensor_split(n_chunks)]
 
+    def _groups_of(self, chunk: Tensor) -> Tensor | None:
+        return None if self.rows.groups is None else self.rows.groups[chunk]
+
     def _count_votes(self) -> Tensor:
         """Count the labels of neighbours in the same chunk, at a cost linear in the rows."""
         votes = torch.zeros_like(self.rows.given, dtype=torch.int16)
         for chunk in self._chunks:
-            given = self.rows.given[chunk]
+            given, groups = self.rows.given[chunk], self._groups_of(chunk)
             for view in self.rows.views:
-                votes[chunk] += neighbourhood_votes(view[chunk], given).to(votes.dtype)
+                votes[chunk] += neighbourhood_votes(view[chunk], given, groups).to(votes.dtype)
         return votes
 
     def _find_anchors(self, proba: Tensor) -> Anchors:

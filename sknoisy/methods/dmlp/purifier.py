@@ -15,6 +15,7 @@ from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.construction import random_state_of, resolve_device, warn_of_a_shared_gpu
 from ..._engine.containers import from_torch
+from ..._engine.groups import check_groups
 from ..._engine.imputation import Imputation, has_nan, takes_nan
 from ..._engine.labels import check_clean_mask, encode_labels, labels_like
 from ..._engine.stopping import current_stop, interruptible, part_of_fit
@@ -195,7 +196,7 @@ class LabelPurifier(BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     @interruptible
-    def fit(self, X, y, *, clean_mask=None):
+    def fit(self, X, y, *, clean_mask=None, groups=None):
         """Purify the labels.
 
         Parameters
@@ -209,6 +210,10 @@ class LabelPurifier(BaseEstimator):
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
             True where the label is trusted. Each class needs a trusted row, and at least two for
             these to be held out in turn.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, such as a patient, if the labels of a group may be wrong together.
+            The regression then predicts each row without the other rows of its group, and folds of
+            held-out rows never divide a group.
 
         Returns
         -------
@@ -225,6 +230,7 @@ class LabelPurifier(BaseEstimator):
         X = check_X(self, X, reset=True, any_shape=self._has_own_representation())
         classes, encoded = encode_labels(y, X.shape[0], type(self).__name__)
         trusted = check_clean_mask(clean_mask, encoded, classes)
+        group_codes = check_groups(groups, len(encoded))
         if self.correction == "auto" and not self.n_folds:
             raise ValueError(
                 'correction="auto" needs held-out rows, but n_folds=0 holds none out. '
@@ -245,17 +251,18 @@ class LabelPurifier(BaseEstimator):
                 views,
                 one_hot(torch.as_tensor(encoded, device=device), len(classes), torch.float32),
                 torch.as_tensor(trusted, device=device),
+                None if group_codes is None else torch.as_tensor(group_codes, device=device),
             )
             self._purify(rows, torch.Generator().manual_seed(int(seeds[1])))
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_resample(self, X, y, *, clean_mask=None):
+    def fit_resample(self, X, y, *, clean_mask=None, groups=None):
         """Purify the labels and return them with the rows.
 
         Parameters
         ----------
-        X, y, clean_mask
+        X, y, clean_mask, groups
             As in :meth:`fit`.
 
         Returns
@@ -270,7 +277,7 @@ class LabelPurifier(BaseEstimator):
         ValueError
             As in :meth:`fit`.
         """
-        self.fit(X, y, clean_mask=clean_mask)
+        self.fit(X, y, clean_mask=clean_mask, groups=groups)
         return X, labels_like(y, self.classes_, self.purified_labels_)
 
     # --- steps of fit -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ from torch import Tensor
 __all__ = ["RidgeSystem", "meta_matrix"]
 
 _MAX_COLUMNS = 512  # of the product for several ridges
+_LEAST_RIDGE = 1e-5
 
 
 class RidgeSystem:
@@ -23,9 +24,11 @@ class RidgeSystem:
     no ridge: `spectrum` (r,) has the positive eigenvalues S, `basis` (d, r) is V, and `rotated`
     (n, r) is A. The form "primal" decomposes :math:`F^\top F`, "dual" decomposes :math:`F F^\top`,
     and "auto" the smaller one; the results are the same.
+
+    With the codes of `groups` (n,), rows are left out by group.
     """
 
-    def __init__(self, features: Tensor, form: str = "auto"):
+    def __init__(self, features: Tensor, form: str = "auto", groups: Tensor | None = None):
         n, d = features.shape
         if form == "auto":
             form = "primal" if d <= n else "dual"
@@ -45,6 +48,7 @@ class RidgeSystem:
         share = (self.rotated / self.spectrum.sqrt()).square().sum(dim=1)
         self._interpolated = share > 1 - 1e-5
         self._interpolates = bool(self._interpolated.any())
+        self._groups = None if groups is None else _by_size(groups)
 
     def solve(self, labels: Tensor, ridge: float) -> Tensor:
         """Return W*(Y), of shape (d, c), for labels of shape (n, c)."""
@@ -70,7 +74,11 @@ class RidgeSystem:
 
         .. math:: \hat y_{-i} = \frac{\hat y_i - h_i y_i}{1 - h_i}, \quad
             h_i = f_i^\top (F^\top F + \lambda I)^{-1} f_i
+
+        With groups, it is the prediction by the regression on all rows of other groups.
         """
+        if self._groups is not None:
+            return self._leave_group_out(labels, ridge)
         inverse = 1 / (self.spectrum + ridge)
         own = (self.rotated.square() @ inverse).clamp(max=1 - 1e-6)[:, None]
         outputs = (self.fitted(labels, ridge) - own * labels) / (1 - own)
@@ -85,8 +93,12 @@ class RidgeSystem:
     def leave_one_out_errors(self, labels: Tensor, ridges: Sequence[float]) -> Tensor:
         """Return the sum of squared leave-one-out errors for each ridge, of shape (n_ridges,).
 
-        One product serves all ridges, for as many columns of the labels as memory allows.
+        One product serves all ridges, for as many columns of the labels as memory allows. With
+        groups, the errors are those of :meth:`leave_one_out` with groups.
         """
+        if self._groups is not None:
+            left_out = (self._leave_group_out(labels, ridge) for ridge in ridges)
+            return torch.stack([(labels - outputs).square().sum() for outputs in left_out])
         inverse = 1 / (self.spectrum[:, None] + torch.as_tensor(ridges).to(self.spectrum))
         rest = 1 - (self.rotated.square() @ inverse).clamp(max=1 - 1e-6)
         exact = self._interpolated
@@ -100,6 +112,28 @@ class RidgeSystem:
                 residuals[exact] = _for_each_ridge(unit[exact], unit, part, inverse)
             errors += residuals.square().sum(dim=2)
         return (errors / rest.square()).sum(dim=0)
+
+    def _leave_group_out(self, labels: Tensor, ridge: float) -> Tensor:
+        r"""Return the prediction of each row by the regression on all other groups.
+
+        .. math:: \hat Y_{-G} = Y_G - (I - H_{GG})^{-1} (Y_G - \hat Y_G), \quad
+            H = F (F^\top F + \lambda I)^{-1} F^\top
+
+        A group that alone has some direction needs a ridge, which is at least 1e-5 of the
+        spectrum here.
+        """
+        assert self._groups is not None
+        ridge = max(ridge, _LEAST_RIDGE * float(self.spectrum[-1]))
+        precise = labels.dtype if labels.device.type == "mps" else torch.float64
+        scaled = self.rotated.to(precise) / (self.spectrum + ridge).to(precise).sqrt()
+        labels_, outputs = labels.to(precise), torch.empty_like(labels, dtype=precise)
+        residual = labels_ - scaled @ (scaled.T @ labels_)
+        for members in self._groups:
+            own = scaled[members]
+            matrix = torch.eye(members.shape[1], dtype=precise, device=labels.device)
+            matrix = matrix - own @ own.mT
+            outputs[members] = labels_[members] - torch.linalg.solve(matrix, residual[members])
+        return outputs.to(labels.dtype)
 
     def _coefficients(self, labels: Tensor, ridge: float) -> Tensor:
         return (self.rotated.T @ labels) / (self.spectrum + ridge)[:, None]
@@ -128,3 +162,12 @@ def _for_each_ridge(left: Tensor, right: Tensor, labels: Tensor, inverse: Tensor
 
 def _precise(features: Tensor) -> Tensor:
     return features if features.device.type == "mps" else features.double()
+
+
+def _by_size(groups: Tensor) -> list[Tensor]:
+    """Return the rows of the groups, of shape (n_groups, size) for each size of a group."""
+    _, codes, sizes = groups.unique(return_inverse=True, return_counts=True)
+    rows = codes.argsort(stable=True).split(sizes.tolist())
+    return [
+        torch.stack([own for own in rows if len(own) == size]) for size in sizes.unique().tolist()
+    ]

@@ -36,16 +36,21 @@ class RoundPlan(NamedTuple):
 
 
 class LabelledViews(NamedTuple):
-    """Frozen features (n, d) of each view, one-hot given labels (n, c), and trust mask (n,)."""
+    """Frozen features (n, d) of each view, one-hot given labels (n, c), and trust mask (n,).
+
+    The codes of the groups (n,), if any, are those of rows whose labels may be wrong together.
+    """
 
     views: list[Tensor]
     given: Tensor
     trusted: Tensor
+    groups: Tensor | None = None
 
     def take(self, index: Tensor) -> LabelledViews:
         """Return the rows of this index."""
         views = [view[index] for view in self.views]
-        return LabelledViews(views, self.given[index], self.trusted[index])
+        groups = None if self.groups is None else self.groups[index]
+        return LabelledViews(views, self.given[index], self.trusted[index], groups)
 
 
 @dataclass

@@ -12,7 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..._compat import HasMethods, Interval, StrOptions, validate_parameter_constraints
+from ..._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    validate_parameter_constraints,
+)
 from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.indexing import take_rows
@@ -189,6 +195,41 @@ class MILDClassifier(NetworkClassifier):
         self.semi = semi
         self.semi_params = semi_params
 
+    @fit_context(prefer_skip_nested_validation=False)  # the selector checks its own
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None):
+        """Select rows, then train on them.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Training rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
+            CSR and CSC matrices.
+        y : array-like of shape (n_samples,)
+            Noisy labels of any type.
+        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
+            True where the label is trusted.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Non-negative weights of the rows in the training loss; only their ratios count.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, such as a patient, if the labels of a group may be wrong together.
+            The selector receives them if it takes them, and folds of held-out rows never divide a
+            group.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            On input that cannot be used; the message names the value and the cure.
+        NonFiniteLossError
+            If the training loss becomes NaN or infinite.
+        """
+        return self._fit(X, y, clean_mask, sample_weight, groups)
+
     # --- the selection ----------------------------------------------------------------------
 
     def _prepare(self, problem: Problem) -> Problem:
@@ -224,6 +265,7 @@ class MILDClassifier(NetworkClassifier):
                 y,
                 None if problem.trusted is None else trusted,
                 problem.seed,
+                None if problem.groups is None else problem.groups[candidates],
             )
         kept = self._check_selection(y, labels)
         kept = np.union1d(kept, trusted.nonzero()[0])

@@ -254,7 +254,7 @@ class CleanSampleSelector(NetworkEstimator):
         self.n_warmup_epochs = n_warmup_epochs
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, *, clean_mask=None):
+    def fit(self, X, y, *, clean_mask=None, groups=None):
         """Select rows.
 
         Parameters
@@ -268,6 +268,9 @@ class CleanSampleSelector(NetworkEstimator):
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
             True where the label is trusted: these rows are selected. Each class needs at least one
             such row.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, such as a patient, if the labels of a group may be wrong together.
+            Folds of held-out rows then never divide a group.
 
         Returns
         -------
@@ -282,15 +285,15 @@ class CleanSampleSelector(NetworkEstimator):
             If the training loss of the first round becomes NaN or infinite. If that of a later
             round does, ``fit`` warns and returns the selection of the round before.
         """
-        return self._fit(X, y, clean_mask, None)
+        return self._fit(X, y, clean_mask, None, groups)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_resample(self, X, y, *, clean_mask=None):
+    def fit_resample(self, X, y, *, clean_mask=None, groups=None):
         """Select rows and return them.
 
         Parameters
         ----------
-        X, y, clean_mask
+        X, y, clean_mask, groups
             As in :meth:`fit`.
 
         Returns
@@ -301,18 +304,18 @@ class CleanSampleSelector(NetworkEstimator):
         y : object
             Their given labels, in the container and dtype of y; pandas keeps its index and name.
         """
-        self.fit(X, y, clean_mask=clean_mask)
+        self.fit(X, y, clean_mask=clean_mask, groups=groups)
         rows = self.sample_indices_
         if is_all(rows, len(self.clean_mask_)):
             return X, y
         return take_rows(X, rows), take_labels(y, rows)
 
-    def select(self, X, y, *, clean_mask=None) -> np.ndarray:
+    def select(self, X, y, *, clean_mask=None, groups=None) -> np.ndarray:
         """Select rows and return their indices, without a copy of X.
 
         Parameters
         ----------
-        X, y, clean_mask
+        X, y, clean_mask, groups
             As in :meth:`fit`.
 
         Returns
@@ -320,7 +323,7 @@ class CleanSampleSelector(NetworkEstimator):
         sample_indices : ndarray of int of shape (n_selected,)
             ``sample_indices_``, ascending.
         """
-        return self.fit(X, y, clean_mask=clean_mask).sample_indices_
+        return self.fit(X, y, clean_mask=clean_mask, groups=groups).sample_indices_
 
     # --- the rounds -------------------------------------------------------------------------
 
@@ -418,7 +421,7 @@ class CleanSampleSelector(NetworkEstimator):
         self, data: TrainingData, given: np.ndarray, rng: np.random.RandomState
     ) -> str | None:
         """Warn if held-out labels are predicted no better than chance; return why to stop."""
-        half = stratified_half(given, rng)
+        half = stratified_half(given, rng, data.groups)
         learned, rest = (
             torch.as_tensor(m, device=data.device).nonzero()[:, 0] for m in (half, ~half)
         )
@@ -455,7 +458,7 @@ class CleanSampleSelector(NetworkEstimator):
             return learn_and_predict(partial(self._build_net, data), data, rows, held, seed)
 
         with cut_short() as stop, suppress(NonFiniteLossError), part_of_fit("the judgement"):
-            self.held_out_gain_ = rehearse(given, self.n_folds, rng, select, predict)
+            self.held_out_gain_ = rehearse(given, self.n_folds, rng, select, predict, data.groups)
         if stop.is_set:
             self.stop_reason_ = _UNJUDGED
 

@@ -353,3 +353,35 @@ def test_the_balance_penalty_is_zero_only_where_the_mean_is_uniform():
     mean = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
     expected = sum(math.log(1 / 3 / share) / 3 for share in mean.tolist())
     assert float(balance_penalty(mean.log()[None] + 4.0)) == pytest.approx(expected, rel=1e-12)
+
+
+@SHAPES
+@FORMS
+@pytest.mark.parametrize("ridge", [1e-2, 0.7])
+def test_a_group_is_predicted_by_the_regression_on_the_others(shape, form, ridge):
+    torch.manual_seed(0)
+    features = torch.randn(shape, dtype=torch.float64)
+    labels = one_hot(torch.arange(len(features)) % N_CLASSES, N_CLASSES, torch.float64)
+    groups = torch.tensor([7, 7, 2, 7, 2, 5, 5, 1, 2, 2, 0, 3, 3, 3])[: len(features)]
+    found = RidgeSystem(features, form, groups).leave_one_out(labels, ridge)
+    for group in groups.unique():
+        others, own = features[groups != group], features[groups == group]
+        penalty = ridge * torch.eye(shape[1], dtype=torch.float64)
+        weights = torch.linalg.solve(
+            others.T @ others + penalty, others.T @ labels[groups != group]
+        )
+        assert_close(found[groups == group], own @ weights, rtol=0, atol=1e-7)
+
+
+@SHAPES
+@RIDGES
+def test_groups_of_one_row_are_rows(shape, ridge):
+    torch.manual_seed(0)
+    features = torch.randn(shape, dtype=torch.float64)
+    labels = one_hot(torch.arange(len(features)) % N_CLASSES, N_CLASSES, torch.float64)
+    alone = RidgeSystem(features, groups=torch.arange(len(features)))
+    expected = RidgeSystem(features).leave_one_out(labels, ridge)
+    # Without a ridge, groups get a small one.
+    assert_close(
+        alone.leave_one_out(labels, ridge), expected, rtol=0, atol=1e-2 if ridge < 1e-3 else 1e-6
+    )
