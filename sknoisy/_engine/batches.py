@@ -258,14 +258,27 @@ class EndlessBatches:
     The rows are shuffled again, by `generator` on the CPU, when all batches have been used. All
     batches are full: left-over rows are skipped until the next shuffle. If m is less than
     `batch_size`, a batch has m rows.
+
+    If the positive weights `weight` (m,) of the rows are not all equal, each batch is drawn by
+    them, without replacement.
     """
 
-    def __init__(self, index: Tensor, batch_size: int, generator: torch.Generator):
+    def __init__(
+        self,
+        index: Tensor,
+        batch_size: int,
+        generator: torch.Generator,
+        weight: Tensor | None = None,
+    ):
         self.index, self.generator = index, generator
+        self.weight = None if weight is None or (weight == weight[0]).all() else weight.cpu()
         self.batch_size = min(int(batch_size), len(index))
         self._queue: list[Tensor] = []
 
     def __next__(self) -> Tensor:
+        if self.weight is not None:
+            drawn = torch.multinomial(self.weight, self.batch_size, generator=self.generator)
+            return self.index[drawn.to(self.index.device)]
         if not self._queue:
             order = row_order(len(self.index), self.generator, self.index.device)
             shuffled = self.index[order]

@@ -359,4 +359,6 @@ def test_the_weights_of_a_batch_are_bounded():
 def test_the_effective_share_of_rows_is_that_of_the_rows_that_count():
     rows, y = TensorRows(torch.zeros(8, 2)), torch.zeros(8).long()
     assert TrainingData(rows, y).effective_share == 1
-    assert TrainingData(rows, y, torch.tensor([4.0, 4.0, 0, 0, 0, 0, 0, 0])).effective_share == 0.25
+    assert (
+        TrainingData(rows, y, torch.tensor([4.0, 4.0, 0, 0, 0, 0, 0, 0])).effective_share == 0.25
+    )
