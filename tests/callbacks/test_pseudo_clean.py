@@ -238,7 +238,7 @@ def test_rows_of_zero_weight_are_ignored():
     losses, counts = losses_of(net.module_, X, y), weight.numpy() > 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixtureWarning)
-        expected = split_by_loss(losses[counts], y[counts], random_state=0)
+        expected = split_by_loss(losses[counts], y[counts], stratify=True, random_state=0)
     assert_array_equal(callback.rows_, np.flatnonzero(counts)[expected.is_clean])
     assert_array_equal(callback.clean_proba_[counts], expected.clean_proba)
 
