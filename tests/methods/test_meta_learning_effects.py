@@ -153,17 +153,17 @@ def test_a_collapsed_network_does_not_choose_its_meta_set(make):
 
 
 def hidden_positives(seed):
-    """Return X, y and fresh rows: 3 % are positive, of which a third is hidden in y."""
+    """Return X, y and fresh rows: 1.4 % are positive, of which a third is hidden in y."""
     rng = np.random.default_rng(seed)
-    truth = (np.arange(1600) % 33 == 0).astype(int)
-    X = rng.normal(size=(1600, 6))
+    truth = (np.arange(4000) % 72 == 0).astype(int)
+    X = rng.normal(size=(4000, 6))
     X[truth == 1, :3] += 1.5
-    order = rng.permutation(1600)
+    order = rng.permutation(4000)
     X, truth = X[order], truth[order]
     y = truth.copy()
-    positive = np.flatnonzero(truth[:800])
+    positive = np.flatnonzero(truth[:2000])
     y[rng.choice(positive, len(positive) // 3, replace=False)] = 0
-    return X[:800], y[:800], X[800:]
+    return X[:2000], y[:2000], X[2000:]
 
 
 def mean_probability(clf, seed):
