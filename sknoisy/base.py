@@ -285,7 +285,8 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         net_class : callable, default=DeviceNet
             Makes the net from module, criterion and settings.
         weight_decay_factor : float, default=1
-            Factor of the default weight decay.
+            Factor of the default weight decay. It is larger, up to 10, if the weights of the rows
+            are so unequal that their effective number is below a quarter of the rows.
         """
         max_epochs = self.max_epochs if max_epochs is None else max_epochs
         if extra_callbacks is None:
@@ -299,7 +300,11 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         module = module.to(data.device, torch.float32)  # as the rows are
         check_logits(module, first, n_classes)
         weight_decay = settings.weight_decay if self.module is None else 5e-4
-        defaults = optimizer_settings(self.optimizer, weight_decay_factor * weight_decay)
+        # A few heavy rows are soon memorised. Where a quarter of the rows or more has the weight,
+        # nothing changes.
+        of_weights = min(1 / (4 * data.effective_share), 10.0)
+        factor = max(weight_decay_factor, of_weights)
+        defaults = optimizer_settings(self.optimizer, factor * weight_decay)
         params: dict[str, Any] = {**defaults, **(self.optimizer_params or {})}
         return net_class(
             module,

@@ -15,7 +15,37 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from .augment import Augmentation
 from .rows import ArrayRows, Rows
 
-__all__ = ["Batch", "Batches", "EndlessBatches", "TrainingData", "row_order"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "EndlessBatches",
+    "TrainingData",
+    "bounded_weights",
+    "row_order",
+]
+
+_LARGEST_RMS = 2.0  # that of weights on a quarter of the rows
+
+
+def bounded_weights(sample_weight: Tensor) -> Tensor:
+    """Return the weights of a batch, scaled down if their root mean square exceeds 2.
+
+    By the Cauchy-Schwarz inequality, the gradient of a weighted mean of losses is at most as long
+    as the root mean square of the weights times that of the lengths of the rows' gradients. A
+    batch with a few large weights thus makes no longer a step than a batch of which a quarter of
+    the rows counts. Without the bound, the large weights of a rare class lead to infinite losses.
+
+    Parameters
+    ----------
+    sample_weight : Tensor of shape (n,)
+        Non-negative weights of mean 1 over the training data.
+
+    Returns
+    -------
+    bounded : Tensor of shape (n,)
+        The weights divided by ``max(1, rms / 2)``.
+    """
+    return sample_weight / (sample_weight.square().mean().sqrt() / _LARGEST_RMS).clamp(min=1)
 
 
 class Batch(tuple):
@@ -28,7 +58,7 @@ class Batch(tuple):
     rows : Tensor of shape (n,)
         Positions of the rows in the training data, int64.
     sample_weight : Tensor of shape (n,) or None
-        The user's weights, of mean 1 over the training data.
+        The user's weights, of mean 1 over the training data, by :func:`bounded_weights`.
     trusted : Tensor of shape (n,) or None
         True for trusted rows.
     """
@@ -110,6 +140,12 @@ class TrainingData(Dataset):
         """Device of the batches."""
         return self.targets.device
 
+    @property
+    def effective_share(self) -> float:
+        """Effective number of rows by their weights, (sum w)^2 / sum w^2, as a share of all."""
+        weights = self.sample_weight
+        return 1.0 if weights is None else (weights.mean() ** 2 / weights.square().mean()).item()
+
     def only(self, rows: Tensor | None) -> TrainingData:
         """Return the same data with epochs restricted to some rows (int64, on the device).
 
@@ -134,7 +170,7 @@ class TrainingData(Dataset):
             X,
             self.targets[index],
             index,
-            None if self.sample_weight is None else self.sample_weight[index],
+            None if self.sample_weight is None else bounded_weights(self.sample_weight[index]),
             None if self.trusted is None else self.trusted[index],
         )
 
@@ -227,14 +263,27 @@ class EndlessBatches:
     The rows are shuffled again, by `generator` on the CPU, when all batches have been used. All
     batches are full: left-over rows are skipped until the next shuffle. If m is less than
     `batch_size`, a batch has m rows.
+
+    If the positive weights `weight` (m,) of the rows are not all equal, each batch is drawn by
+    them, without replacement.
     """
 
-    def __init__(self, index: Tensor, batch_size: int, generator: torch.Generator):
+    def __init__(
+        self,
+        index: Tensor,
+        batch_size: int,
+        generator: torch.Generator,
+        weight: Tensor | None = None,
+    ):
         self.index, self.generator = index, generator
+        self.weight = None if weight is None or (weight == weight[0]).all() else weight.cpu()
         self.batch_size = min(int(batch_size), len(index))
         self._queue: list[Tensor] = []
 
     def __next__(self) -> Tensor:
+        if self.weight is not None:
+            drawn = torch.multinomial(self.weight, self.batch_size, generator=self.generator)
+            return self.index[drawn.to(self.index.device)]
         if not self._queue:
             order = row_order(len(self.index), self.generator, self.index.device)
             shuffled = self.index[order]

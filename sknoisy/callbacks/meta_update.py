@@ -55,7 +55,8 @@ class MetaUpdate(Callback):
         these; in cross-validation, it receives the rows of the fold. A string is the name of
         another callback of the net, such as a :class:`PseudoCleanRows`, whose ``rows_`` are read
         at the beginning of each epoch. ``"peer.NAME"`` refers to a callback of the net that is
-        trained side by side with this one.
+        trained side by side with this one. If the objective reads labels and the rows have sample
+        weights, the meta batches are drawn by these weights.
     meta_batch_size : int, default=100
         Number of rows per meta batch.
     meta_every : int, default=1
@@ -181,7 +182,15 @@ class MetaUpdate(Callback):
         index = torch.as_tensor(rows, device=net.device)
         if self.meta_model_.trust_meta_rows:
             self._is_meta = self._meta_flags(net, self._dataset)
-        self._meta_batches: Any = EndlessBatches(index, self.meta_batch_size, self._generator)
+        weight = None
+        if getattr(self._objective, "reads_labels", False):
+            weight = getattr(self._dataset, "sample_weight", None)
+        self._meta_batches: Any = EndlessBatches(
+            index,
+            self.meta_batch_size,
+            self._generator,
+            None if weight is None else weight[index],
+        )
 
     def _rows_of_callback(self, net) -> np.ndarray | None:
         """Return ``rows_`` of the callback that ``meta_rows`` names."""

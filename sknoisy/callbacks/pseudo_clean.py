@@ -25,9 +25,9 @@ class PseudoCleanRows(Callback):
     After the last warm-up epoch and each later epoch, the cross-entropy of the network on every
     training row is computed in eval mode, without augmentation, and
     :func:`~sknoisy.mixture.split_by_loss` splits the rows. The chosen rows can serve as the meta
-    set of a :class:`MetaUpdate`, which refers to this callback by its name. Trusted rows of a
-    ``TrainingData`` are always chosen. Rows of sample weight 0 are never chosen, and the mixture
-    is fitted without them.
+    set of a :class:`MetaUpdate`, which refers to this callback by its name. Each given class keeps
+    its share of the rows. Trusted rows of a ``TrainingData`` are always chosen. Rows of sample
+    weight 0 are never chosen, and the mixture is fitted without them.
 
     The data set of a stock skorch net is read by its ``__getitem__``. If that augments at random,
     the losses are those of augmented rows.
@@ -38,7 +38,12 @@ class PseudoCleanRows(Callback):
         Number of epochs before the first split. If 0, the first split is made before training,
         by the losses of the untrained network.
     threshold : float, default=0.5
-        Rows whose posterior is larger are chosen.
+        Rows whose posterior is larger are chosen or, if ``stratify`` is True, as many rows.
+    stratify : bool, default=True
+        Whether the same share of each given class is chosen, its rows of lowest loss. If False,
+        the share of a class depends on its losses. Classes that are rare or hard to learn have few
+        meta rows then, the meta objective does not miss them, and the meta update makes them
+        rarer still.
     min_per_class : int or float, default=10
         Number of rows of lowest loss that are chosen from each given class in any case, up to
         ``fallback_share`` of its rows. A float in (0, 1) is a share of the rows of the class.
@@ -78,12 +83,14 @@ class PseudoCleanRows(Callback):
         n_warmup_epochs: int = 5,
         *,
         threshold: float = 0.5,
+        stratify: bool = True,
         min_per_class: int | float = 10,
         fallback_share: float = 0.5,
         random_state: Any = None,
     ):
         self.n_warmup_epochs = n_warmup_epochs
         self.threshold = threshold
+        self.stratify = stratify
         self.min_per_class = min_per_class
         self.fallback_share = fallback_share
         self.random_state = random_state
@@ -118,6 +125,7 @@ class PseudoCleanRows(Callback):
             losses,
             targets,
             threshold=self.threshold,
+            stratify=self.stratify,
             min_per_class=self.min_per_class,
             fallback_share=self.fallback_share,
             candidates=counts,

@@ -11,7 +11,7 @@ from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
 from .._engine.problem import Problem
-from ..callbacks import MetaUpdate, PseudoCleanRows
+from ..callbacks import MetaUpdate
 from ..meta import LabelCorrector, MetaModel
 from .meta_learning import META_LR, MetaLearningClassifier, adam, resolve_auto, trust_more
 
@@ -27,9 +27,9 @@ class MLCClassifier(MetaLearningClassifier):
     loss on the meta set after a virtual step.
 
     Trusted rows are passed as ``clean_mask`` and form the meta set. If there are none, the meta
-    set consists of rows of small loss, at least a quarter of each class, chosen anew after each
-    epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`). In training, the rows of the meta set
-    keep their given labels.
+    set consists of rows of small loss, chosen anew after each epoch
+    (:class:`~sknoisy.callbacks.PseudoCleanRows`). In training, the rows of the meta set keep
+    their given labels.
 
     Parameters
     ----------
@@ -140,10 +140,6 @@ class MLCClassifier(MetaLearningClassifier):
             trust_meta_rows=True,
             optimizer=adam(self.meta_lr_, eps=eps),
         )
-
-    def _pseudo_clean(self, n_warmup_epochs: int, seed: int) -> PseudoCleanRows:
-        # Otherwise classes that are hard to learn leave the meta set and are never learned.
-        return PseudoCleanRows(n_warmup_epochs, min_per_class=0.25, random_state=seed)
 
     def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
         self.purified_labels_ = self._purified_labels(meta, data)

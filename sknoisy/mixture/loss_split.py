@@ -56,6 +56,7 @@ def split_by_loss(
     threshold: float = 0.5,
     min_per_class: int | float = 10,
     fallback_share: float = 0.5,
+    stratify: bool = False,
     kind: str = "gaussian",
     max_iter: int = 100,
     candidates: ArrayLike | None = None,
@@ -100,6 +101,10 @@ def split_by_loss(
     fallback_share : float, default=0.5
         Share of each class, in (0, 1], that is taken if the mixture does not separate the rows.
         The default splits at the median.
+    stratify : bool, default=False
+        If True, the same share of each class is taken, its rows of lowest loss. The share is that
+        of the rows above the threshold among all rows. A network gives the labels of rare classes,
+        and of classes that are hard to learn, a high loss even where they are right.
     kind : {"gaussian", "beta"}, default="gaussian"
         Distribution of the two components, as in :func:`loss_mixture`.
     max_iter : int, default=100
@@ -149,6 +154,7 @@ def split_by_loss(
         threshold=threshold,
         min_per_class=min_per_class,
         fallback_share=fallback_share,
+        stratify=stratify,
         kind=kind,
         max_iter=max_iter,
         candidates=candidates,
@@ -166,6 +172,7 @@ def split_or_fall_back(
     threshold: float,
     min_per_class: int | float,
     fallback_share: float,
+    stratify: bool = False,
     kind: str = "gaussian",
     max_iter: int = 100,
     candidates: ArrayLike | None = None,
@@ -177,11 +184,16 @@ def split_or_fall_back(
     losses, codes, counts = _check_rows(losses, targets, candidates)
     (clean_proba, *_), trouble = fit_losses(losses, counts, kind, max_iter, random_state)
     is_clean = counts & (clean_proba > threshold) & (trouble is None)
+    share = is_clean.sum() / counts.sum()
     for rows in rows_of_classes(codes, losses):
         eligible = rows[counts[rows]]
         most = _share_of(eligible, fallback_share)
         least = _share_of(eligible, min_per_class) if min_per_class < 1 else int(min_per_class)
-        is_clean[eligible[: min(least, most) if trouble is None else most]] = True
+        n_taken = min(least, most) if trouble is None else most
+        if stratify and trouble is None:
+            is_clean[rows] = False
+            n_taken = max(n_taken, _share_of(eligible, share))
+        is_clean[eligible[:n_taken]] = True
         if trouble is not None:
             clean_proba[rows] = share_above(losses[rows], losses[eligible])
     if trouble is not None:

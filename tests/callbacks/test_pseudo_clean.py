@@ -75,7 +75,7 @@ def frozen_module(scale=1.0):
 
 @NETS
 def test_rows_with_right_labels_are_found(fit_net):
-    callback = PseudoCleanRows(12, min_per_class=1, random_state=0)
+    callback = PseudoCleanRows(12, stratify=False, min_per_class=1, random_state=0)
     fit_net(callback)
     assert callback.rows_.min() >= N_WRONG
     assert len(callback.rows_) > 0.95 * (N_ROWS - N_WRONG)
@@ -95,7 +95,7 @@ def test_rows_are_those_of_the_losses_in_eval_mode_after_the_epoch(fit_net):
 
     def compare(net):
         modes.append(net.module_.training)
-        expected = split_by_loss(losses_of(net.module_, X, y), y, **params)
+        expected = split_by_loss(losses_of(net.module_, X, y), y, stratify=True, **params)
         assert_array_equal(callback.clean_proba_, expected.clean_proba)
         assert_array_equal(callback.rows_, np.flatnonzero(expected.is_clean))
         assert net.history[-1, "n_pseudo_clean"] == expected.is_clean.sum()
@@ -143,12 +143,37 @@ def test_parameters_reach_the_split(name, small, large):
     sizes = []
     for value in (small, large):
         data = TrainingData(TensorRows(torch.from_numpy(X)), torch.from_numpy(y))
-        callback = PseudoCleanRows(12, **{"min_per_class": 1, "random_state": 0, name: value})
+        params = {"stratify": False, "min_per_class": 1, "random_state": 0, name: value}
+        callback = PseudoCleanRows(12, **params)
         device(callback, data=data)
         sizes.append(len(callback.rows_))
     assert sizes[0] != sizes[1]
     if name == "min_per_class":
         assert (y[callback.rows_] == 2).sum() == large
+
+
+def shares_of_classes(callback, y):
+    """Share of the rows of each class that is chosen."""
+    return np.bincount(y[callback.rows_], minlength=y.max() + 1) / np.bincount(y)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rare_class_keeps_its_share_of_the_meta_set(seed):
+    """Of 30 rare rows, ten are hidden among 970 others, so that all rare labels are unlikely."""
+    rng = np.random.default_rng(seed)
+    y = (np.arange(1000) < 30).astype(np.int64)
+    X = rng.normal(size=(1000, 4))
+    X[y == 1] += 1.0
+    y[:10] = 0
+    shares = {}
+    for stratify in (True, False):
+        callback = PseudoCleanRows(3, stratify=stratify, min_per_class=1, random_state=0)
+        data = TrainingData(TensorRows(torch.from_numpy(X)), torch.from_numpy(y))
+        device(callback, data=data, max_epochs=3)
+        shares[stratify] = shares_of_classes(callback, y)
+    assert shares[True][0] > 0.5
+    assert abs(shares[True][1] - shares[True][0]) <= 1 / 20  # one row
+    assert shares[False][1] < shares[False][0] / 2
 
 
 def test_fallback_share_reaches_the_split():
@@ -213,7 +238,7 @@ def test_rows_of_zero_weight_are_ignored():
     losses, counts = losses_of(net.module_, X, y), weight.numpy() > 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixtureWarning)
-        expected = split_by_loss(losses[counts], y[counts], random_state=0)
+        expected = split_by_loss(losses[counts], y[counts], stratify=True, random_state=0)
     assert_array_equal(callback.rows_, np.flatnonzero(counts)[expected.is_clean])
     assert_array_equal(callback.clean_proba_[counts], expected.clean_proba)
 

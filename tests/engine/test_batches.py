@@ -7,7 +7,13 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.preprocessing import StandardScaler
 
-from sknoisy._engine.batches import Batch, Batches, EndlessBatches, TrainingData
+from sknoisy._engine.batches import (
+    Batch,
+    Batches,
+    EndlessBatches,
+    TrainingData,
+    bounded_weights,
+)
 from sknoisy._engine.rows import ArrayRows, SparseRows, TensorRows, fits_in_memory, make_rows
 from sknoisy._engine.scaling import InputScaling, channel_axis
 
@@ -316,3 +322,43 @@ def test_only_dense_arrays_in_memory_are_kept_on_the_device(tmp_path):
     assert not fits_in_memory(mapped[1:4, ::-1], CPU)  # a view of the file
     assert not fits_in_memory(scipy.sparse.csr_array(X), CPU)
     assert isinstance(make_rows(X, InputScaling().fit(X), CPU, in_memory=True), TensorRows)
+
+
+# Sample weights
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_few_large_weights_make_no_longer_step_than_a_quarter_of_the_rows(seed):
+    generator = torch.Generator().manual_seed(seed)
+    gradients = torch.randn(100, 7, generator=generator, dtype=torch.float64)
+    typical = gradients.norm(dim=1).square().mean().sqrt()
+    few = torch.rand(100, generator=generator).double() < 0.03
+    weights = torch.where(few, 500.0, 0.5).double()
+    step = (bounded_weights(weights)[:, None] * gradients).mean(dim=0)
+    quarter = torch.where(torch.arange(100) < 25, 4.0, 0.0).double()
+    assert step.norm() <= typical * quarter.square().mean().sqrt()
+    factors = bounded_weights(weights) / weights
+    assert_allclose(factors, factors[0])  # ratios stay
+
+
+def test_moderate_weights_do_not_change():
+    weights = torch.tensor([0.0, 0.5, 1.0, 2.5])
+    assert_array_equal(bounded_weights(weights), weights)
+    quarter = torch.tensor([0.0, 0.0, 0.0, 4.0])
+    assert_array_equal(bounded_weights(quarter), quarter)
+
+
+def test_the_weights_of_a_batch_are_bounded():
+    weights = torch.ones(400)
+    weights[0] = 300.0
+    data = TrainingData(TensorRows(torch.zeros(400, 2)), torch.zeros(400).long(), weights)
+    index = torch.arange(100)
+    assert_array_equal(data.take(index).sample_weight, bounded_weights(weights[:100]))
+
+
+def test_the_effective_share_of_rows_is_that_of_the_rows_that_count():
+    rows, y = TensorRows(torch.zeros(8, 2)), torch.zeros(8).long()
+    assert TrainingData(rows, y).effective_share == 1
+    assert (
+        TrainingData(rows, y, torch.tensor([4.0, 4.0, 0, 0, 0, 0, 0, 0])).effective_share == 0.25
+    )

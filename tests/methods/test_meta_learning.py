@@ -378,3 +378,26 @@ def test_rows_of_small_loss_keep_their_label(method):
     kept = np.zeros(len(X), bool)
     kept[clf.meta_rows_] = True
     assert_array_equal(clf.sample_weight_ == 1, kept)
+
+
+# Classes of the meta set
+
+
+@LENIENT
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("method", [*FAMILY, "CLID-MU"])
+def test_every_class_keeps_its_share_of_the_pseudo_clean_rows(method, seed):
+    """Class 2 is rare, so that its labels have high losses."""
+    rows, y, _ = noisy_blobs(600, seed=seed)
+    keep = (y != 2) | (np.cumsum(y == 2) % 10 == 0)
+    rows, y = rows[keep], y[keep]
+    settings = {"max_epochs": 4, "n_warmup_epochs": 3, "module_params": {"hidden": (8,)}}
+    if method == "CLID-MU":
+        clf = CLIDMUClassifier(meta_objective="cross_entropy", random_state=0, **settings)
+    else:
+        clf = small(method, **settings)
+    clf.fit(rows, y)
+    chosen = np.bincount(y[meta_update(clf).meta_rows_], minlength=3)
+    shares = chosen / np.bincount(y)
+    share = chosen.sum() / len(y)
+    assert (np.abs(shares - share) <= 1 / np.bincount(y)).all()  # rounded to one row

@@ -13,6 +13,7 @@ from skorch.callbacks import Callback
 from small_family import FAMILY, noisy_blobs, small
 
 from sknoisy import CLIDMUClassifier
+from sknoisy.base import NetworkClassifier
 from sknoisy.datasets import load_noisy_digits
 from sknoisy.exceptions import CollapseWarning
 
@@ -146,3 +147,48 @@ def test_a_collapsed_network_does_not_choose_its_meta_set(make):
     clf = make(max_epochs=5, n_warmup_epochs=2, random_state=0, callbacks=[Forget(), Judges()])
     assert clf.fit(X, y).n_recoveries_ >= 1
     assert_array_equal(judges[3], judges[2])
+
+
+# Rare classes
+
+
+def hidden_positives(seed):
+    """Return X, y and fresh rows: 1.4 % are positive, of which a third is hidden in y."""
+    rng = np.random.default_rng(seed)
+    truth = (np.arange(4000) % 72 == 0).astype(int)
+    X = rng.normal(size=(4000, 6))
+    X[truth == 1, :3] += 1.5
+    order = rng.permutation(4000)
+    X, truth = X[order], truth[order]
+    y = truth.copy()
+    positive = np.flatnonzero(truth[:2000])
+    y[rng.choice(positive, len(positive) // 3, replace=False)] = 0
+    return X[:2000], y[:2000], X[2000:]
+
+
+def mean_probability(clf, seed):
+    X, y, fresh = hidden_positives(seed)
+    return clf.fit(X, y).predict_proba(fresh)[:, 1].mean()
+
+
+RARE = {"max_epochs": 12, "n_warmup_epochs": 4, "meta_batch_size": 50, "batch_size": 50}
+
+
+@pytest.fixture(scope="module")
+def plain_probabilities():
+    settings = {"max_epochs": 12, "batch_size": 50, "random_state": 0}
+    clf = NetworkClassifier(module_params={"hidden": (16,)}, **settings)
+    return np.array([mean_probability(clf, seed) for seed in range(4)])
+
+
+@pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
+@pytest.mark.parametrize("method", [*FAMILY, "CLID-MU"])
+def test_a_rare_class_is_no_less_probable_than_by_plain_training(plain_probabilities, method):
+    params = {"module_params": {"hidden": (16,)}, "random_state": 0, **RARE}
+    if method == "CLID-MU":
+        clf = CLIDMUClassifier(meta_objective="cross_entropy", **params)
+    else:
+        clf = FAMILY[method](**params)
+    found = np.array([mean_probability(clf, seed) for seed in range(4)])
+    error = np.hypot(found.std(ddof=1), plain_probabilities.std(ddof=1)) / np.sqrt(4)
+    assert found.mean() > plain_probabilities.mean() - 2 * error

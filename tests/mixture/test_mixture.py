@@ -175,6 +175,21 @@ def test_default_minimum_per_class_is_ten():
     assert split(*starved()).is_clean[50:].sum() == 10
 
 
+@pytest.mark.parametrize("n_high", [5, 30, 49])
+def test_stratified_each_class_keeps_the_share_of_all_rows_above_the_threshold(n_high):
+    losses, targets = starved(n_high)
+    proba, is_clean = split(losses, targets, stratify=True, min_per_class=1)
+    share = 50 / (50 + n_high)  # class 0 is above the threshold, class 1 is not
+    assert_array_equal(proba > 0.5, targets == 0)
+    assert_array_equal(is_clean, lowest(losses, targets, share))
+
+
+def test_stratified_no_class_has_less_than_its_minimum():
+    losses, targets = starved(30)
+    is_clean = split(losses, targets, stratify=True, threshold=1.0, min_per_class=4).is_clean
+    assert_array_equal(np.bincount(targets[is_clean]), [4, 4])
+
+
 def test_no_class_is_empty_at_any_threshold():
     losses, _ = two_clusters()
     targets = np.random.default_rng(2).integers(0, 25, len(losses))
