@@ -213,7 +213,8 @@ def check_optimizer_params(optimizer: str | Callable, params: dict[str, Any] | N
         of_device = {"capturable", "foreach", "fused"}
         options = {key: value for key, value in params.items() if key not in of_device}
         try:
-            made([nn.Parameter(torch.zeros(1, 1))], **{"lr": 0.1, **options})
+            defaults = optimizer_settings(optimizer, 0.0)
+            made([nn.Parameter(torch.zeros(1, 1))], **{"lr": 0.1, **defaults, **options})
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} refuses optimizer_params={params!r}: {error}") from error
 

@@ -170,6 +170,8 @@ def _check_labels(labels: np.ndarray, *, is_list: bool) -> np.ndarray:
             "Unknown label type: y has numpy's StringDType, which the metrics of scikit-learn do "
             "not take: pass y.astype(str)."
         )
+    if labels.dtype.kind == "c":
+        raise ValueError("Complex data not supported: y holds complex numbers, pass y.real.")
     if labels.dtype.kind not in "biufUO":
         raise TypeError(_unknown_type(labels[0]))
     check_classification_targets(labels)

@@ -160,18 +160,17 @@ def rehearse(
     fewer rows than folds is never held out. With the codes of `groups`, the folds are those of
     :func:`draw_folds`. The result is None if no row can be held out.
     """
-    n_folds = min(n_folds, len(given))
-    fold = draw_folds(given, n_folds, rng, groups)
+    fold = draw_folds(given, min(n_folds, len(given)), rng, groups)
     if groups is None:
         fold[np.bincount(given)[given] < n_folds] = -1
     gains, judged = [], []
-    for k in range(n_folds):
+    for k in range(fold.max() + 1):
         train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         seed = int(rng.randint(np.iinfo(np.int32).max))
         if not len(held):
             continue
         gain = np.zeros(len(held))
-        with part_of_fit(f"fold {k + 1} of {n_folds}"):
+        with part_of_fit(f"fold {k + 1} of {fold.max() + 1}"):
             rows, labels = clean(train, seed)
             if not (np.array_equal(rows, train) and np.array_equal(labels, given[train])):
                 gain += predict(rows, labels, held, seed) == given[held]

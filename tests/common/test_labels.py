@@ -132,7 +132,7 @@ def test_cleaners_return_the_container_that_came_in(estimator, blobs, monkeypatc
     fitted = reference(estimator, X, codes)
     X_left, y_left = clone(estimator).fit_resample(X, codes)
 
-    def fit_nothing(self, X, y, *, clean_mask=None):
+    def fit_nothing(self, X, y, *, clean_mask=None, groups=None):
         vars(self).update(vars(fitted))
         self.classes_, _ = encode_labels(y, len(codes), "Estimator")
         if hasattr(fitted, "purified_labels_"):

@@ -88,7 +88,7 @@ QUICK = {
     "PurifiedClassifier": {
         # Of the few rows of the checks with weights, the purifier leaves all labels as they are.
         "purifier": {
-            "cleaner": sknoisy.LabelPurifier(**PURIFICATION),
+            "cleaner": sknoisy.LabelPurifier(**{**PURIFICATION, "random_state": 1}),
             "estimator": LogisticRegression(),
         },
         "neighbours": {"cleaner": MajorityLabels(), "estimator": LogisticRegression()},

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from member_logits import member_logits
 from sklearn.metrics import roc_auc_score
 from skorch.callbacks import Callback
 
@@ -200,7 +201,7 @@ def test_ensemble_takes_the_epochs_of_lowest_clid(digits):
     assert clf.ensemble_epochs_ == best
     logits = torch.stack(
         [
-            torch.cat(list(clf._outputs(clf.net_.module_, state, clf._rows(X))))
+            member_logits(clf, X, clf.net_.module_, state)
             for _, _, state in callback(clf, "ensemble").members_
         ]
     )

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from member_logits import member_logits
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback, EarlyStopping
 from small_family import noisy_blobs, small
@@ -101,11 +102,7 @@ def test_the_exchange_does_not_depend_on_the_weights_of_trusted_rows():
 
 def test_logits_and_weights_are_means_over_both_networks():
     clf = famus(max_epochs=5, meta_lr=0.01).fit(X, Y, clean_mask=TRUSTED)
-    rows = clf._rows(X)
-    logits = [
-        torch.cat(list(clf._outputs(net.module_, net.module_.state_dict(), rows)))
-        for net in clf.nets_
-    ]
+    logits = [member_logits(clf, X, net.module_, net.module_.state_dict()) for net in clf.nets_]
     assert (logits[0] - logits[1]).abs().max() > 0.1
     assert_allclose(clf.predict_proba(X), ((logits[0] + logits[1]) / 2).softmax(dim=1))
     weights = []
@@ -118,7 +115,7 @@ def test_logits_and_weights_are_means_over_both_networks():
     assert np.abs(weights[0] - weights[1]).max() > 1e-3
     assert_allclose(clf.sample_weight_, expected, atol=1e-6)
     assert clf.net_ is clf.nets_[0]
-    features = clf.net_.module_.forward_features(rows.take(torch.arange(len(X))))
+    features = clf.net_.module_.forward_features(clf._rows(X).take(torch.arange(len(X))))
     assert_allclose(clf.features(X), features.detach(), atol=1e-6)
 
 

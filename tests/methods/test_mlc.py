@@ -27,7 +27,7 @@ def test_a_purified_label_has_the_largest_probability():
 
 
 @pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
-@pytest.mark.parametrize(("method", "share", "eps"), [("MLC", 0.25, 1e-3), ("MSLC", 10, 1e-8)])
+@pytest.mark.parametrize(("method", "share", "eps"), [("MLC", 10, 1e-3), ("MSLC", 10, 1e-8)])
 def test_meta_rows_that_the_network_has_fitted_move_a_label_corrector_little(method, share, eps):
     class Settings(Callback):
         def on_epoch_end(self, net, **kwargs):

@@ -105,7 +105,8 @@ class Source:
         if net.unlabeled is not None and len(net.unlabeled):
             index = net.unlabeled.to(data.rows.index_device)
             self._unlabeled = EndlessBatches(index, net.batch_size, net.generator)
-        self._one_hot = torch.eye(net.count_classes(first), device=data.device)
+        dtype = first.dtype if first.is_floating_point() else None
+        self._one_hot = torch.eye(net.count_classes(first), dtype=dtype, device=data.device)
         self.class_shares = self._class_shares()
 
     def _class_shares(self) -> Tensor:

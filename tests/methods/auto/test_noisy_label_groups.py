@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 def judged(problem, groups):
-    found = vote.vote(problem.X, problem.y, None, None, {}, 0, None, groups)
+    found = vote.vote(problem.X, problem.y, None, None, {}, 0, None, groups=groups)
     purified = found.proba.argmax(axis=1)
     score = roc_auc_score(problem.is_wrong, -found.proba[np.arange(len(purified)), problem.y])
     return score, np.mean(purified != problem.y)

@@ -106,7 +106,7 @@ def test_rows_without_labels_are_contrasted():
 
 
 @pytest.mark.parametrize("cls", NETS)
-@pytest.mark.parametrize(("rate", "n_replaced"), [(0, 0), (0.04, 0), (0.5, 10)])
+@pytest.mark.parametrize(("rate", "n_replaced"), [(0, 0), (0.04, 1), (0.5, 10)])
 def test_a_share_of_the_columns_of_tables_is_replaced(cls, rate, n_replaced):
     """All entries of a row are its number: another number is a value of another row."""
     X = torch.arange(N, dtype=torch.float64)[:, None].expand(N, N)
