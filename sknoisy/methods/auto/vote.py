@@ -127,7 +127,7 @@ def vote(
             total, of_given = out_of_bag.copy(), _GIVEN
     for name, member in members.items():
         with part_of_fit(f"network {name!r}"), warnings.catch_warnings():
-            # The classes of the vote are what counts.
+            # Only the classes of the vote are reported.
             warnings.simplefilter("ignore", ShrunkenClassWarning)
             member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
         if groups is None:  # networks have seen the other rows of the group
