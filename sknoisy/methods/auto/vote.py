@@ -13,7 +13,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, Votin
 
 from ..._engine.stopping import part_of_fit
 from ...cleaning.bookkeeping import keep_classes
-from ...cleaning.class_sizes import separation, shrunken_classes
+from ...cleaning.class_sizes import separations, shrunken_classes
 from ...cleaning.held_out import draw_folds, standard_error, stratified_half
 from ...exceptions import ShrunkenClassWarning
 from ..clid_mu import CLIDMUClassifier
@@ -209,11 +209,7 @@ def count_votes(
     small = shrunken_classes(before, after, n_classes, _KEPT_IF_RARE)
     shrunken = np.union1d(shrunken_classes(before, after, n_classes), small[is_rare[small]])
     is_lost = counted & (labels != codes)
-    raised = [
-        k
-        for k in shrunken
-        if separation(out_of_bag, codes, is_lost & (codes == k), k) > _SEPARATED
-    ]
+    raised = shrunken[separations(out_of_bag, codes, is_lost, shrunken) > _SEPARATED]
     share = np.where(np.isin(codes, raised), _IF_RAISED * share, share)
     for k in raised:
         proba = _raised(proba, k, codes, share, counted)
