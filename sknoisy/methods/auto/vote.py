@@ -161,14 +161,19 @@ def _out_of_fold(
     X, codes: np.ndarray, weights, seed: int, n_jobs: int | None, groups: np.ndarray
 ) -> np.ndarray:
     """Return probabilities by forests that have not seen the group; zeros if there are none."""
-    fold = draw_folds(codes, _N_FOLDS, np.random.RandomState(seed), groups)
+    counted = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
+    of_group = np.full(groups.max() + 1, -1)
+    of_group[groups[counted]] = draw_folds(
+        codes[counted], _N_FOLDS, np.random.RandomState(seed), groups[counted]
+    )
+    fold = of_group[groups]  # rows of weight 0 follow their group
     proba = np.zeros((len(codes), codes.max() + 1))
     for k in range(fold.max() + 1):
         rows, held_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         given = {} if weights is None else {"sample_weight": weights[rows]}
         with config_context(enable_metadata_routing=False):  # users need not request these weights
             fitted = forests(seed, n_jobs).fit(X[rows], codes[rows], **given)
-        proba[held_out] = fitted.predict_proba(X[held_out])
+        proba[np.ix_(held_out, fitted.classes_)] = fitted.predict_proba(X[held_out])
     return proba
 
 
