@@ -334,10 +334,9 @@ def test_one_trusted_row_of_each_class():
     assert {entry["trusted_accuracy"] for entry in purifier.history_} == {None}
 
 
-@pytest.mark.parametrize("rows", [[0], []])
-def test_fewer_trusted_rows_than_classes(rows):
+def test_fewer_trusted_rows_than_classes():
     with pytest.raises(ValueError, match=r"no trusted row of class .* trust at least one row"):
-        quick().fit(X, GIVEN, clean_mask=np.isin(np.arange(len(X)), rows))
+        quick().fit(X, GIVEN, clean_mask=np.arange(len(X)) == 0)
 
 
 def test_a_mask_of_indices():
