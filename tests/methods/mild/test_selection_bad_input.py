@@ -259,13 +259,10 @@ def test_ctrl_c_in_the_check_of_the_labels():
 # --- input that cannot be used ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nan_and_infinity_in_X(value):
+def test_infinity_in_X():
     bad = X.copy()
-    bad[3, 2] = value
-    with pytest.raises(
-        ValueError, match="Input X contains " + ("NaN" if value != value else "inf")
-    ):
+    bad[3, 2] = np.inf
+    with pytest.raises(ValueError, match="Input X contains inf"):
         quick().fit(bad, GIVEN)
 
 
