@@ -46,7 +46,7 @@ from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import scaling_for
 from ._engine.stopping import current_stop, interruptible
 from ._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
-from ._engine.validation import check_sample_weight, check_X
+from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from .callbacks import EpochProgress, PerSampleCrossEntropy
 from .meta import BatchOutputs
 from .networks import mlp_settings
@@ -219,10 +219,8 @@ class NetworkEstimator(DictParameters, BaseEstimator):
 
     def _forget(self) -> None:
         """Remove what an earlier fit learned, so that a failed fit leaves no fitted estimator."""
-        of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
-        learned = [name for name in vars(self) if name.endswith("_") and name not in of_X]
-        for name in [*learned, "_members"]:
-            self.__dict__.pop(name, None)
+        forget_fit(self, keep=OF_X)
+        self.__dict__.pop("_members", None)
 
     def _training_data(self, problem: Problem) -> TrainingData:
         """Fit the input scaling and move the problem to the device."""
@@ -533,7 +531,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         NotFittedError, ValueError
             As in :meth:`predict_proba`.
         """
-        rows = self._rows(X)
+        rows = self._rows(X)  # first, as it raises NotFittedError
         return self._members.features(rows).numpy()
 
     def _rows(self, X):

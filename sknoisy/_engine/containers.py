@@ -195,7 +195,7 @@ def _refuse(found: dict[str, list], name: str) -> NoReturn:
         f"X holds {'; '.join(parts)}; {name} takes numbers only. Encode them in a pipeline: from "
         "skrub import TableVectorizer; from sknoisy.pipeline import make_pipeline; "
         f"make_pipeline(TableVectorizer(), {name}()). For categories alone, "
-        "sklearn.preprocessing.OneHotEncoder() will do as its first step."
+        "sklearn.preprocessing.OneHotEncoder() suffices as the first step."
     )
 
 

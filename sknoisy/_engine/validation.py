@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 import scipy.sparse
 from sklearn.utils import check_array
@@ -11,7 +13,10 @@ from .._compat import check_feature_names, check_weights
 from .containers import check_numbers, from_sequence, from_torch
 from .scaling import channel_axis
 
-__all__ = ["check_X", "check_sample_weight", "check_total_weight"]
+__all__ = ["OF_X", "check_X", "check_sample_weight", "check_total_weight", "forget_fit"]
+
+# Attributes that check_X sets.
+OF_X = frozenset({"n_features_in_", "feature_names_in_", "image_shape_"})
 
 
 def check_X(estimator, X, *, reset: bool, any_shape: bool = False):
@@ -101,6 +106,12 @@ def _describe_shape(shape: tuple[int, ...]) -> str:
         f"Found array with dim 3, of shape {shape}: X must be {forms}. Give grey images a channel "
         f"axis, X[..., None]; of other data, {cures}."
     )
+
+
+def forget_fit(estimator, keep: Container[str] = ()) -> None:
+    """Remove the fitted attributes, those whose names end in an underscore, except `keep`."""
+    for name in [name for name in vars(estimator) if name.endswith("_") and name not in keep]:
+        del estimator.__dict__[name]
 
 
 def check_sample_weight(sample_weight, X) -> np.ndarray | None:

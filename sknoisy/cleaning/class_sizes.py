@@ -10,7 +10,7 @@ import numpy as np
 
 from ..exceptions import ShrunkenClassWarning, warn_user
 
-__all__ = ["separation", "shrunken_classes", "warn_of_shrunken_classes"]
+__all__ = ["separations", "shrunken_classes", "warn_of_shrunken_classes"]
 
 _MAX_NAMED = 10
 
@@ -36,8 +36,10 @@ def shrunken_classes(
     return np.flatnonzero(after * len(given) < least * before * len(left))
 
 
-def separation(proba: np.ndarray, given: np.ndarray, lost: np.ndarray, label: int) -> float:
-    """Return how well rows that a class loses are separated from the rows of other classes.
+def separations(
+    proba: np.ndarray, given: np.ndarray, lost: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Return how well the rows that each class loses are separated from the rows of other classes.
 
     A class may lose rows because their labels are wrong, or because the class is so rare that it
     is never the most probable one. In the first case, the rows have the same probability of the
@@ -52,23 +54,31 @@ def separation(proba: np.ndarray, given: np.ndarray, lost: np.ndarray, label: in
     given : ndarray of int of shape (n,)
         Encoded given labels.
     lost : ndarray of bool of shape (n,)
-        True for the rows that the class loses, at least one.
-    label : int
-        The class.
+        True for the rows that their classes lose, at least one of each class in `labels`.
+    labels : ndarray of int of shape (n_labels,)
+        The classes.
+
+    Returns
+    -------
+    areas : ndarray of shape (n_labels,)
     """
-    own, others = proba[:, label], proba.copy()
-    others[:, label] = -1
-    nearest, is_other = others.argmax(axis=1), given != label
-    total = 0.0
-    for k in np.unique(nearest[lost]):
-        rows = np.sort(own[is_other & (nearest == k)])
-        values = own[lost & (nearest == k)]
-        if len(rows):
-            ranks = [np.searchsorted(rows, values, side).sum() for side in ("left", "right")]
-            total += sum(ranks) / (2 * len(rows))
-        else:
-            total += 0.5 * len(values)
-    return total / lost.sum()
+    first, others = proba.argmax(axis=1), proba.copy()
+    np.put_along_axis(others, first[:, None], -1, axis=1)
+    second = others.argmax(axis=1)
+    areas = np.zeros(len(labels))
+    for i, label in enumerate(labels):
+        own, nearest = proba[:, label], np.where(first == label, second, first)
+        is_other, is_lost = given != label, lost & (given == label)
+        for k in np.unique(nearest[is_lost]):
+            rows = np.sort(own[is_other & (nearest == k)])
+            values = own[is_lost & (nearest == k)]
+            if len(rows):
+                ranks = [np.searchsorted(rows, values, side).sum() for side in ("left", "right")]
+                areas[i] += sum(ranks) / (2 * len(rows))
+            else:
+                areas[i] += 0.5 * len(values)
+        areas[i] /= is_lost.sum()
+    return areas
 
 
 def warn_of_shrunken_classes(

@@ -27,6 +27,7 @@ from .._engine.containers import from_torch
 from .._engine.indexing import is_all, take_columns, take_rows
 from .._engine.labels import encode_labels
 from .._engine.stopping import interruptible, part_of_fit
+from .._engine.validation import forget_fit
 from .bookkeeping import (
     align_columns,
     check_classes_left,
@@ -207,8 +208,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            del self.__dict__[name]
+        forget_fit(self)
 
     def _route_fit(self, **metadata):
         """Return the metadata for the cleaner and the estimator."""

@@ -35,7 +35,7 @@ from .._engine.rows import Rows, fits_in_memory, make_rows
 from .._engine.scaling import scaling_for
 from .._engine.stopping import current_stop, interruptible
 from .._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
-from .._engine.validation import check_X
+from .._engine.validation import OF_X, check_X, forget_fit
 from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
 from ._checkpoint import TrainingCheckpoint, check_path, describe_run
@@ -236,10 +236,8 @@ class BaseRepresentation(
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
-        of_X = {"n_features_in_", "feature_names_in_", "image_shape_"}
-        learned = [name for name in vars(self) if name.endswith("_") and name not in of_X]
-        for name in [*learned, "_n_features_out"]:
-            self.__dict__.pop(name, None)
+        forget_fit(self, keep=OF_X)
+        self.__dict__.pop("_n_features_out", None)
 
     def _training_data(self, X, device: torch.device, seed: int) -> TrainingData:
         self._scaling = scaling_for(X, self.standardize, own_network=self.encoder is not None)

@@ -8,7 +8,7 @@ from sklearn.datasets import make_classification
 from sklearn.metrics import roc_auc_score
 
 from sknoisy import CleanSampleSelector, LabelPurifier, NoisyLabelClassifier
-from sknoisy.cleaning.class_sizes import separation, shrunken_classes, warn_of_shrunken_classes
+from sknoisy.cleaning.class_sizes import separations, shrunken_classes, warn_of_shrunken_classes
 from sknoisy.exceptions import ShrunkenClassWarning
 
 
@@ -38,13 +38,13 @@ def test_separation_is_the_area_under_the_roc_curve_within_the_next_class():
     for k in (0, 1):
         rows = (nearest == k) & (lost | (given != 2))
         expected += roc_auc_score(lost[rows], proba[rows, 2]) * lost[rows].sum() / lost.sum()
-    assert separation(proba, given, lost, 2) == pytest.approx(expected, abs=1e-12)
+    assert separations(proba, given, lost, np.array([2]))[0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_separation_is_one_half_where_no_row_can_be_compared():
     proba = np.array([[0.5, 0.0, 0.5], [0.0, 0.4, 0.6], [0.9, 0.0, 0.1]])
     lost = np.array([False, True, False])
-    assert separation(proba, np.array([0, 2, 0]), lost, 2) == 0.5
+    assert separations(proba, np.array([0, 2, 0]), lost, np.array([2])).tolist() == [0.5]
 
 
 def test_the_warning_names_the_classes_and_points_at_the_user():

@@ -110,6 +110,7 @@ def test_a_cleaner_that_takes_no_groups_refuses_them(blobs):
 
 def test_groups_reach_the_cleaner_with_the_rows_that_count(blobs):
     X, y = blobs
+    y = np.where(np.arange(len(y)) % 6 == 0, np.roll(y, 7), y)  # so that there is doubt
     groups, weights = np.arange(len(y)) // 4, (np.arange(len(y)) % 5 > 0).astype(float)
     y = np.where(groups % 5 == 0, np.roll(y, 1), y)
     purifier = LabelPurifier(n_components=32, n_epochs=10, random_state=0)

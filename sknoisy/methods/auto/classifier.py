@@ -88,8 +88,8 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         Classifier that learns the purified labels of the vote; it is cloned, and then it alone
         predicts. Labels are passed to it as they are, so the keys of a ``class_weight`` are your
         labels; one that takes only 0, ..., k - 1 gets such codes. If it does not take NaN, it gets
-        imputed columns. None: the mean of a random
-        forest and of extremely randomised trees. Other methods than the vote accept None only.
+        imputed columns. None: the mean of a random forest and of extremely randomised trees.
+        Other methods than the vote accept None only.
     network_params : dict or None, default=None
         Parameters of the networks, such as ``{"max_epochs": 100}``. In a vote, both networks get
         them, and both must have them. A search takes whole dicts.

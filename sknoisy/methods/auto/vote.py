@@ -13,7 +13,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, Votin
 
 from ..._engine.stopping import part_of_fit
 from ...cleaning.bookkeeping import keep_classes
-from ...cleaning.class_sizes import separation, shrunken_classes
+from ...cleaning.class_sizes import separations, shrunken_classes
 from ...cleaning.held_out import draw_folds, standard_error, stratified_half
 from ...exceptions import ShrunkenClassWarning
 from ..clid_mu import CLIDMUClassifier
@@ -127,7 +127,7 @@ def vote(
             total, of_given = out_of_bag.copy(), _GIVEN
     for name, member in members.items():
         with part_of_fit(f"network {name!r}"), warnings.catch_warnings():
-            # The classes of the vote are what counts.
+            # Only the classes of the vote are reported.
             warnings.simplefilter("ignore", ShrunkenClassWarning)
             member.fit(X, codes, clean_mask=trusted, sample_weight=weights)
         if groups is None:  # networks have seen the other rows of the group
@@ -161,14 +161,19 @@ def _out_of_fold(
     X, codes: np.ndarray, weights, seed: int, n_jobs: int | None, groups: np.ndarray
 ) -> np.ndarray:
     """Return probabilities by forests that have not seen the group; zeros if there are none."""
-    fold = draw_folds(codes, _N_FOLDS, np.random.RandomState(seed), groups)
+    counted = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
+    of_group = np.full(groups.max() + 1, -1)
+    of_group[groups[counted]] = draw_folds(
+        codes[counted], _N_FOLDS, np.random.RandomState(seed), groups[counted]
+    )
+    fold = of_group[groups]  # rows of weight 0 follow their group
     proba = np.zeros((len(codes), codes.max() + 1))
     for k in range(fold.max() + 1):
         rows, held_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         given = {} if weights is None else {"sample_weight": weights[rows]}
         with config_context(enable_metadata_routing=False):  # users need not request these weights
             fitted = forests(seed, n_jobs).fit(X[rows], codes[rows], **given)
-        proba[held_out] = fitted.predict_proba(X[held_out])
+        proba[np.ix_(held_out, fitted.classes_)] = fitted.predict_proba(X[held_out])
     return proba
 
 
@@ -209,11 +214,7 @@ def count_votes(
     small = shrunken_classes(before, after, n_classes, _KEPT_IF_RARE)
     shrunken = np.union1d(shrunken_classes(before, after, n_classes), small[is_rare[small]])
     is_lost = counted & (labels != codes)
-    raised = [
-        k
-        for k in shrunken
-        if separation(out_of_bag, codes, is_lost & (codes == k), k) > _SEPARATED
-    ]
+    raised = shrunken[separations(out_of_bag, codes, is_lost, shrunken) > _SEPARATED]
     share = np.where(np.isin(codes, raised), _IF_RAISED * share, share)
     for k in raised:
         proba = _raised(proba, k, codes, share, counted)

@@ -19,7 +19,7 @@ from ..._engine.groups import check_groups
 from ..._engine.imputation import Imputation, has_nan, takes_nan
 from ..._engine.labels import check_clean_mask, encode_labels, labels_like
 from ..._engine.stopping import current_stop, interruptible, part_of_fit
-from ..._engine.validation import check_X
+from ..._engine.validation import check_X, forget_fit
 from ...cleaning.bookkeeping import keep_classes
 from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...exceptions import warn_user
@@ -284,8 +284,7 @@ class LabelPurifier(BaseEstimator):
 
     def _forget(self) -> None:
         """Delete the attributes of an earlier fit, so that a failed fit leaves nothing fitted."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            del self.__dict__[name]
+        forget_fit(self)
 
     def _warn_of_lone_rows(self, trusted: np.ndarray) -> None:
         lone = np.flatnonzero(np.bincount(trusted, minlength=len(self.classes_)) < 2)

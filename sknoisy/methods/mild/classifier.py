@@ -203,10 +203,10 @@ class MILDClassifier(NetworkClassifier):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            Training rows of any numeric dtype: arrays, memory maps, pandas and polars frames,
-            CSR and CSC matrices.
+            Training rows of any numeric dtype, as for every network. NaN in tables is a missing
+            value. A ``module`` of your own takes arrays (n_samples, ...) of any shape.
         y : array-like of shape (n_samples,)
-            Noisy labels of any type.
+            Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
             True where the label is trusted.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -223,7 +223,7 @@ class MILDClassifier(NetworkClassifier):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             On input that cannot be used; the message names the value and the cure.
         NonFiniteLossError
             If the training loss becomes NaN or infinite.

@@ -11,7 +11,7 @@ import torch
 from ..._engine.batches import TrainingData
 from ..._engine.evaluation import evaluate, rows_per_pass
 from ..._engine.net import DeviceNet
-from ...cleaning.class_sizes import separation, shrunken_classes
+from ...cleaning.class_sizes import separations, shrunken_classes
 from .dynamics import LearningDynamics, count_dynamics
 from .threshold import NO_ROW, Criteria, KeptRows, keep_rows
 
@@ -104,11 +104,8 @@ class SelectionState:
         rows = torch.as_tensor(self.rows, device=self.data.device)
         batches = evaluate(self.net, self.data, rows, rows_per_pass(self.net))
         proba = torch.cat([logits.softmax(dim=1) for _, logits, _ in batches]).cpu().numpy()
-        mask = kept.mask.copy()
-        for k in shrunken:
-            lost = ~kept.mask & (given == k)
-            if separation(proba, given, lost, k) > _SEPARATED:
-                mask |= lost
+        spared = shrunken[separations(proba, given, ~kept.mask, shrunken) > _SEPARATED]
+        mask = kept.mask | np.isin(given, spared)
         n_spared = kept.n_spared + int(mask.sum() - kept.mask.sum())
         reason = kept.reason or (NO_ROW if mask.all() else None)
         return kept._replace(mask=mask, n_spared=n_spared, reason=reason)

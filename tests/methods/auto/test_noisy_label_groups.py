@@ -52,6 +52,21 @@ def test_a_row_is_judged_by_forests_that_have_not_seen_its_group(monkeypatch):
     assert n_left_out == len(problem.X)
 
 
+@pytest.mark.parametrize("n_counted", [1, 2])
+def test_forests_learn_only_groups_that_count(n_counted):
+    """Each fold leaves out a group that counts, so that something is left to learn from."""
+    groups = np.repeat(np.arange(6), 20)
+    y = np.tile([0, 1], 60)
+    y[:20] = 2  # a class of the first group, which does not count
+    X = np.random.default_rng(0).normal(size=(120, 3)) + 4 * y[:, None]
+    weights = (groups >= 6 - n_counted).astype(float)
+    found = vote.vote(X, y, None, weights, {}, 0, None, groups=groups)
+    judged_rows = found.out_of_bag.any(axis=1)
+    assert judged_rows[weights > 0].all() == (n_counted == 2)
+    assert (found.out_of_bag[:, 2] == 0).all()
+    assert_allclose(found.proba.sum(axis=1), 1)
+
+
 def test_the_whole_classifier_ranks_better_with_groups(let_mild_select):
     let_mild_select(max_epochs=10, n_rounds=1, n_folds=0)
     problem = patients(1, n_patients=60, n_rows=6)
