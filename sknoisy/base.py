@@ -531,7 +531,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         NotFittedError, ValueError
             As in :meth:`predict_proba`.
         """
-        return self._members.features(self._rows(X)).numpy()
+        rows = self._rows(X)
+        return self._members.features(rows).numpy()
 
     def _rows(self, X):
         check_is_fitted(self)
