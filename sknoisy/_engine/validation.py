@@ -41,7 +41,7 @@ def check_X(estimator, X, *, reset: bool, any_shape: bool = False):
             f"X has shape {np.shape(X)}, but {type(estimator).__name__} was fitted on "
             f"{_rows_of_shape(estimator.image_shape_)}."
         )
-    if scipy.sparse.issparse(X) and X.dtype == np.float16:  # of which scipy computes nothing
+    if scipy.sparse.issparse(X) and X.dtype == np.float16:  # scipy cannot compute with it
         X = X.astype(np.float32)
     X = validate_data(
         estimator,
