@@ -45,7 +45,7 @@ from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import scaling_for
 from ._engine.stopping import current_stop, interruptible
-from ._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
+from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from .callbacks import EpochProgress, PerSampleCrossEntropy
 from .meta import BatchOutputs
@@ -213,9 +213,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _check_settings(self) -> None:
         """Check the parameters whose constraints depend on others, before any work."""
         check_optimizer_params(self.optimizer, self.optimizer_params)
-        of_schedule = [] if self.lr_schedule == "constant" else ["event_lr"]
-        recorded = [*ALWAYS_RECORDED, *of_schedule, *self._recorded_keys()]
-        check_callbacks(self.callbacks, recorded)
+        check_callbacks(self.callbacks, self.lr_schedule, self._recorded_keys())
 
     def _forget(self) -> None:
         """Remove what an earlier fit learned, so that a failed fit leaves no fitted estimator."""

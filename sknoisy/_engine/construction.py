@@ -209,14 +209,20 @@ def check_optimizer_params(optimizer: str | Callable, params: dict[str, Any] | N
             raise ValueError(
                 f"optimizer_params has {unknown}, which {name} does not take; it takes {allowed}."
             )
-    if params and inspect.isclass(made) and issubclass(made, torch.optim.Optimizer):
-        of_device = {"capturable", "foreach", "fused"}
-        options = {key: value for key, value in params.items() if key not in of_device}
+    if not (inspect.isclass(made) and issubclass(made, torch.optim.Optimizer)):
+        return
+    for options in [params, *({**params, **options} for _, options in groups)]:
         try:
-            defaults = optimizer_settings(optimizer, 0.0)
-            made([nn.Parameter(torch.zeros(1, 1))], **{"lr": 0.1, **defaults, **options})
+            _try_options(made, optimizer_settings(optimizer, 0.0), options)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} refuses optimizer_params={params!r}: {error}") from error
+            raise ValueError(f"{name} refuses optimizer_params={options!r}: {error}") from error
+
+
+def _try_options(made: Callable, defaults: dict, options: dict[str, Any]) -> None:
+    of_device = {"capturable", "foreach", "fused"}
+    options = {key: value for key, value in options.items() if key not in of_device}
+    if options:
+        made([nn.Parameter(torch.zeros(1, 1))], **{"lr": 0.1, **defaults, **options})
 
 
 def build_scheduler(lr_schedule: str | Callable, lr: float, max_epochs: int) -> list[tuple]:
@@ -250,8 +256,8 @@ def build_module(
     instance is deep-copied. None stands for an MLP with `settings` for tables, and for the small
     PreAct ResNet for images.
 
-    ValueError is raised if `module_params` are passed with an instance, TypeError if the class or
-    factory does not return an ``nn.Module``.
+    ValueError is raised if `module_params` are passed with an instance, TypeError if they do not
+    fit the class or factory, or if it does not return an ``nn.Module``.
     """
     params = dict(module_params or {})
     if isinstance(module, nn.Module):
@@ -271,8 +277,18 @@ def build_module(
     n_features = shape[-1] if len(shape) == 2 else shape[0]
     known = {"n_features": n_features, "in_channels": shape[0], "n_classes": n_classes}
     bound = module.keywords if isinstance(module, partial) else {}
-    named = inspect.signature(module).parameters.keys() - bound.keys()
-    built = module(**{**{k: v for k, v in known.items() if k in named}, **params})
+    signature = inspect.signature(module)
+    named = signature.parameters.keys() - bound.keys()
+    arguments = {**{k: v for k, v in known.items() if k in named}, **params}
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        name = getattr(module, "__name__", repr(module))
+        raise TypeError(
+            f"module_params={module_params!r} do not fit {name}: {error}. It takes "
+            f"{list(signature.parameters)}."
+        ) from error
+    built = module(**arguments)
     if not isinstance(built, nn.Module):
         raise TypeError(
             f"module must give an nn.Module, got {type(built).__name__} from {module!r}."
@@ -285,9 +301,8 @@ def check_logits(module: nn.Module, x: torch.Tensor, n_classes: int) -> None:
     """Check on a few rows, in eval mode, that a module returns logits of the right shape.
 
     TypeError is raised if it does not return a tensor. ValueError is raised if the module fails on
-    the rows, if the shape differs,
-    or if the rows look like probabilities or log-probabilities because they, or their
-    exponentials, sum to 1.
+    the rows, if the shape differs, or if the rows look like probabilities or log-probabilities
+    because they, or their exponentials, sum to 1.
     """
     module.eval()
     name = type(module).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._compat import is_pandas_na, is_scalar_nan
+from .labels import is_missing, to_numpy
 
 __all__ = ["check_groups"]
 
@@ -12,18 +12,19 @@ __all__ = ["check_groups"]
 def check_groups(groups, n_samples: int) -> np.ndarray | None:
     """Return the groups of the rows as codes 0, 1, ..., int64 of shape (n,), or None.
 
-    Codes are given in the order in which the groups appear. ValueError is raised if the groups are
-    not one value per row, have missing values, or are all equal.
+    The containers are those of y. Codes are given in the order in which the groups appear.
+    ValueError is raised if the groups are not one value per row, have missing values, or are all
+    equal.
     """
     if groups is None:
         return None
-    values = groups.to_numpy() if hasattr(groups, "to_numpy") else np.asarray(groups)
+    values = to_numpy(groups, "groups")
     if values.shape != (n_samples,):
         raise ValueError(
             f"groups has shape {values.shape}, but X has {n_samples} rows: pass one group per row."
         )
     values = values.tolist()
-    missing = [i for i, v in enumerate(values) if v is None or is_scalar_nan(v) or is_pandas_na(v)]
+    missing = [row for row, value in enumerate(values) if is_missing(value)]
     if missing:
         raise ValueError(
             f"groups has a missing value in row {missing[0]}: every row needs a group. Give a row "

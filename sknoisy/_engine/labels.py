@@ -20,6 +20,7 @@ from .suspect_labels import describe_matrix, describe_nested, suspicions
 __all__ = [
     "check_clean_mask",
     "encode_labels",
+    "is_missing",
     "labels_like",
     "take_labels",
     "to_numpy",
@@ -180,7 +181,7 @@ def _check_labels(labels: np.ndarray, *, is_list: bool) -> np.ndarray:
 
 def _from_objects(labels: np.ndarray, is_list: bool) -> np.ndarray:
     """Return an array of strings as it is, and a list in the dtype of its labels."""
-    if any(map(_is_missing, labels)):
+    if any(map(is_missing, labels)):
         raise ValueError("Input y contains None or NaN: every row needs a label.")
     types = set(map(type, labels))
     kinds = {_kind_of(label_type) for label_type in types}
@@ -218,7 +219,8 @@ def _kind_of(label_type: type) -> type:
     return next(matching, label_type)
 
 
-def _is_missing(entry: Any) -> bool:
+def is_missing(entry: Any) -> bool:
+    """Return whether an entry is None, NaN or the NA of pandas."""
     return entry is None or is_scalar_nan(entry) or is_pandas_na(entry)
 
 
@@ -262,7 +264,7 @@ def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np
 def _from_other_dtype(mask: np.ndarray, n_samples: int) -> np.ndarray:
     """Return a mask of Python booleans as an array of them; raise for any other dtype."""
     if mask.dtype.kind in "Of":
-        missing = [row for row, entry in enumerate(mask.flat) if _is_missing(entry)]
+        missing = [row for row, entry in enumerate(mask.flat) if is_missing(entry)]
         if missing:
             raise ValueError(
                 f"clean_mask has {len(missing)} missing entries (NA, NaN or None), the first in "

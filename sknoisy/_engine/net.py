@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import fnmatch
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -112,6 +113,28 @@ class DeviceNet(NeuralNet):
     def get_iterator(self, dataset: TrainingData, training: bool = False):
         """Return the batches, shuffled for training."""
         return Batches(dataset, self.batch_size, self.order if training else None)
+
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        """Return the arguments of the optimiser, as skorch does, after two checks.
+
+        ValueError is raised if no parameter requires a gradient, or if a pattern of
+        ``param_groups`` matches none.
+        """
+        named_parameters = list(named_parameters)
+        if not any(p.requires_grad for _, p in named_parameters):
+            raise ValueError(
+                f"No parameter of {type(self.module_).__name__} requires a gradient, so nothing "
+                "can be trained: leave at least its last layer unfrozen."
+            )
+        names = [name for name, _ in named_parameters]
+        for pattern, _ in self.get_params_for(prefix).get("param_groups", []):
+            if not fnmatch.filter(names, pattern):
+                raise ValueError(
+                    f"optimizer_params has the pattern {pattern!r} in param_groups, which matches "
+                    f"no parameter of the network; the first and the last one are {names[0]!r} "
+                    f"and {names[-1]!r}."
+                )
+        return super().get_params_for_optimizer(prefix, named_parameters)
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         """Train; unlike in skorch, an interruption outside the epochs is raised."""

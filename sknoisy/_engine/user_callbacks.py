@@ -8,23 +8,27 @@ from typing import Any
 
 from skorch.callbacks import BatchScoring, Callback, EpochScoring, PassthroughScoring
 
-__all__ = ["ALWAYS_RECORDED", "check_callbacks"]
+__all__ = ["check_callbacks"]
 
 # Keys of the history in every epoch of every net.
-ALWAYS_RECORDED = ("train_loss", "train_loss_best", "train_batch_count", "epoch", "dur")
+_ALWAYS_RECORDED = ("train_loss", "train_loss_best", "train_batch_count", "epoch", "dur")
 
 
-def check_callbacks(callbacks: Iterable[Any] | None, recorded: Sequence[str]) -> None:
+def check_callbacks(
+    callbacks: Iterable[Any] | None, lr_schedule: Any, recorded: Sequence[str] = ()
+) -> None:
     """Check that callbacks can work in a training without validation rows.
 
-    `recorded` are the keys that the history has in every epoch.
+    `recorded` are the keys that the method adds to the history in every epoch.
 
     TypeError is raised for an object that is no skorch callback. ValueError is raised for one that
     scores validation rows, or that monitors a key which is not recorded. Callbacks of other
     packages than skorch may record further keys: with one of them, any key may be monitored.
     """
     found = [_callback(item) for item in callbacks or [] if item is not None]
-    known = {*recorded}
+    known = {*_ALWAYS_RECORDED, *recorded}
+    if lr_schedule != "constant":
+        known.add("event_lr")
     for callback in found:
         _check_scoring(callback)
         if isinstance(callback, EpochScoring):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from numbers import Number
 
 import numpy as np
 import scipy.sparse
@@ -11,9 +12,17 @@ from sklearn.utils.validation import validate_data
 
 from .._compat import check_feature_names, check_weights
 from .containers import check_numbers, from_sequence, from_torch
+from .labels import is_missing, to_numpy
 from .scaling import channel_axis
 
-__all__ = ["OF_X", "check_X", "check_sample_weight", "check_total_weight", "forget_fit"]
+__all__ = [
+    "OF_X",
+    "check_X",
+    "check_sample_weight",
+    "check_total_weight",
+    "forget_fit",
+    "weights_as_floats",
+]
 
 # Attributes that check_X sets.
 OF_X = frozenset({"n_features_in_", "feature_names_in_", "image_shape_"})
@@ -43,7 +52,7 @@ def check_X(estimator, X, *, reset: bool, any_shape: bool = False):
             f"X has shape {np.shape(X)}, but {type(estimator).__name__} was fitted on "
             f"{_rows_of_shape(estimator.image_shape_)}."
         )
-    if scipy.sparse.issparse(X) and X.dtype == np.float16:  # of which scipy computes nothing
+    if scipy.sparse.issparse(X) and X.dtype == np.float16:  # scipy cannot compute with it
         X = X.astype(np.float32)
     X = validate_data(
         estimator,
@@ -96,7 +105,7 @@ def _rows_of_shape(shape: tuple[int, ...]) -> str:
 
 def _describe_shape(shape: tuple[int, ...]) -> str:
     forms = "a table (n, d) or images (n, H, W, C) or (n, C, H, W)"
-    cures = "flatten the rows, X.reshape(len(X), -1), or pass your own network, which gets them so"
+    cures = "flatten the rows, X.reshape(len(X), -1), or pass a module that takes such rows"
     if len(shape) == 4:
         return (
             f"X of shape {shape} has 4 dimensions, as images have, but neither its last nor its "
@@ -122,7 +131,7 @@ def check_sample_weight(sample_weight, X) -> np.ndarray | None:
     """
     if sample_weight is None:
         return None
-    weights = check_weights(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weights = weights_as_floats(sample_weight, X, ensure_non_negative=True)
     if (weights == weights[0]).all():
         return None
     relative = weights / weights.max()  # the sum of the weights may overflow
@@ -136,6 +145,36 @@ def check_sample_weight(sample_weight, X) -> np.ndarray | None:
             "the largest weights, or raise the smallest."
         )
     return relative
+
+
+def weights_as_floats(sample_weight, X, *, ensure_non_negative: bool = False) -> np.ndarray:
+    """Return the weights of the rows of X as float64, shape (n,); the containers are those of y.
+
+    A number is the weight of every row, and None stands for 1. ValueError is raised if the weights
+    are not one finite number for each row, or one is negative although they must not be.
+    """
+    if not isinstance(sample_weight, (Number, type(None))):
+        sample_weight = to_numpy(sample_weight, "sample_weight")
+        if sample_weight.dtype.kind not in "biuf":
+            sample_weight = _as_floats(sample_weight)
+    return check_weights(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=ensure_non_negative
+    )
+
+
+def _as_floats(weights: np.ndarray) -> np.ndarray:
+    """Return objects that are numbers as float64, None and NA as NaN."""
+    floats = []
+    for weight in weights.ravel().tolist():
+        try:
+            floats.append(np.nan if is_missing(weight) else float(weight))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"sample_weight holds {weight!r}, which is no real number: pass one weight for "
+                "each row. Those of balanced classes are "
+                "sklearn.utils.class_weight.compute_sample_weight('balanced', y)."
+            ) from None
+    return np.array(floats).reshape(weights.shape)
 
 
 def check_total_weight(weights: np.ndarray) -> np.ndarray:

@@ -9,10 +9,10 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils import Bunch
 
-from .._compat import check_weights, is_arraylike, manual_routing, num_samples
+from .._compat import is_arraylike, manual_routing, num_samples
 from .._engine.indexing import take_rows
 from .._engine.labels import to_numpy
-from .._engine.validation import check_total_weight
+from .._engine.validation import check_total_weight, weights_as_floats
 from ..exceptions import warn_user
 
 __all__ = [
@@ -86,7 +86,7 @@ def rows_that_count(weights, encoded: np.ndarray) -> np.ndarray:
     """
     if weights is None:
         return np.arange(len(encoded))
-    return np.flatnonzero(check_total_weight(check_weights(weights, encoded, dtype=np.float64)))
+    return np.flatnonzero(check_total_weight(weights_as_floats(weights, encoded)))
 
 
 def rows_that_are_left(cleaner, n_given: int, n_returned: int) -> np.ndarray | None:

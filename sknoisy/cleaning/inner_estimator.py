@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from .._engine.labels import to_numpy
+
 __all__ = ["encode", "fit_inner"]
 
 # Raised by fit for labels that are not 0, ..., k - 1: by XGBoost, by torch for strings, and by
@@ -27,7 +29,7 @@ def fit_inner(
     with y. Weights of labels that are among `classes`, those of the user, but not in y are left
     out: cleaning has lost these classes, and scikit-learn would refuse the weights.
     """
-    labels = y.to_numpy() if hasattr(y, "to_numpy") else np.asarray(y)
+    labels = to_numpy(y, "y")
     present = np.unique(labels)
     lost = set(classes.tolist()) - set(present.tolist())
     try:
@@ -47,7 +49,7 @@ def fit_inner(
 
 def encode(labels: Any, present: np.ndarray) -> np.ndarray:
     """Return the codes of labels, the positions in the sorted `present`; -1 for other labels."""
-    labels = labels.to_numpy() if hasattr(labels, "to_numpy") else np.asarray(labels)
+    labels = to_numpy(labels, "y")
     codes = np.searchsorted(present, labels).clip(max=len(present) - 1)
     return np.where(present[codes] == labels, codes, -1)
 

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import clone
 
 from .._engine.construction import seed_undecided
+from .._engine.labels import to_numpy
 
 __all__ = ["SelectsRows", "run_cleaner"]
 
@@ -46,4 +47,4 @@ def run_cleaner(
     if isinstance(fitted, SelectsRows):
         return fitted, y[fitted.select(X, y, **metadata)]
     _, cleaned = fitted.fit_resample(X, y, **metadata)
-    return fitted, np.asarray(cleaned)
+    return fitted, to_numpy(cleaned, f"y that {type(fitted).__name__} returned")

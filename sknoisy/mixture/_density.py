@@ -13,8 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._compat import check_weights
-from .._engine.validation import check_total_weight
+from .._engine.validation import check_total_weight, weights_as_floats
 from ..exceptions import warn_user
 from ._weighted_rows import WeightedRows, start_by_density, start_by_shares
 
@@ -58,9 +57,8 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             )
         if sample_weight is None:
             return None
-        return check_total_weight(
-            check_weights(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        )
+        weights = weights_as_floats(sample_weight, X, ensure_non_negative=True)
+        return check_total_weight(weights)
 
     def _forget(self) -> None:
         """Drop what ``fit`` sets last, so that a failed fit leaves no fitted mixture."""
@@ -130,9 +128,7 @@ class MixtureDensity(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _log_likelihood(self, X, sample_weight) -> tuple[float, float]:
         """Return the mean log-likelihood and the total weight of the rows."""
         log_density = self.score_samples(X)
-        weights = check_weights(
-            sample_weight, log_density, dtype=np.float64, ensure_non_negative=True
-        )
+        weights = weights_as_floats(sample_weight, log_density, ensure_non_negative=True)
         return float(np.average(log_density, weights=weights)), float(weights.sum())
 
     def predict_proba(self, X):

@@ -34,7 +34,7 @@ from .._engine.evaluation import rows_per_pass
 from .._engine.rows import Rows, fits_in_memory, make_rows
 from .._engine.scaling import scaling_for
 from .._engine.stopping import current_stop, interruptible
-from .._engine.user_callbacks import ALWAYS_RECORDED, check_callbacks
+from .._engine.user_callbacks import check_callbacks
 from .._engine.validation import OF_X, check_X, forget_fit
 from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
@@ -201,8 +201,7 @@ class BaseRepresentation(
             If the training loss becomes NaN or infinite.
         """
         check_optimizer_params(self.optimizer, self.optimizer_params)
-        of_schedule = [] if self.lr_schedule == "constant" else ["event_lr"]
-        check_callbacks(self.callbacks, [*ALWAYS_RECORDED, *of_schedule])
+        check_callbacks(self.callbacks, self.lr_schedule)
         X = check_X(self, X, reset=True, any_shape=self.encoder is not None)
         if X.shape[0] < 2:
             raise ValueError(

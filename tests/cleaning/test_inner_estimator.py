@@ -2,9 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from code_classifier import CodeClassifier
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -149,3 +151,19 @@ def test_class_weights_of_a_network_are_those_of_the_labels(blobs):
     ).fit(X, y)
     alone = clf.estimator_.__class__(**clf.estimator_.get_params()).fit(X, y)
     assert_array_equal(clf.predict_proba(X), alone.predict_proba(X))
+
+
+class ArrowLabels(BaseEstimator):
+    """A cleaner that returns its labels as an array of pyarrow."""
+
+    def fit_resample(self, X, y):
+        return X, pa.array(y.tolist())
+
+
+def test_a_cleaner_may_return_labels_of_pyarrow(blobs):
+    X, codes = blobs
+    y = LABELS["strings"][codes]
+    clf = PurifiedClassifier(ArrowLabels(), CodeClassifier()).fit(X, y)
+    alone = LogisticRegression().fit(X, y)
+    assert_array_equal(clf.predict(X), alone.predict(X))
+    assert clf.score(X, pa.array(y.tolist())) == alone.score(X, y)

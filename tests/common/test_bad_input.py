@@ -264,6 +264,8 @@ BAD_WEIGHTS = {
     "length": (lambda w: w[:-1], words("sample_weight.shape == (120,)", "expected (121,)")),
     "negative": (lambda w: w - 1.5, words("Negative values", "sample_weight")),
     "NaN": (lambda w: w * np.nan, words("sample_weight contains NaN")),
+    "text": (lambda w: "balanced", words("holds 'balanced', which is no", "compute_sample_we")),
+    "complex": (lambda w: w * 1j, words("sample_weight holds 1j, which is no real number")),
     "all zero": (lambda w: w * 0, words("at least one non-zero")),
 }
 

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from estimators import assert_same, fit, over_estimators, reference, takes
 from sklearn import config_context
@@ -48,6 +49,15 @@ def test_bad_groups_are_refused_by_name(estimator, blobs, spoil, message):
     X, y = blobs
     with pytest.raises(ValueError, match=message):
         fit(estimator, X, y, groups=spoil(np.arange(len(y)) % 30))
+
+
+@over_judges
+@pytest.mark.parametrize("container", [pa.array, lambda groups: pd.DataFrame({"patient": groups})])
+def test_groups_come_in_the_containers_of_y(estimator, blobs, container):
+    X, y = blobs
+    groups = [f"patient {i // 4}" for i in range(len(y))]
+    fitted = fit(estimator, X, y, groups=container(groups))
+    assert_same(fitted, X, fit(estimator, X, y, groups=groups), X)
 
 
 @over_judges
@@ -110,7 +120,6 @@ def test_a_cleaner_that_takes_no_groups_refuses_them(blobs):
 
 def test_groups_reach_the_cleaner_with_the_rows_that_count(blobs):
     X, y = blobs
-    y = np.where(np.arange(len(y)) % 6 == 0, np.roll(y, 7), y)  # so that there is doubt
     groups, weights = np.arange(len(y)) // 4, (np.arange(len(y)) % 5 > 0).astype(float)
     y = np.where(groups % 5 == 0, np.roll(y, 1), y)
     purifier = LabelPurifier(n_components=32, n_epochs=10, random_state=0)

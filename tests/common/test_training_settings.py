@@ -15,6 +15,7 @@ from skorch.callbacks import (
     GradientNormClipping,
     PassthroughScoring,
 )
+from torch import nn
 
 from sknoisy import NoisyLabelClassifier
 from sknoisy._engine.net import DeviceNet
@@ -92,6 +93,7 @@ def test_callbacks_that_cannot_work_are_refused(estimator, data, callback, error
         ({"param_groups": [("*", {"bogus": 1})]}, r"optimizer_params has \['bogus'\]"),
         ({"param_groups": 3}, "param_groups=3; pass a list of pairs"),
         ({"weight_decay": -1}, r"refuses optimizer_params=\{'weight_decay': -1\}: Invalid"),
+        ({"param_groups": [("*", {"lr": -1})]}, r"refuses optimizer_params=\{'lr': -1\}: Inv"),
     ],
 )
 @over_estimators("optimizer_params", is_trained)
@@ -99,6 +101,30 @@ def test_optimizer_params_that_do_not_exist_are_refused(estimator, data, params,
     with pytest.raises(ValueError, match=message) as caught:
         in_vote(estimator, optimizer_params=params).fit(*data(estimator))
     assert "\n" not in str(caught.value)
+
+
+@over_estimators("patterns", TRAINED)
+def test_a_pattern_that_matches_no_parameter_is_refused(estimator, data):
+    params = {"param_groups": [("*", {"lr": 0.1}), ("nowhere.*", {"lr": 1.0})]}
+    with pytest.raises(ValueError, match=r"pattern 'nowhere\.\*' .* matches no parameter"):
+        clone(estimator).set_params(optimizer_params=params).fit(*data(estimator))
+
+
+@over_estimators("frozen networks", has("module"))
+def test_a_network_without_trainable_parameters_is_refused(estimator, data):
+    X, y = data(estimator)
+    frozen = nn.Sequential(nn.Flatten(), nn.Linear(X[0].size, len(np.unique(y))))
+    clf = clone(estimator).set_params(module=frozen.requires_grad_(False), module_params=None)
+    with pytest.raises(ValueError, match="No parameter of Sequential requires a gradient"):
+        clf.fit(X, y)
+
+
+@over_estimators("module_params", has("module"))
+def test_module_params_that_the_module_does_not_take_are_refused(estimator, data):
+    clf = clone(estimator).set_params(module_params={"bogus": 1})
+    message = r"module_params=\{'bogus': 1\} do not fit \w+: .* It takes \['"
+    with pytest.raises(TypeError, match=message):
+        clf.fit(*data(estimator))
 
 
 @over_estimators("monitored keys", TRAINED)
