@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any
 
+import torch
+
 from ..exceptions import InterruptedFitWarning, calls_of_the_user, warn_user
 
 __all__ = [
@@ -145,7 +147,9 @@ def interruptible(fit: Callable[..., Any]) -> Callable[..., Any]:
         context = copy_context()  # ends with the fit, whatever happens
         context.run(_STOP.set, stop)
         try:
-            fitted = context.run(_fit_part, fit, self, *args, **kwargs)
+            # An interruption on the way out of torch.no_grad leaves gradients off.
+            with torch.set_grad_enabled(torch.is_grad_enabled()):
+                fitted = context.run(_fit_part, fit, self, *args, **kwargs)
         except KeyboardInterrupt:
             stop.note()
             _warn(stop, f"{type(self).__name__} is not fitted")

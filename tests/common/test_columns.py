@@ -433,7 +433,7 @@ def test_channels_last_and_pixels_of_more_bands(kind, global_random_seed):
 def test_other_networks_ask_for_tables_or_images(estimator, global_random_seed):
     rng = np.random.default_rng(global_random_seed)
     for shape in ((20, 5, 7), (20, 6, 5, 5)):
-        with pytest.raises(ValueError, match=r"reshape\(len\(X\), -1\), or pass your own network"):
+        with pytest.raises(ValueError, match=r"reshape\(len\(X\), -1\), or pass a module"):
             fit(estimator, rng.normal(size=shape), np.arange(20) % 2)
 
 
