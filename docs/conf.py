@@ -60,9 +60,10 @@ html_theme_options = {
 
 
 def _skip_inherited_methods(app, what, name, obj, skip, options):
-    """Leave out what scikit-learn adds to every estimator, and documents itself."""
+    """Leave out what scikit-learn and imbalanced-learn add, and document themselves."""
     inherited = re.fullmatch(r"set_\w+_request|set_output|get_metadata_routing", name)
-    return True if inherited else None
+    of_pipeline = str(getattr(obj, "__module__", "")).startswith("imblearn.")
+    return True if inherited or of_pipeline else None
 
 
 def setup(app):
