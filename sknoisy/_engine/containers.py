@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from .._compat import is_pandas_na
+from .wording import in_words
 
 __all__ = ["check_numbers", "from_sequence", "from_torch"]
 
-_NAMED = 5  # columns that a message names
 
 # Dtypes of pandas, polars and arrow by their names: others do not tell categories from numbers.
 _KINDS = {
@@ -187,10 +187,9 @@ def _check_object(name: Any, value: Any) -> None:
 def _refuse(found: dict[str, list], name: str) -> NoReturn:
     parts = []
     for kind, columns in found.items():
-        names = ", ".join(repr(column) for column, _ in columns[:_NAMED])
-        names += ", ..." if len(columns) > _NAMED else ""
+        named = in_words("column", [repr(column) for column, _ in columns])
         example = _example(np.asarray(columns[0][1]()))
-        parts.append(f"{kind} in column{'s'[: len(columns) > 1]} {names}, such as {example!r}")
+        parts.append(f"{kind} in {named}, such as {example!r}")
     raise ValueError(
         f"X holds {'; '.join(parts)}; {name} takes numbers only. Encode them in a pipeline: from "
         "skrub import TableVectorizer; from sknoisy.pipeline import make_pipeline; "

@@ -14,6 +14,7 @@ from torch.utils.data import Subset, default_collate
 
 from ..networks import WithFeatures
 from .batches import TrainingData
+from .wording import in_words
 
 __all__ = [
     "copied_state",
@@ -67,9 +68,9 @@ def draw_rows(
     held_out = index[positions[index] < 0]
     if len(held_out):
         raise ValueError(
-            f"{name} holds {_some(held_out)} of X, which the train_split of the net took for "
-            "validation. Pass train_split=None to the net, a split that leaves these rows in "
-            "training, or other rows."
+            f"{name} holds {in_words('row', held_out)} of X, which the train_split of the net "
+            "took for validation. Pass train_split=None to the net, a split that leaves these "
+            "rows in training, or other rows."
         )
     return positions[index]
 
@@ -93,16 +94,10 @@ def _row_numbers(rows, n_rows: int, name: str) -> np.ndarray:
     unknown = index[(index < 0) | (index >= n_rows)]
     if len(unknown):
         raise ValueError(
-            f"{name} holds {_some(unknown)}, but the {n_rows} rows of X have the numbers 0 to "
-            f"{n_rows - 1}."
+            f"{name} holds {in_words('row', unknown)}, but the {n_rows} rows of X have the "
+            f"numbers 0 to {n_rows - 1}."
         )
     return index.astype(np.int64)
-
-
-def _some(rows: np.ndarray) -> str:
-    """Return the first rows in words."""
-    shown = ", ".join(map(str, rows[:5]))
-    return f"row{'s' * (len(rows) > 1)} {shown}{', ...' * (len(rows) > 5)}"
 
 
 def rows_per_pass(net) -> int:

@@ -10,6 +10,7 @@ import scipy.sparse
 from sklearn.utils import get_tags
 
 from ..exceptions import ConstantColumnWarning, warn_user
+from .wording import in_words
 
 __all__ = ["Imputation", "has_nan", "is_memory_mapped", "name_columns", "takes_nan"]
 
@@ -89,9 +90,7 @@ class Imputation:
 
 def name_columns(index: np.ndarray, names: Any = None) -> str:
     """Return "column 3" or "columns 'age', 'sex', ...": by name if there are names."""
-    listed = [repr(int(i) if names is None else str(names[i])) for i in index[:5]]
-    more = ", ..." if len(index) > len(listed) else ""
-    return f"column{'s' if len(index) > 1 else ''} {', '.join(listed)}{more}"
+    return in_words("column", [repr(int(i) if names is None else str(names[i])) for i in index])
 
 
 def has_nan(X) -> bool:
