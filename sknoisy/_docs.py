@@ -23,16 +23,17 @@ batch_size : int, default=100
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from textwrap import indent
 from typing import TypeVar
 
 __all__ = ["SharedDocs", "share_docs"]
 
-_Class = TypeVar("_Class", bound=type)
+_Documented = TypeVar("_Documented", bound=Callable)
 
 
 class SharedDocs:
-    """Class decorator that inserts shared entries into docstrings.
+    """Decorator of classes and methods that inserts shared entries into docstrings.
 
     `text` holds entries of numpydoc sections, with their header lines at the margin; the first
     name in the header is the key of the entry. `base` provides the entries that `text` does not
@@ -44,11 +45,12 @@ class SharedDocs:
         for entry in re.split(r"\n(?=\S)", text.strip("\n")):
             self.entries[re.split(r"\W", entry, maxsplit=1)[0]] = entry
 
-    def __call__(self, cls: _Class) -> _Class:
+    def __call__(self, documented: _Documented) -> _Documented:
         """Insert the entries, unless python -OO has removed the docstring."""
-        if cls.__doc__ is not None:
-            cls.__doc__ = re.sub(r"^( *)\{([\w, ]+)\}$", self._fill, cls.__doc__, flags=re.M)
-        return cls
+        if documented.__doc__ is not None:
+            entries = re.compile(r"^( *)\{([\w, ]+)\}$", flags=re.M)
+            documented.__doc__ = entries.sub(self._fill, documented.__doc__)
+        return documented
 
     def _fill(self, line: re.Match) -> str:
         margin, names = line.groups()
@@ -56,6 +58,12 @@ class SharedDocs:
 
 
 share_docs = SharedDocs("""
+y : array-like of shape (n_samples,)
+    Noisy labels; :ref:`labels` lists the containers and types.
+clean_mask : array-like of bool of shape (n_samples,) or None, default=None
+    True where the label is trusted.
+sample_weight : array-like of shape (n_samples,) or None, default=None
+    Non-negative weights of the rows in the training loss; only their ratios count.
 meta_batch_size : int, default=100
     Number of rows per meta batch.
 module : None, nn.Module class, factory or instance, default=None

@@ -416,6 +416,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     # --- fit --------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=False)  # a purifier or selector checks its own
+    @share_docs
     def fit(self, X, y, *, clean_mask=None, sample_weight=None):
         """Train on noisy labels.
 
@@ -426,12 +427,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             Training rows of any numeric dtype: arrays, memory maps, tensors, pandas and polars
             frames, CSR and CSC matrices. NaN in tables is a missing value. A ``module`` of your
             own takes arrays (n_samples, ...) of any shape; integers stay integers for it.
-        y : array-like of shape (n_samples,)
-            Noisy labels; :ref:`labels` lists the containers and types.
-        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
-            True where the label is trusted.
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Non-negative weights of the rows in the training loss; only their ratios count.
+        {y, clean_mask, sample_weight}
 
         Returns
         -------

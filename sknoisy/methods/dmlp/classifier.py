@@ -148,6 +148,7 @@ class DMLPClassifier(NetworkClassifier):
         self.purifier = purifier
 
     @fit_context(prefer_skip_nested_validation=False)  # the purifier checks its own
+    @share_docs
     def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None):
         """Purify the labels, then train on them.
 
@@ -157,12 +158,7 @@ class DMLPClassifier(NetworkClassifier):
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows of any numeric dtype, as for every network. NaN in tables is a missing
             value. A ``module`` of your own takes arrays (n_samples, ...) of any shape.
-        y : array-like of shape (n_samples,)
-            Noisy labels; :ref:`labels` lists the containers and types.
-        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
-            True where the label is trusted.
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Non-negative weights of the rows in the training loss; only their ratios count.
+        {y, clean_mask, sample_weight}
         groups : array-like of shape (n_samples,) or None, default=None
             Group of each row, such as a patient, if the labels of a group may be wrong together.
             The purifier receives them if it takes them, and folds of held-out rows never divide a

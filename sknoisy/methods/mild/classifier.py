@@ -196,6 +196,7 @@ class MILDClassifier(NetworkClassifier):
         self.semi_params = semi_params
 
     @fit_context(prefer_skip_nested_validation=False)  # the selector checks its own
+    @share_docs
     def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None):
         """Select rows, then train on them.
 
@@ -205,12 +206,7 @@ class MILDClassifier(NetworkClassifier):
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows of any numeric dtype, as for every network. NaN in tables is a missing
             value. A ``module`` of your own takes arrays (n_samples, ...) of any shape.
-        y : array-like of shape (n_samples,)
-            Noisy labels; :ref:`labels` lists the containers and types.
-        clean_mask : array-like of bool of shape (n_samples,) or None, default=None
-            True where the label is trusted.
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Non-negative weights of the rows in the training loss; only their ratios count.
+        {y, clean_mask, sample_weight}
         groups : array-like of shape (n_samples,) or None, default=None
             Group of each row, such as a patient, if the labels of a group may be wrong together.
             The selector receives them if it takes them, and folds of held-out rows never divide a
