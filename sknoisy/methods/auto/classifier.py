@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from inspect import signature
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -29,13 +30,11 @@ from ...cleaning.bookkeeping import takes_sample_weight
 from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...cleaning.inner_estimator import fit_inner
 from ..registry import METHODS, estimator_class
-from .vote import forests, lead_of_networks, networks, share_of_networks, vote
+from .vote import VOTERS, forests, lead_of_networks, networks, share_of_networks, vote
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
 
 _FOR_IMAGES = "famus"
-_VOTERS = ("clid_mu", "mild")
-_TAKE_GROUPS = ("dmlp", "mild")
 _MAX_VOTE_ROWS = 20_000
 
 
@@ -227,8 +226,9 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             self._imputation = Imputation().fit(X, getattr(self, "feature_names_in_", None))
             of_trees = self._for_trees(X)
             with part_of_fit("the vote"):
+                inputs = {"of_forest": of_trees, "groups": group_codes}
                 proba, out_of_bag = vote(
-                    X, codes, trusted, weights, members, seed, self.n_jobs, of_trees, group_codes
+                    X, codes, trusted, weights, members, seed, self.n_jobs, **inputs
                 )
             with part_of_fit("the classifier of the purified labels"):
                 purified = proba.argmax(axis=1)
@@ -308,7 +308,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
 
     def _check_networks(self, method: str, reason: str, has_groups: bool) -> None:
         """Raise if a network of the method does not take `network_params` or the groups."""
-        names = _VOTERS if method == "vote" else (method,)
+        names = tuple(VOTERS) if method == "vote" else (method,)
         for cls in (estimator_class(METHODS[name].estimator) for name in names):
             known = cls().get_params(deep=False).keys()
             unknown = [name for name in self.network_params or {} if name not in known]
@@ -319,7 +319,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
                     f"parameter. Leave it out, or set the method, which is {method!r} because "
                     f"{reason}, to one that has it."
                 )
-            if has_groups and method != "vote" and method not in _TAKE_GROUPS:
+            if has_groups and method != "vote" and "groups" not in signature(cls.fit).parameters:
                 raise TypeError(
                     f"groups were passed, but {cls.__name__} leaves no rows out and takes none; "
                     f"the method is {method!r} because {reason}. Leave groups out, or pass "

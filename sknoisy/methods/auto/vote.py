@@ -20,6 +20,7 @@ from ..clid_mu import CLIDMUClassifier
 from ..mild.classifier import MILDClassifier
 
 __all__ = [
+    "VOTERS",
     "Vote",
     "count_votes",
     "forests",
@@ -28,6 +29,9 @@ __all__ = [
     "share_of_networks",
     "vote",
 ]
+
+# The networks, by the name of their method.
+VOTERS = {"clid_mu": CLIDMUClassifier, "mild": MILDClassifier}
 
 # Out of bag, a forest has not seen the row; the networks have. So the forest counts twice.
 _OUT_OF_BAG = 2.0
@@ -60,10 +64,7 @@ class Vote(NamedTuple):
 
 def networks(seed: int, **params: Any) -> dict[str, ClassifierMixin]:
     """Return the unfitted networks that vote, with the given parameters."""
-    return {
-        "clid_mu": CLIDMUClassifier(**{"random_state": seed, **params}),
-        "mild": MILDClassifier(**{"random_state": seed, **params}),
-    }
+    return {name: cls(**{"random_state": seed, **params}) for name, cls in VOTERS.items()}
 
 
 def forests(seed: int, n_jobs: int | None) -> VotingClassifier:
@@ -83,6 +84,7 @@ def vote(
     members: dict[str, ClassifierMixin],
     seed: int,
     n_jobs: int | None,
+    *,
     of_forest: Any = None,
     groups: np.ndarray | None = None,
 ) -> Vote:
