@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from inspect import signature
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 import torch
-from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
@@ -21,21 +18,22 @@ from ..._docs import share_docs
 from ..._engine.construction import random_state_of, seed_undecided
 from ..._engine.dict_parameters import DictParameters
 from ..._engine.groups import check_groups
-from ..._engine.imputation import Imputation, takes_nan
+from ..._engine.imputation import takes_nan
 from ..._engine.labels import check_clean_mask, encode_labels
 from ..._engine.scaling import is_image
-from ..._engine.stopping import cut_short, interruptible, part_of_fit
+from ..._engine.stopping import interruptible, part_of_fit
 from ..._engine.validation import check_sample_weight, check_X
-from ...cleaning.bookkeeping import takes_sample_weight
+from ...cleaning.bookkeeping import keep_classes, takes_sample_weight
 from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...cleaning.inner_estimator import fit_inner
+from ...learners.ensemble import Candidate, Ensemble
 from ..registry import METHODS, estimator_class
-from .vote import VOTERS, forests, lead_of_networks, networks, share_of_networks, vote
+from .ensemble import TableColumns, further_classifiers, network_class
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
 
 _FOR_IMAGES = "famus"
-_MAX_VOTE_ROWS = 20_000
+_ENSEMBLE = "ensemble"
 
 
 class MethodChoice(NamedTuple):
@@ -49,51 +47,45 @@ class MethodChoice(NamedTuple):
         Reason for the choice.
     noise_rate : float
         Estimated share of wrong labels.
-    network_share : float
-        Weight of the networks in the predictions. In a vote, it is 0.5 if networks do clearly
-        better on the data, else 0.2, and 0 if an ``estimator`` was given. It is 1 for all other
-        methods.
+    candidates : tuple of Candidate
+        Learners that the ensemble tried: the ``name`` of each, the ``brier_score`` of its held-out
+        probabilities on the given labels, and its ``share`` in the predictions, 0 if it was not
+        picked. Empty for other methods.
     """
 
     method: str
     reason: str
     noise_rate: float
-    network_share: float
+    candidates: tuple[Candidate, ...]
 
 
 @share_docs
 class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     """Classifier for noisy labels that picks a method for the data.
 
-    For tables the method is a **vote**. A random forest (out of bag) and the networks of
-    :class:`CLIDMUClassifier` and :class:`MILDClassifier` predict class probabilities for every
-    row. The mean of these probabilities and the given label decides the row's purified label, and
-    forests learn the purified labels. The members err in different ways: a forest is stable on
-    few rows and mixed columns, while networks resist noise that depends on the class. A rare class
-    keeps its size, unless its rows look like those of other classes out of bag.
-
-    The networks also enter the predictions, with a weight of 0.2. The weight is 0.5 if networks
-    predict given labels that they have not seen clearly better than the forest does out of bag
-    (by two standard errors). For images, and for tables of more than 20,000 rows, one network is
-    trained.
+    For tables the method is an **ensemble** of learners that judge rows which they have not seen:
+    a random forest, kernel ridge regressions, and, where they make the given labels clearly more
+    likely, a network and gradient boosting. For wide sparse tables, such as texts, it is a linear
+    ridge regression. Their out-of-fold probabilities and a transition matrix determine the
+    probability of each true class, given the row and its label. The learners then learn these
+    soft labels; the mixture of their probabilities predicts. For images, one network is trained.
 
     Parameters
     ----------
-    method : {"auto", "vote", "clid_mu", "dmlp", "famus", "l2r", "meta_weight_net", "mild", \
+    method : {"auto", "ensemble", "clid_mu", "dmlp", "famus", "l2r", "meta_weight_net", "mild", \
             "mlc", "mlnt", "mslc", "transition_mlc"}, default="auto"
-        "auto": "vote" for tables of up to 20,000 rows, "mild" for longer ones, "famus" for
-        images. The other names stand for the library's classifiers, with default parameters.
+        "auto": "ensemble" for tables, "famus" for images. The other names stand for the library's
+        classifiers, with default parameters.
     estimator : None or classifier, default=None
-        Classifier that learns the purified labels of the vote; it is cloned, and then it alone
+        Classifier that learns the purified labels of the ensemble; it is cloned, and then it alone
         predicts. Labels are passed to it as they are, so the keys of a ``class_weight`` are your
         labels; one that takes only 0, ..., k - 1 gets such codes. If it does not take NaN, it gets
-        imputed columns. None: the mean of a random forest and of extremely randomised trees.
-        Other methods than the vote accept None only.
+        imputed columns. None: the learners of the ensemble. Other methods accept None only.
     network_params : dict or None, default=None
-        Parameters of the networks, such as ``{"max_epochs": 100}``. In a vote, both networks get
-        them, and both must have them. A search takes whole dicts.
+        Parameters of the network, such as ``{"max_epochs": 100}``. In the ensemble it is a
+        :class:`CLIDMUClassifier` without weights. A search takes whole dicts.
     n_jobs : int or None, default=None
-        Number of processes of the forests.
+        Number of threads of the forests.
     device : "auto", str or torch.device, default="auto"
         Device of the networks. "auto": a CUDA GPU, else an Apple GPU, else the CPU.
     verbose : int, default=0
@@ -104,26 +96,27 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     Attributes
     ----------
     choice_ : MethodChoice
-        Named tuple of ``method``; ``reason``; ``noise_rate``, the estimated share of wrong
-        labels, which is the share of given labels that differ from the purified ones; and
-        ``network_share``, the weight of the networks in predictions.
+        Named tuple of ``method``; ``reason``; ``noise_rate``, the share of given labels that
+        differ from the purified ones; and ``candidates``, the learners that were tried.
     {classes_}
-    purified_labels_ : ndarray of shape (n_samples,)
-        Purified labels: the result of the vote, or the network's predictions. Trusted rows keep
-        their given labels.
-    clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right, by the vote or by the network; 1 for trusted
+    label_distribution_ : ndarray of shape (n_samples, n_classes)
+        Probability of each class to be the true one; that of the given label is 1 for trusted
         rows.
-    estimator_ : classifier
-        The classifier that predicts, alone or together with the networks; its classes are those
-        of ``classes_``, or 0, 1, ... if it takes no other labels.
-    members_ : dict of classifier
-        The networks that voted, by name; empty for other methods.
+    purified_labels_ : ndarray of shape (n_samples,)
+        The most probable labels. Trusted rows keep their given labels.
+    clean_proba_ : ndarray of shape (n_samples,)
+        Probability that the given label is right.
+    transition_ : ndarray of shape (n_classes, n_classes)
+        Estimated transition matrix: entry (i, j) is the probability that a row of true class i is
+        given the label j. For other methods than the ensemble, it is counted from the label
+        distribution.
+    estimator_ : object
+        What predicts: the fitted ``estimator``, the network, or the ensemble.
     {n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------
-    CLIDMUClassifier, MILDClassifier, FaMUSClassifier : Methods that it picks from.
+    CLIDMUClassifier, FaMUSClassifier : Methods that it picks from.
     PurifiedClassifier : Combines a cleaner and a classifier of your choice.
 
     Examples
@@ -131,16 +124,15 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     >>> from sknoisy import NoisyLabelClassifier
     >>> from sknoisy.datasets import make_noisy_classification
     >>> X, y, truth = make_noisy_classification(600, 4, class_sep=2, rate=0.3, random_state=0)
-    >>> clf = NoisyLabelClassifier(network_params={"max_epochs": 20}, random_state=0)
-    >>> clf = clf.fit(X[:200], y[:200])
+    >>> clf = NoisyLabelClassifier(random_state=0).fit(X[:200], y[:200])
     >>> bool(clf.score(X[200:], truth[200:]) > 0.9)
     True
     >>> clf.choice_.method, bool(0.2 < clf.choice_.noise_rate < 0.4)
-    ('vote', True)
+    ('ensemble', True)
     """
 
     _parameter_constraints: dict = {
-        "method": [StrOptions({"auto", "vote", *METHODS})],
+        "method": [StrOptions({"auto", _ENSEMBLE, *METHODS})],
         "estimator": [None, HasMethods(["fit", "predict_proba"])],
         "network_params": [dict, None],
         "n_jobs": [Integral, None],
@@ -187,9 +179,8 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             Non-negative weights of the rows; only their ratios count.
         groups : array-like of shape (n_samples,) or None, default=None
             Group of each row, such as a patient, if the labels of a group may be wrong together.
-            Forests that have not seen the group of a row then judge it, and the networks of the
-            vote, which have seen it, do not: the rows of a group would confirm their wrong labels.
-            The methods "dmlp" and "mild" take groups, too.
+            Learners that have not seen the group of a row then judge it: the rows of a group would
+            confirm their wrong labels. The methods "dmlp" and "mild" take groups, too.
 
         Returns
         -------
@@ -213,92 +204,95 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         method, reason = self._pick(X)
         self._check_estimator(method, reason, weights)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
-        params = {"device": self.device, "verbose": self.verbose, **(self.network_params or {})}
-
         self._forget()
-        self._imputation: Imputation | None = None
         self._check_networks(method, reason, group_codes is not None)
-        if method == "vote":
-            members = networks(seed, **params)
-            for member in members.values():  # before the forest is grown
-                member._validate_params()
-                member._check_settings()
-            self._imputation = Imputation().fit(X, getattr(self, "feature_names_in_", None))
-            of_trees = self._for_trees(X)
-            with part_of_fit("the vote"):
-                inputs = {"of_forest": of_trees, "groups": group_codes}
-                proba, out_of_bag = vote(
-                    X, codes, trusted, weights, members, seed, self.n_jobs, **inputs
-                )
-            with part_of_fit("the classifier of the purified labels"):
-                purified = proba.argmax(axis=1)
-                estimator = self._fit_on_purified(X, classes, purified, weights, seed)
-            share = 0.0
-            if self.estimator is None:
-                probe = members["clid_mu"]
-                share = self._share_of_networks(
-                    X, codes, weights, out_of_bag, probe, seed, group_codes
-                )
+        if method == _ENSEMBLE:
+            fitted = self._fit_ensemble(X, classes, codes, weights, trusted, group_codes, seed)
         else:
-            share, members = 1.0, {}
-            estimator = estimator_class(METHODS[method].estimator)(
-                **{"random_state": seed, **params}
+            fitted = self._fit_network(
+                method, X, classes, codes, weights, trusted, group_codes, seed
             )
-            of_rows = {"clean_mask": trusted, "sample_weight": weights}
-            if group_codes is not None:
-                of_rows["groups"] = group_codes
-            estimator.fit(X, classes[codes], **of_rows)
-            proba = estimator.predict_proba(X)
-            if trusted is not None:
-                proba[trusted] = np.eye(len(classes))[codes[trusted]]
-        self._note(classes, codes, proba, method, reason, share)
-        if method == "vote":
+        self.estimator_, proba, self.transition_, candidates = fitted
+        if method == _ENSEMBLE:
             warn_of_shrunken_classes(type(self).__name__, codes, proba.argmax(axis=1), classes)
-        self.members_, self.estimator_ = members, estimator
+        purified = proba.argmax(axis=1)
+        self.classes_ = classes
+        self.label_distribution_ = proba
+        self.purified_labels_ = classes[purified]
+        self.clean_proba_ = proba[np.arange(len(codes)), codes]
+        noise_rate = float(np.mean(purified != codes))
+        self.choice_ = MethodChoice(method, reason, noise_rate, candidates)
+        if self.verbose:
+            message = f"method={method!r}, because {reason}; about "
+            message += f"{noise_rate:.0%} of the labels are wrong."
+            tqdm.write(f"{type(self).__name__}: {message}", file=sys.stderr)
         return self
+
+    def _fit_ensemble(self, X, classes, codes, weights, trusted, groups, seed: int):
+        """Fit the learners and, if there is one, the user's estimator of the purified labels."""
+        self._columns = TableColumns().fit(X, getattr(self, "feature_names_in_", None))
+        further = further_classifiers(seed, len(classes), self._network_params())
+        ensemble = Ensemble(seed, self.n_jobs, further)
+        with part_of_fit("the ensemble"):
+            ensemble.fit(self._columns.transform(X), codes, len(classes), weights, trusted, groups)
+        proba = keep_classes(ensemble.distribution_, codes)
+        if self.estimator is None:
+            return ensemble, proba, ensemble.transition_, ensemble.candidates_
+        given = {} if weights is None else {"sample_weight": weights}
+        estimator = seed_undecided(clone(self.estimator), seed)
+        with part_of_fit("the classifier of the purified labels"):
+            labels = classes[proba.argmax(axis=1)]
+            estimator = fit_inner(estimator, self._for_estimator(X), labels, classes, **given)[0]
+        return estimator, proba, ensemble.transition_, ensemble.candidates_
+
+    def _fit_network(self, method: str, X, classes, codes, weights, trusted, groups, seed: int):
+        """Fit the library's classifier of this name."""
+        cls = estimator_class(METHODS[method].estimator)
+        params = {"random_state": seed, "verbose": self.verbose, **self._network_params()}
+        of_rows = {"clean_mask": trusted, "sample_weight": weights}
+        if groups is not None:
+            of_rows["groups"] = groups
+        estimator = cls(**params).fit(X, classes[codes], **of_rows)
+        proba = estimator.predict_proba(X)
+        if trusted is not None:
+            proba[trusted] = np.eye(len(classes))[codes[trusted]]
+        counts = np.zeros((len(classes), len(classes)))
+        np.add.at(counts.T, codes, proba)
+        return estimator, proba, counts / counts.sum(axis=1, keepdims=True), ()
+
+    def _network_params(self) -> dict[str, Any]:
+        return {"device": self.device, **(self.network_params or {})}
 
     def _has_own_network(self) -> bool:
         return (self.network_params or {}).get("module") is not None
 
-    def _for_trees(self, X):
-        """Return X as the trees take it: they take NaN, but not in sparse matrices."""
-        assert self._imputation is not None
-        needs_repair = scipy.sparse.issparse(X) or self._imputation.unit_ is not None
-        return self._imputation.apply(X) if needs_repair else X
-
     def _for_estimator(self, X):
-        """Return X as the estimator takes it that predicts."""
-        if self._imputation is None:  # a network, which imputes itself
-            return X
-        if self.estimator is None:
-            return self._for_trees(X)
-        return X if takes_nan(self.estimator) else self._imputation.apply(X)
+        """Return X as the user's estimator takes it."""
+        return X if takes_nan(self.estimator) else self._columns.impute(X)
 
     def _pick(self, X) -> tuple[str, str]:
         """Return the method for X, and the reason."""
         kind = "images" if is_image(X) else "rows"
-        if self.method == "vote" and X.ndim != 2:
+        if self.method == _ENSEMBLE and X.ndim != 2:
             raise ValueError(
-                f'method="vote" needs a table, since forests vote; X holds {kind} of shape '
+                f'method="ensemble" needs a table, since forests learn; X holds {kind} of shape '
                 f'{X.shape[1:]}. Pass method="auto", or features of the {kind}.'
             )
         if self.method != "auto":
             return self.method, "it was asked for"
         if X.ndim != 2:
             return _FOR_IMAGES, "X holds images" if is_image(X) else "X is no table"
-        if X.shape[0] > _MAX_VOTE_ROWS:
-            return "mild", f"X is a table of more than {_MAX_VOTE_ROWS} rows"
-        return "vote", f"X is a table of {X.shape[0]} rows"
+        return _ENSEMBLE, f"X is a table of {X.shape[0]} rows"
 
     def _check_estimator(self, method: str, reason: str, weights: np.ndarray | None) -> None:
         """Raise, before anything is trained, if `estimator` cannot be used."""
         if self.estimator is None:
             return
-        if method != "vote":
+        if method != _ENSEMBLE:
             raise ValueError(
-                f"estimator={self.estimator!r} learns the labels of the vote, but the method here "
-                f'is {method!r}, because {reason}. Pass estimator=None, or method="vote" and a '
-                "table."
+                f"estimator={self.estimator!r} learns the labels of the ensemble, but the method "
+                f'here is {method!r}, because {reason}. Pass estimator=None, or method="ensemble" '
+                "and a table."
             )
         if weights is not None and not takes_sample_weight(self.estimator):
             raise TypeError(
@@ -308,57 +302,31 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
 
     def _check_networks(self, method: str, reason: str, has_groups: bool) -> None:
         """Raise if a network of the method does not take `network_params` or the groups."""
-        names = tuple(VOTERS) if method == "vote" else (method,)
-        for cls in (estimator_class(METHODS[name].estimator) for name in names):
-            known = cls().get_params(deep=False).keys()
-            unknown = [name for name in self.network_params or {} if name not in known]
-            if unknown:
-                of_vote = ", a network of the vote," if method == "vote" else ""
-                raise TypeError(
-                    f"network_params has {unknown}, but {cls.__name__}{of_vote} has no such "
-                    f"parameter. Leave it out, or set the method, which is {method!r} because "
-                    f"{reason}, to one that has it."
-                )
-            if has_groups and method != "vote" and "groups" not in signature(cls.fit).parameters:
-                raise TypeError(
-                    f"groups were passed, but {cls.__name__} leaves no rows out and takes none; "
-                    f"the method is {method!r} because {reason}. Leave groups out, or pass "
-                    'method="mild" or "dmlp" or, for a table, "vote".'
-                )
-
-    def _fit_on_purified(self, X, classes, codes: np.ndarray, weights, seed: int) -> Any:
-        X = self._for_estimator(X)
-        y, given = classes[codes], {} if weights is None else {"sample_weight": weights}
-        if self.estimator is None:
-            # Users need not request these weights.
-            with config_context(enable_metadata_routing=False):
-                return forests(seed, self.n_jobs).fit(X, y, **given)
-        estimator = seed_undecided(clone(self.estimator), seed)
-        return fit_inner(estimator, X, y, classes, **given)[0]
-
-    def _share_of_networks(self, X, codes, weights, out_of_bag, probe, seed: int, groups) -> float:
-        """Return the weight of the networks; the smaller one if the comparison is cut short."""
-        lead = -math.inf
-        with cut_short() as stop, part_of_fit("the comparison of networks and forests"):
-            found = lead_of_networks(X, codes, weights, out_of_bag, probe, seed, groups)
-            lead = lead if stop.is_set else found
-        return share_of_networks(lead)
+        in_ensemble = method == _ENSEMBLE
+        cls = network_class() if in_ensemble else estimator_class(METHODS[method].estimator)
+        known = cls().get_params(deep=False).keys()
+        unknown = [name for name in self.network_params or {} if name not in known]
+        if unknown:
+            of_ensemble = ", the network of the ensemble," if in_ensemble else ""
+            raise TypeError(
+                f"network_params has {unknown}, but {cls.__name__}{of_ensemble} has no such "
+                f"parameter. Leave it out, or set the method, which is {method!r} because "
+                f"{reason}, to one that has it."
+            )
+        if has_groups and not in_ensemble and "groups" not in signature(cls.fit).parameters:
+            raise TypeError(
+                f"groups were passed, but {cls.__name__} leaves no rows out and takes none; "
+                f"the method is {method!r} because {reason}. Leave groups out, or pass "
+                'method="mild" or "dmlp" or, for a table, "ensemble".'
+            )
+        network = cls(**self._network_params())
+        network._validate_params()
+        network._check_settings()
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
-        for name in ("estimator_", "members_"):
+        for name in ("estimator_", "_columns"):
             self.__dict__.pop(name, None)
-
-    def _note(self, classes, codes, proba, method: str, reason: str, share: float) -> None:
-        purified = proba.argmax(axis=1)
-        self.classes_ = classes
-        self.purified_labels_ = classes[purified]
-        self.clean_proba_ = proba[np.arange(len(codes)), codes]
-        self.choice_ = MethodChoice(method, reason, float(np.mean(purified != codes)), share)
-        if self.verbose:
-            message = f"method={method!r}, because {reason}; about "
-            message += f"{self.choice_.noise_rate:.0%} of the labels are wrong."
-            tqdm.write(f"{type(self).__name__}: {message}", file=sys.stderr)
 
     def predict_proba(self, X) -> np.ndarray:
         """Predict class probabilities.
@@ -382,12 +350,10 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         """
         check_is_fitted(self)
         X = check_X(self, X, reset=False, any_shape=self._has_own_network())
-        proba = self.estimator_.predict_proba(self._for_estimator(X))
-        share = self.choice_.network_share
-        if not self.members_ or not share:
-            return proba
-        of_networks = np.mean([net.predict_proba(X) for net in self.members_.values()], axis=0)
-        return (1 - share) * proba + share * of_networks
+        if not hasattr(self, "_columns"):  # a network, which prepares rows itself
+            return self.estimator_.predict_proba(X)
+        rows = self._columns.transform(X) if self.estimator is None else self._for_estimator(X)
+        return self.estimator_.predict_proba(rows)
 
     def predict(self, X) -> np.ndarray:
         """Predict the most probable labels.

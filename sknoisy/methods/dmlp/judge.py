@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...cleaning.held_out import draw_folds, standard_error
+from ..._engine.folds import draw_folds, standard_error
 from .evidence import label_evidence, log_likelihood
 from .purification_run import PurificationRun
 from .state import LabelledViews, PurificationSettings, PurificationState, RoundPlan

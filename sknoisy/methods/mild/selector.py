@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ..._compat import Interval, Options, StrOptions, fit_context
 from ..._docs import share_docs
 from ..._engine.batches import TrainingData
+from ..._engine.folds import stratified_half
 from ..._engine.indexing import is_all, take_rows
 from ..._engine.labels import take_labels
 from ..._engine.stopping import Stopped, current_stop, cut_short, part_of_fit
@@ -30,7 +31,6 @@ from ...cleaning.held_out import (
     learn_and_predict,
     predict_rows,
     rehearse,
-    stratified_half,
 )
 from ...exceptions import NonFiniteLossError, SelectionWarning, warn_user
 from .dynamics import LearningDynamics, count_dynamics, segment_dynamics

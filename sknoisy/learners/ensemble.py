@@ -1,0 +1,195 @@
+"""Purified labels by out-of-fold learners, and the predictions of learners of these labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from scipy.special import expit
+from sklearn.base import ClassifierMixin
+
+from .._engine.stopping import cut_short, part_of_fit
+from .candidates import Learner, Member, pick_members
+from .hard_labels import HardLabels
+from .posterior import Answer, Mixture
+from .probabilities import one_hot
+from .second_look import NoisyRows, look_again
+
+__all__ = ["Candidate", "Ensemble"]
+
+_PRIOR = 1.0  # in standard errors: purified labels are the better ones, unless rows contradict
+_IDLE = 0.05  # share of a learner that is left out after the first look
+
+
+class Candidate(NamedTuple):
+    """A learner that was tried.
+
+    Attributes
+    ----------
+    name : str
+        Name of the learner.
+    brier_score : float
+        Mean squared distance between its held-out probabilities and the given labels, 0 to 2.
+    share : float
+        Weight in the predictions; 0 if the learner was not picked.
+    """
+
+    name: str
+    brier_score: float
+    share: float
+
+
+class Ensemble:
+    """Learners that purify the labels of rows that they have not seen, and learn them.
+
+    First look: learners of several kinds learn the given labels. Their out-of-fold probabilities
+    and the given labels of the surest rows determine a transition matrix, and Bayes' rule with
+    both the probabilities of the true class.
+
+    Second look: labels that were purified with a row's own label come back to it through its
+    neighbours. So the first look is repeated on all folds but one, learners learn the purified
+    labels of these folds, and judge the rows of the fold. The mean of both looks is the result.
+
+    Learners of the purified labels predict, together with those of the given labels. The share of
+    the former is near 1 if they predict the given labels of held-out rows better.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of all draws.
+    n_jobs : int or None, default=None
+        Number of threads of the forests.
+    further : dict of classifier, default={}
+        Classifiers by name that enter the second look if this makes the given labels clearly more
+        likely. They take dense rows only.
+
+    Attributes
+    ----------
+    distribution_ : ndarray of shape (n, n_classes)
+        Probabilities of the true class of the training rows; trusted rows keep their label.
+    transition_ : ndarray of shape (n_classes, n_classes)
+        Entry (i, j) is the estimated probability that a row of true class i is given the label j.
+    candidates_ : tuple of Candidate
+        The learners that were tried.
+    """
+
+    distribution_: np.ndarray
+    transition_: np.ndarray
+    candidates_: tuple[Candidate, ...]
+
+    def __init__(
+        self,
+        seed: int,
+        n_jobs: int | None = None,
+        further: Mapping[str, ClassifierMixin] = MappingProxyType({}),
+    ):
+        self.seed = seed
+        self.n_jobs = n_jobs
+        self.further = further
+
+    def fit(
+        self,
+        X: Any,
+        codes: np.ndarray,
+        n_classes: int,
+        weights: np.ndarray | None = None,
+        trusted: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+    ) -> Ensemble:
+        """Purify the labels, and learn them.
+
+        Parameters
+        ----------
+        X : ndarray of float32 of shape (n, d) in C order, or sparse matrix
+            Rows; dense ones are standardised.
+        codes : ndarray of int64 of shape (n,)
+            Encoded given labels 0, ..., n_classes - 1.
+        n_classes : int
+            Number of classes.
+        weights : ndarray of shape (n,) or None, default=None
+            Weights of the rows.
+        trusted : ndarray of bool of shape (n,) or None, default=None
+            Rows whose given label is right.
+        groups : ndarray of int64 of shape (n,) or None, default=None
+            Codes of groups of rows whose labels may be wrong together. No learner judges a row
+            whose group it has seen.
+        """
+        data = NoisyRows(X, codes, one_hot(codes, n_classes), weights, trusted, groups)
+        with part_of_fit("the learners of the given labels"):
+            picked = pick_members(X, data.targets, weights, groups, self.seed, self.n_jobs)
+            first = data.answer([member.held_out for member in picked])
+            members, mixture = _without_idle(picked, first.mixture)
+        self._given = _Predictor(mixture, [member.learner for member in members])
+        self._purified, self._share = None, 0.0
+        self.distribution_, self.transition_ = first.posterior, first.transition
+        tried = [(name, score) for member in picked for name, score in member.scores.items()]
+        shares = dict(zip((member.name for member in members), mixture.shares, strict=True))
+        with cut_short():
+            with part_of_fit("the second look"):
+                second, builds, scores = look_again(data, members, self._further(X), self.seed)
+            with part_of_fit("the learners of the purified labels"):
+                distribution = (first.posterior + second.posterior) / 2
+                learners = [data.fit(build, distribution) for build in builds.values()]
+            self._purified = _Predictor(second.mixture, learners)
+            self._share = _share_of_second(first, second, codes, weights)
+            self.distribution_, self.transition_ = distribution, second.transition
+            tried += scores.items()
+            of_second = dict(zip(builds, second.mixture.shares, strict=True))
+            shares = {
+                name: (1 - self._share) * shares.get(name, 0) + self._share * of_second[name]
+                for name in builds
+            }
+        self.candidates_ = tuple(
+            Candidate(name, score, float(shares.get(name, 0))) for name, score in tried
+        )
+        return self
+
+    def _further(self, X: Any) -> dict[str, Any]:
+        if scipy.sparse.issparse(X):
+            return {}
+        return {name: partial(HardLabels, clf, self.seed) for name, clf in self.further.items()}
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probabilities (n, n_classes) of the true class of rows (n, d)."""
+        proba = self._given.predict_proba(X)
+        if self._purified is None:
+            return proba
+        return (1 - self._share) * proba + self._share * self._purified.predict_proba(X)
+
+
+class _Predictor(NamedTuple):
+    """Learners and the mixture of their probabilities."""
+
+    mixture: Mixture
+    learners: Sequence[Learner]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probabilities (n, n_classes) of rows (n, d)."""
+        return self.mixture([learner.predict_proba(X) for learner in self.learners])
+
+
+def _without_idle(members: list[Member], mixture: Mixture) -> tuple[list[Member], Mixture]:
+    """Return the members whose share is not negligible, and their mixture."""
+    kept = np.flatnonzero(mixture.shares >= _IDLE)
+    shares = mixture.shares[kept]
+    powers = tuple(mixture.powers[k] for k in kept)
+    return [members[k] for k in kept], Mixture(powers, shares / shares.sum())
+
+
+def _share_of_second(
+    first: Answer, second: Answer, codes: np.ndarray, weights: np.ndarray | None
+) -> float:
+    """Return the share of the second look, by the given labels that both looks predict held out.
+
+    It is the logistic function of the lead of the second look in standard errors, plus 1.
+    """
+    rows = np.arange(len(codes)) if weights is None else weights.nonzero()[0]
+    labels = [look.proba[rows].argmax(axis=1) for look in (second, first)]
+    lead = np.mean(labels[0] == codes[rows]) - np.mean(labels[1] == codes[rows])
+    error = math.sqrt(np.mean(labels[0] != labels[1]) / len(rows))
+    return float(expit(_PRIOR + (lead / error if error else 0.0)))

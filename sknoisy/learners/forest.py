@@ -1,0 +1,158 @@
+"""A random forest of soft labels, with probabilities out of bag."""
+
+from __future__ import annotations
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn import config_context
+from sklearn.tree import DecisionTreeClassifier
+
+__all__ = ["Forest"]
+
+_BLOCK_ROWS = 65_536  # that a tree predicts at a time
+
+
+class Forest:
+    """Random forest whose trees draw their labels from the soft labels.
+
+    Each tree draws rows with replacement, and for each row a label from its distribution
+    (L. Breiman, Machine Learning 45, 2001, for labels that are certain). With groups, whole groups
+    are drawn, so that no tree judges a row whose group it has seen. A row without weight is never
+    drawn.
+
+    Parameters
+    ----------
+    n_trees : int
+        Number of trees.
+    min_leaf : int
+        Least number of different rows in a leaf.
+    seed : int
+        Seed of all draws.
+    n_jobs : int or None, default=None
+        Number of threads.
+    max_draws : int, default=20000
+        Largest number of rows that a tree draws. The cost of a tree on more rows stays the same.
+
+    Attributes
+    ----------
+    importances_ : ndarray of shape (d,)
+        Mean decrease of the impurity by each column; it sums to 1, or is 0 without any split.
+    """
+
+    importances_: np.ndarray
+
+    def __init__(
+        self,
+        n_trees: int,
+        min_leaf: int,
+        seed: int,
+        n_jobs: int | None = None,
+        max_draws: int = 20_000,
+    ):
+        self.n_trees = n_trees
+        self.min_leaf = min_leaf
+        self.seed = seed
+        self.n_jobs = n_jobs
+        self.max_draws = max_draws
+
+    def fit(
+        self,
+        X: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+    ) -> Forest:
+        """Learn the soft labels of rows.
+
+        Parameters
+        ----------
+        X : ndarray of float32 of shape (n, d)
+            Rows, in C order.
+        targets : ndarray of shape (n, n_classes)
+            Soft labels; rows sum to 1.
+        weights : ndarray of shape (n,) or None, default=None
+            Weights, with which rows or groups are drawn.
+        groups : ndarray of int64 of shape (n,) or None, default=None
+            Codes of groups of rows.
+        """
+        self._grow_all(X, targets, weights, groups)
+        return self
+
+    def fit_held_out(
+        self,
+        X: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Learn the soft labels of rows, and return their probabilities out of bag.
+
+        The parameters are those of ``fit``.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, n_classes)
+            Mean probabilities by the trees that have not drawn the row, or its group. A row that
+            all trees have drawn has the mean of the targets.
+        """
+        left_out = self._grow_all(X, targets, weights, groups)
+        total, counts = np.zeros(targets.shape), np.zeros((len(X), 1))
+        with config_context(assume_finite=True):
+            for tree, rows in zip(self._trees, left_out, strict=True):
+                self._add(total, tree, X, rows)
+                counts[rows] += 1
+        prior = np.average(targets, axis=0, weights=weights)
+        return np.where(counts > 0, total / np.maximum(counts, 1), prior)
+
+    def _grow_all(self, X, targets, weights, groups) -> list[np.ndarray]:
+        """Grow all trees, and return the indices of the rows that each has not drawn."""
+        n, self._n_classes = targets.shape
+        units = np.arange(n) if groups is None else groups
+        # Every unit is drawn with the weight of its rows.
+        shares = np.bincount(units, weights)
+        if groups is not None and weights is not None:
+            mean = shares / np.maximum(np.bincount(units), 1)
+            weights = weights / np.where(mean > 0, mean, 1)[units]
+        elif weights is not None:
+            weights = (weights > 0).astype(np.float64)
+        limits = targets.cumsum(axis=1)
+        seeds = np.random.RandomState(self.seed).randint(2**31 - 1, size=self.n_trees)
+        with config_context(skip_parameter_validation=True, assume_finite=True):
+            grown = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+                delayed(self._grow)(X, limits, weights, units, shares, seed) for seed in seeds
+            )
+        self._trees = [tree for tree, _ in grown]
+        self.importances_ = np.mean([tree.feature_importances_ for tree in self._trees], axis=0)
+        return [rows for _, rows in grown]
+
+    def _grow(self, X, limits, weights, units, shares, seed: int):
+        """Return a tree and the indices of the rows that it has not drawn."""
+        rng = np.random.RandomState(seed)
+        n_draws = min(len(shares), max(1, int(self.max_draws * len(shares) / len(units))))
+        drawn = rng.choice(len(shares), n_draws, p=shares / shares.sum())
+        counts = np.bincount(drawn, minlength=len(shares))[units].astype(np.float64)
+        left_out = np.flatnonzero(counts == 0)
+        counts = counts if weights is None else counts * weights
+        rows = np.flatnonzero(counts)
+        labels = (rng.random_sample((len(rows), 1)) > limits[rows]).sum(axis=1)
+        labels = labels.clip(max=self._n_classes - 1)  # a sum of probabilities may round below 1
+        tree = DecisionTreeClassifier(
+            max_features="sqrt", min_samples_leaf=self.min_leaf, random_state=rng
+        )
+        tree.fit(X[rows], labels, sample_weight=counts[rows], check_input=False)
+        return tree, left_out
+
+    def _add(self, total: np.ndarray, tree, X: np.ndarray, rows: np.ndarray) -> None:
+        """Add the probabilities by a tree to the total, in the rows of these indices."""
+        classes = tree.classes_.astype(np.intp)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            block = rows[start : start + _BLOCK_ROWS]
+            total[block[:, None], classes] += tree.predict_proba(X[block], check_input=False)
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the mean probabilities (n, n_classes) of rows (n, d), float32 in C order."""
+        total, rows = np.zeros((len(X), self._n_classes)), np.arange(len(X))
+        with config_context(assume_finite=True):
+            for tree in self._trees:
+                self._add(total, tree, X, rows)
+        return total / len(self._trees)

@@ -1,0 +1,63 @@
+"""A classifier of scikit-learn as a learner of the most probable labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn import config_context
+from sklearn.base import ClassifierMixin, clone
+
+__all__ = ["HardLabels"]
+
+_MAX_ROWS = 20_000
+
+
+class HardLabels:
+    """Classifier that learns the most probable label of each row.
+
+    Parameters
+    ----------
+    classifier : classifier
+        A clone is fitted, to 20,000 random rows at most.
+    seed : int
+        Seed of the choice of rows.
+    """
+
+    def __init__(self, classifier: ClassifierMixin, seed: int):
+        self.classifier = classifier
+        self.seed = seed
+
+    def fit(
+        self,
+        X: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+    ) -> HardLabels:
+        """Learn the most probable labels.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, d)
+            Rows.
+        targets : ndarray of shape (n, n_classes)
+            Soft labels.
+        weights : ndarray of shape (n,) or None, default=None
+            Weights of the rows.
+        groups : ndarray of int64 of shape (n,) or None, default=None
+            Not used.
+        """
+        self._n_classes = targets.shape[1]
+        labels = targets.argmax(axis=1)
+        rows = np.arange(len(X)) if weights is None else weights.nonzero()[0]
+        if len(rows) > _MAX_ROWS:
+            rows = np.random.RandomState(self.seed).choice(rows, _MAX_ROWS, replace=False)
+        given = {} if weights is None else {"sample_weight": weights[rows]}
+        with config_context(enable_metadata_routing=False):  # users need not request these weights
+            self._fitted = clone(self.classifier).fit(X[rows], labels[rows], **given)
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the probabilities (n, n_classes) of rows (n, d)."""
+        proba = np.zeros((len(X), self._n_classes))
+        proba[:, self._fitted.classes_] = self._fitted.predict_proba(X)
+        return proba

@@ -1,0 +1,28 @@
+"""Arithmetic on arrays of class probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["brier_score", "normalized", "one_hot"]
+
+
+def one_hot(codes: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return encoded labels (n,) as probabilities (n, n_classes) of 0 and 1."""
+    targets = np.zeros((len(codes), n_classes))
+    targets[np.arange(len(codes)), codes] = 1
+    return targets
+
+
+def normalized(proba: np.ndarray, least: float = 0.0) -> np.ndarray:
+    """Return rows that sum to 1, of values raised to at least `least`; a row of zeros is even."""
+    proba = np.maximum(proba, least)
+    sums = proba.sum(axis=1, keepdims=True)
+    return np.where(sums > 0, proba / np.where(sums > 0, sums, 1), 1 / proba.shape[1])
+
+
+def brier_score(
+    proba: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None
+) -> float:
+    """Return the weighted mean over rows of the squared distance to the targets, from 0 to 2."""
+    return float(np.average(((proba - targets) ** 2).sum(axis=1), weights=weights))

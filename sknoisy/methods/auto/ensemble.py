@@ -1,0 +1,77 @@
+"""What the ensemble of learners gets for a table: columns, and further classifiers to try."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from ..._engine.imputation import Imputation
+from ..._engine.scaling import InputScaling
+from ..clid_mu import CLIDMUClassifier
+
+__all__ = ["TableColumns", "further_classifiers", "network_class"]
+
+_MAX_DENSE = 300  # columns of a sparse matrix that are made dense
+_MAX_BOOSTED = 10  # classes: boosting grows a tree for each, in each of its steps
+_MAX_EPOCHS, _MAX_BOOSTS = 30, 50  # purified labels are learned soon
+
+
+class TableColumns:
+    """Columns of a table as the learners of the ensemble take them.
+
+    Dense tables, and sparse ones of up to 300 columns, are imputed and standardised, float32.
+    Wider sparse tables are imputed, and keep the proportions of their values.
+    """
+
+    def fit(self, X, names: Any = None) -> TableColumns:
+        """Learn from training rows (n, d); `names` are those of the columns, for warnings."""
+        self._is_wide = scipy.sparse.issparse(X) and X.shape[1] > _MAX_DENSE
+        if self._is_wide:
+            self._imputation: Imputation = Imputation().fit(X, names)
+        else:
+            self._scaling = InputScaling().fit(_dense(X), names)
+            assert self._scaling.imputation_ is not None
+            self._imputation = self._scaling.imputation_
+        return self
+
+    def impute(self, X):
+        """Return rows without missing values, for a classifier that takes none."""
+        return self._imputation.apply(X)
+
+    def transform(self, X):
+        """Return rows as the learners take them: an array, or a sparse matrix of float64."""
+        if self._is_wide:
+            rows = X if scipy.sparse.issparse(X) else scipy.sparse.csr_matrix(X)
+            return self._imputation.apply(rows).astype(np.float64)
+        return self._scaling.to_tensor(_dense(X)).numpy()
+
+
+def _dense(X) -> np.ndarray:
+    return X.toarray() if scipy.sparse.issparse(X) else X
+
+
+def network_class() -> type[CLIDMUClassifier]:
+    """Return the class of the network that the ensemble tries."""
+    return CLIDMUClassifier
+
+
+def further_classifiers(
+    seed: int, n_classes: int, network_params: dict[str, Any]
+) -> dict[str, ClassifierMixin]:
+    """Return the classifiers that the ensemble tries on purified labels, by name.
+
+    These are a network of plain cross-entropy for 30 epochs, with the user's parameters, and
+    gradient boosting of 50 steps for up to 10 classes.
+    """
+    defaults = {"weighting": None, "n_ensemble": 0, "max_epochs": _MAX_EPOCHS}
+    params = {"standardize": False, "random_state": seed, **defaults, **network_params}
+    further: dict[str, ClassifierMixin] = {"network": CLIDMUClassifier(**params)}
+    if n_classes <= _MAX_BOOSTED:
+        further["boosting"] = HistGradientBoostingClassifier(
+            max_iter=_MAX_BOOSTS, early_stopping=False, random_state=seed
+        )
+    return further
