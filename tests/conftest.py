@@ -1,16 +1,14 @@
 """Fixtures of the whole suite: the seed, the skip of tests that need a GPU, a small problem."""
 
 import os
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from estimators import rows_for
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
-from sknoisy import CleanSampleSelector, CLIDMUClassifier
-from sknoisy.methods.auto import classifier, vote
+from sknoisy import CLIDMUClassifier
+from sknoisy.learners import candidates, second_look
 
 
 def pytest_collection_modifyitems(items):
@@ -94,29 +92,6 @@ def problem(quick, blobs, images):
 
 @pytest.fixture
 def small_forests(monkeypatch):
-    """Let NoisyLabelClassifier grow 20 trees a forest, not 100: most of its time is theirs."""
-    for forest in (ExtraTreesClassifier, RandomForestClassifier):
-        monkeypatch.setattr(vote, forest.__name__, partial(forest, n_estimators=20))
-
-
-@pytest.fixture
-def let_mild_select(monkeypatch):
-    """A function that gives MILD a selector of these parameters in every vote."""
-
-    def patch(**parameters):
-        networks = classifier.networks
-
-        def with_selector(seed, **shared):
-            members = networks(seed, **shared)
-            selector = CleanSampleSelector(device="cpu", **parameters)
-            return {**members, "mild": members["mild"].set_params(selector=selector)}
-
-        monkeypatch.setattr(classifier, "networks", with_selector)
-
-    return patch
-
-
-@pytest.fixture
-def quick_selection(let_mild_select):
-    """Two short rounds of selection."""
-    let_mild_select(max_epochs=15, n_rounds=2, n_folds=2, batch_size=32)
+    """Let NoisyLabelClassifier grow 10 trees a forest, not 60, and judge by three folds."""
+    monkeypatch.setattr(candidates, "_N_TREES", 10)
+    monkeypatch.setattr(second_look, "_MOST_FOLDS", 3)

@@ -8,7 +8,13 @@ import warnings
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-__all__ = ["class_ranks", "draw_folds", "standard_error", "stratified_half"]
+__all__ = [
+    "class_ranks",
+    "draw_folds",
+    "draw_folds_of_counted",
+    "standard_error",
+    "stratified_half",
+]
 
 
 def class_ranks(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -48,6 +54,31 @@ def draw_folds(
         lacking = ~np.isin(codes, codes[fold != k])
         fold[np.isin(groups, groups[lacking])] = -1
     return fold
+
+
+def draw_folds_of_counted(
+    codes: np.ndarray,
+    n_folds: int,
+    rng: np.random.RandomState,
+    groups: np.ndarray | None,
+    weights: np.ndarray | None,
+) -> np.ndarray:
+    """Draw folds of the rows of positive weight, and return the number of each row's fold.
+
+    A row without weight is in the fold of its group; without groups, the folds of such rows follow
+    their order, so that their labels have no effect. The number is -1 where :func:`draw_folds`
+    says so, and in groups without any weight.
+    """
+    if weights is None:
+        return draw_folds(codes, n_folds, rng, groups)
+    counted = weights.nonzero()[0]
+    if groups is None:
+        fold = np.arange(len(codes)) % n_folds
+        fold[counted] = draw_folds(codes[counted], n_folds, rng)
+        return fold
+    of_group = np.full(groups.max() + 1, -1)
+    of_group[groups[counted]] = draw_folds(codes[counted], n_folds, rng, groups[counted])
+    return of_group[groups]
 
 
 def stratified_half(

@@ -10,9 +10,12 @@ import numpy as np
 
 from ..exceptions import ShrunkenClassWarning, warn_user
 
-__all__ = ["separations", "shrunken_classes", "warn_of_shrunken_classes"]
+__all__ = ["separations", "shrunken_classes", "spare_rare_classes", "warn_of_shrunken_classes"]
 
 _MAX_NAMED = 10
+# A class is rare below this part of the mean size. Unless it is expected to lose half of its rows,
+# its rows leave it only with this probability of another class.
+_RARE, _EXPECTED, _SURE = 0.5, 0.5, 0.99
 
 
 def shrunken_classes(
@@ -34,6 +37,43 @@ def shrunken_classes(
     """
     before, after = (np.bincount(labels, minlength=n_classes) for labels in (given, left))
     return np.flatnonzero(after * len(given) < least * before * len(left))
+
+
+def spare_rare_classes(
+    distribution: np.ndarray, given: np.ndarray, counted: np.ndarray
+) -> np.ndarray:
+    """Let rows leave a rare class only if another class is nearly certain.
+
+    All learners predict a rare class too seldom, and a few wrong labels among many right ones
+    weigh more in it. A class is rare if it has less than half of the mean number of rows.
+    Of a row that is given as one, and that another class has with a probability of at most 0.99,
+    the given label becomes the most probable one. Classes whose probabilities sum up to less than
+    half of their given rows are not spared: most of their labels are wrong.
+
+    Parameters
+    ----------
+    distribution : ndarray of shape (n, n_classes)
+        Probabilities of the true class.
+    given : ndarray of int of shape (n,)
+        Encoded given labels.
+    counted : ndarray of bool of shape (n,)
+        True for the rows that make up the size of a class.
+
+    Returns
+    -------
+    distribution : ndarray of shape (n, n_classes)
+        A copy with the raised probabilities.
+    """
+    n_classes = distribution.shape[1]
+    sizes = np.bincount(given[counted], minlength=n_classes)
+    expected = distribution[counted].sum(axis=0)
+    is_rare = (sizes < _RARE * sizes.sum() / n_classes) & (expected >= _EXPECTED * sizes)
+    spared, most = distribution.copy(), distribution.max(axis=1)
+    rows = np.flatnonzero(is_rare[given] & (most <= _SURE))
+    spared[rows, given[rows]] = np.nextafter(most[rows], np.inf)
+    raised = spared[rows]
+    spared[rows] = raised / raised.sum(axis=1, keepdims=True)
+    return spared
 
 
 def separations(

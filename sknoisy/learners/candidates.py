@@ -127,7 +127,8 @@ def _pick_forest(X, targets, weights, groups, seed, n_jobs) -> tuple[Member, np.
 
 
 def _pick_kernel(X, targets, weights, groups, seed, scale, of_columns: str) -> Member:
-    rows = np.random.RandomState(seed).permutation(len(X))[:_TRIED_ROWS]
+    rows = np.arange(len(X)) if weights is None else weights.nonzero()[0]
+    rows = np.random.RandomState(seed).permutation(rows)[:_TRIED_ROWS]
     some = [None if values is None else values[rows] for values in (weights, groups)]
     best, scores = np.inf, {}
     for kind, width in _KERNELS:

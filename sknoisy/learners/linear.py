@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import norm
 from sklearn.linear_model import Ridge
 
-from .._engine.folds import draw_folds
+from .._engine.folds import draw_folds_of_counted
 from .probabilities import normalized
 
 __all__ = ["LinearRidge"]
@@ -81,7 +81,8 @@ class LinearRidge:
         self.fit(X, targets, weights, groups)
         proba = np.tile(self._mean, (X.shape[0], 1))
         rng = np.random.RandomState(self.seed)
-        fold = draw_folds(targets.argmax(axis=1), _N_FOLDS, rng, groups)
+        codes = targets.argmax(axis=1)
+        fold = draw_folds_of_counted(codes, _N_FOLDS, rng, groups, weights)
         for k in range(fold.max() + 1):
             rows, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
             of_rows = None if weights is None else weights[rows]

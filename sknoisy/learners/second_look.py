@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._engine.folds import draw_folds
+from .._engine.folds import draw_folds_of_counted
 from .._engine.stopping import part_of_fit
 from .candidates import Learner, Member
-from .posterior import Answer, Mixture, answer, fit_mixture, log_likelihoods
+from .posterior import Answer, answer, log_likelihoods
 from .probabilities import brier_score
 
 __all__ = ["NoisyRows", "SecondLook", "look_again"]
@@ -124,8 +124,10 @@ def look_again(
 
 def _folds(data: NoisyRows, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the indices of the rows outside of each fold and inside; none of them is empty."""
-    n_folds = int(np.clip(_ROWS_OF_FOLDS // len(data.codes), _FEWEST_FOLDS, _MOST_FOLDS))
-    fold = draw_folds(data.codes, n_folds, np.random.RandomState(seed), data.groups)
+    n_rows = len(data.codes) if data.weights is None else np.count_nonzero(data.weights)
+    n_folds = int(np.clip(_ROWS_OF_FOLDS // n_rows, _FEWEST_FOLDS, _MOST_FOLDS))
+    rng = np.random.RandomState(seed)
+    fold = draw_folds_of_counted(data.codes, n_folds, rng, data.groups, data.weights)
     for k in range(fold.max() + 1):
         rows, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         learned = rows if data.weights is None else rows[data.weights[rows] > 0]
@@ -141,19 +143,17 @@ def _admit(
 ) -> dict[str, Build]:
     """Return the learners and those further ones that make the given labels clearly likelier."""
     probas = [judged[name] for name in builds]
-    without = data.answer(probas)
-    counted = slice(None) if data.weights is None else data.weights > 0
-
-    def likelihoods(mixture: Mixture, probas: list[np.ndarray]) -> np.ndarray:
-        values = log_likelihoods(mixture(probas), without.transition, data.codes, data.trusted)
-        return values[counted]
-
+    before = _log_likelihoods(data, probas)
     admitted = dict(builds)
     for name, build in further.items():
-        joined = [*probas, judged[name]]
-        given = without.transition, data.codes, data.weights, data.trusted
-        gain = likelihoods(fit_mixture(joined, *given), joined)
-        gain -= likelihoods(without.mixture, probas)
+        gain = _log_likelihoods(data, [*probas, judged[name]]) - before
         if gain.mean() > _CLEARLY * gain.std() / math.sqrt(len(gain)):
             admitted[name] = build
     return admitted
+
+
+def _log_likelihoods(data: NoisyRows, probas: list[np.ndarray]) -> np.ndarray:
+    """Return the logarithms of the probabilities of the given labels, of rows with a weight."""
+    found = data.answer(probas)
+    values = log_likelihoods(found.proba, found.transition, data.codes, data.trusted)
+    return values if data.weights is None else values[data.weights > 0]

@@ -84,7 +84,7 @@ NETWORKS = {"max_epochs": 3, "module_params": {"hidden": (16,)}}
 CLEANERS = {
     "purifier": lambda: LabelPurifier(n_components=64, n_epochs=15, random_state=0),
     "selector": lambda: CleanSampleSelector(max_epochs=15, n_folds=0, random_state=0),
-    "vote": lambda: NoisyLabelClassifier(network_params=NETWORKS, random_state=0),
+    "ensemble": lambda: NoisyLabelClassifier(network_params=NETWORKS, random_state=0),
 }
 
 
@@ -96,7 +96,7 @@ def labels_left(cleaner, given):
 
 
 @pytest.mark.filterwarnings("ignore::sknoisy.exceptions.CollapseWarning")
-@pytest.mark.usefixtures("quick_selection")
+@pytest.mark.usefixtures("small_forests")
 @pytest.mark.parametrize("name", CLEANERS)
 def test_positives_are_purified_at_least_as_well_as_they_were_given(name):
     X, given, clean = rare()
@@ -111,7 +111,7 @@ def test_positives_are_purified_at_least_as_well_as_they_were_given(name):
 
 
 @pytest.mark.filterwarnings("ignore::sknoisy.exceptions.CollapseWarning")
-@pytest.mark.usefixtures("quick_selection")
+@pytest.mark.usefixtures("small_forests")
 @pytest.mark.parametrize("name", CLEANERS)
 def test_a_class_of_mostly_wrong_labels_shrinks_with_a_warning(name):
     X, given, clean = swollen()

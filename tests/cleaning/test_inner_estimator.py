@@ -26,7 +26,7 @@ LABELS = {
 over_labels = pytest.mark.parametrize("classes", LABELS.values(), ids=LABELS)
 NETWORKS = {"module_params": {"hidden": (8,)}, "max_epochs": 3}
 
-pytestmark = pytest.mark.usefixtures("small_forests", "quick_selection")
+pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 def wrappers(estimator, **parameters):

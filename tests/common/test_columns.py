@@ -442,8 +442,10 @@ def test_the_vote_asks_for_a_table_and_other_methods_take_any_rows(global_random
     params = {"module": network, "max_epochs": 2, "batch_size": 32}
     clf = NoisyLabelClassifier(network_params=params, random_state=0)
     assert clf.fit(X, y).predict_proba(X).shape == (len(X), 3)
-    with pytest.raises(ValueError, match=r'method="vote" needs a table.*rows of shape \(5, 7\)'):
-        clone(clf).set_params(method="vote").fit(X, y)
+    with pytest.raises(
+        ValueError, match=r'method="ensemble" needs a table.*rows of shape \(5, 7\)'
+    ):
+        clone(clf).set_params(method="ensemble").fit(X, y)
 
 
 def test_integers_that_a_network_gets_as_codes_stay_integers(global_random_seed):

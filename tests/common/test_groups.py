@@ -16,7 +16,7 @@ from small_cleaners import MajorityLabels
 
 from sknoisy import LabelPurifier, PurifiedClassifier
 
-pytestmark = pytest.mark.usefixtures("small_forests", "quick_selection")
+pytestmark = pytest.mark.usefixtures("small_forests")
 
 JUDGES = {
     *("NoisyLabelClassifier", "DMLPClassifier", "MILDClassifier", "PurifiedClassifier"),

@@ -22,7 +22,6 @@ from skorch.callbacks import Callback
 from sknoisy import LabelPurifier, NoisyLabelClassifier, PurifiedClassifier
 from sknoisy._engine.net import DeviceNet
 from sknoisy.exceptions import InterruptedFitWarning
-from sknoisy.methods.auto import classifier as auto
 from sknoisy.methods.dmlp.purification_run import PurificationRun
 from sknoisy.pipeline import make_pipeline as resampling_pipeline
 from sknoisy.representation import SimCLR
@@ -163,7 +162,7 @@ def quick_one(name, **parameters):
     return clone(quick_estimators()[name]).set_params(**parameters)
 
 
-def vote_with(callbacks):
+def ensemble_with(callbacks):
     settings = {"module_params": {"hidden": (8,)}, "max_epochs": 3, "batch_size": 64}
     return NoisyLabelClassifier(
         network_params={**settings, "callbacks": callbacks}, random_state=0
@@ -181,18 +180,14 @@ INSIDE = {
         Press(2, training=2, event="on_batch_end"),
         "after 1 of 2 epochs; the estimator is fitted with what was learned so far.",
     ),
-    "a member of the vote": (
-        lambda press: vote_with([press]),
+    "the ensemble": (
+        lambda press: ensemble_with([press]),
         Press(3),
-        "in the vote, network 'clid_mu', after 2 of 3 epochs; NoisyLabelClassifier is not fitted.",
-    ),
-    "another member of the vote": (
-        lambda press: vote_with([press]),
-        Press(1, training=2),
-        "in the vote, network 'mild', after 0 of 3 epochs; NoisyLabelClassifier is not fitted.",
+        "in the ensemble, the second look, fold 1, after 2 of 3 epochs; the estimator is fitted "
+        "with what was learned so far.",
     ),
     "a method of choice": (
-        lambda press: vote_with([press]).set_params(method="clid_mu"),
+        lambda press: ensemble_with([press]).set_params(method="clid_mu"),
         Press(2),
         "after 1 of 3 epochs; the estimator is fitted with what was learned so far.",
     ),
@@ -244,18 +239,14 @@ def test_the_warning_names_the_part_that_was_interrupted(blobs, make, press, mes
 
 
 @pytest.mark.usefixtures("small_forests")
-def test_a_comparison_that_is_cut_short_leaves_the_vote(blobs, monkeypatch):
-    def press(*arguments):
-        raise KeyboardInterrupt
-
-    expected = vote_with([]).fit(*blobs)
-    monkeypatch.setattr(auto, "lead_of_networks", press)
-    with pytest.warns(InterruptedFitWarning, match="in the comparison of networks and forests; "):
-        clf = vote_with([]).fit(*blobs)
-    assert clf.choice_.network_share == 0.2
-    np.testing.assert_array_equal(clf.purified_labels_, expected.purified_labels_)
-    for name, member in expected.members_.items():
-        assert_same(clf.members_[name], blobs[0], member, blobs[0])
+def test_a_second_look_that_is_cut_short_leaves_the_first(blobs):
+    whole = ensemble_with([]).fit(*blobs)
+    with pytest.warns(InterruptedFitWarning):
+        clf = ensemble_with([Press(1)]).fit(*blobs)
+    tried, all_tried = ([c.name for c in e.choice_.candidates] for e in (clf, whole))
+    assert set(all_tried) - set(tried) == {"network", "boosting"}
+    assert np.isclose(sum(c.share for c in clf.choice_.candidates), 1)
+    assert clf.score(*blobs) > 0.9
 
 
 @pytest.mark.parametrize("n", [0, 1])

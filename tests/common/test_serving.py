@@ -36,10 +36,9 @@ def answers(fitted, X):
 
 
 def networks(fitted):
-    """The networks of an estimator, and of the estimators in it."""
+    """The networks of an estimator."""
     nets = getattr(fitted, "nets_", [fitted.net_] if hasattr(fitted, "net_") else [])
-    inner = getattr(fitted, "members_", {}).values()
-    return [net.module_ for net in nets] + [m for part in inner for m in networks(part)]
+    return [net.module_ for net in nets]
 
 
 def check_that_it_can_be_trained_on(module, x):

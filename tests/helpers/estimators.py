@@ -29,8 +29,8 @@ CLID_MU = {"n_meta": 64, "n_ensemble": 2, **META}
 MLNT = {"n_synthetic": 2, **NETWORK}
 SELECTION = {**NETWORK, "n_rounds": 2, "n_folds": 2, "random_state": 1}
 PURIFICATION = {"n_components": 256, "n_epochs": 10, "random_state": 0}
-VOTE = {"network_params": {"module_params": {"hidden": (8,)}, "lr": 0.1, "max_epochs": 3}}
-VOTE |= {"random_state": 0}
+ENSEMBLE = {"network_params": {"module_params": {"hidden": (8,)}, "lr": 0.1, "max_epochs": 3}}
+ENSEMBLE |= {"random_state": 0}
 WIDE = (-1e4, 1e4)  # scikit-learn's checks draw rows from all over the line
 
 # By class: name and parameters of each variant. scikit-learn's checks run on all but those of
@@ -78,7 +78,7 @@ QUICK = {
         },
     },
     "NoisyLabelClassifier": {
-        "vote": VOTE,
+        "ensemble": ENSEMBLE,
         "clid_mu": {
             "method": "clid_mu",
             "network_params": {"max_epochs": 6, "batch_size": 64},

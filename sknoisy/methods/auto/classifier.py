@@ -24,7 +24,7 @@ from ..._engine.scaling import is_image
 from ..._engine.stopping import interruptible, part_of_fit
 from ..._engine.validation import check_sample_weight, check_X
 from ...cleaning.bookkeeping import keep_classes, takes_sample_weight
-from ...cleaning.class_sizes import warn_of_shrunken_classes
+from ...cleaning.class_sizes import spare_rare_classes, warn_of_shrunken_classes
 from ...cleaning.inner_estimator import fit_inner
 from ...learners.ensemble import Candidate, Ensemble
 from ..registry import METHODS, estimator_class
@@ -235,7 +235,10 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         ensemble = Ensemble(seed, self.n_jobs, further)
         with part_of_fit("the ensemble"):
             ensemble.fit(self._columns.transform(X), codes, len(classes), weights, trusted, groups)
-        proba = keep_classes(ensemble.distribution_, codes)
+        counted = np.ones(len(codes), dtype=bool) if weights is None else weights > 0
+        counted &= True if trusted is None else ~trusted
+        proba = spare_rare_classes(ensemble.distribution_, codes, counted)
+        proba = keep_classes(proba, codes)
         if self.estimator is None:
             return ensemble, proba, ensemble.transition_, ensemble.candidates_
         given = {} if weights is None else {"sample_weight": weights}

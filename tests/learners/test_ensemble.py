@@ -1,0 +1,151 @@
+"""The ensemble: honest looks, learners that are let in, and that its ideas matter."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import make_classification
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+
+from sknoisy.learners import ensemble, posterior, second_look
+from sknoisy.learners.ensemble import Ensemble
+from sknoisy.learners.probabilities import one_hot
+from sknoisy.learners.second_look import NoisyRows
+from sknoisy.noise import pairflip, symmetric
+
+pytestmark = pytest.mark.usefixtures("small_forests")
+
+
+def problem(seed=0, n=600, noise=pairflip, rate=0.35):
+    """Return training rows, given and clean labels; test rows and clean labels."""
+    X, y = make_classification(
+        n + 1000, 8, n_informative=6, n_redundant=0, n_classes=4, class_sep=2.0, random_state=seed
+    )
+    X = (X / X.std(axis=0)).astype(np.float32)
+    return X[:n], noise(y[:n], rate, random_state=seed).y, y[:n], X[n:], y[n:]
+
+
+def fit(X, given, **changed):
+    return Ensemble(0).fit(X, given, given.max() + 1, **changed)
+
+
+def test_it_repairs_labels_and_finds_the_transition_matrix():
+    """Over three draws of pairflip."""
+    found, errors = [], []
+    for seed in range(3):
+        X, given, clean, _, _ = problem(seed)
+        fitted = fit(X, given)
+        found.append(np.mean(fitted.distribution_.argmax(axis=1) == clean))
+        true = 0.65 * np.eye(4) + 0.35 * np.roll(np.eye(4), 1, axis=1)
+        errors.append(np.abs(fitted.transition_ - true).mean())
+    assert np.mean(found) > 0.85  # 0.65 are given right
+    assert np.mean(errors) < 0.08
+
+
+def test_probabilities_are_calibrated_by_the_transition_matrix(monkeypatch):
+    """Without it, the same learners follow the wrong labels; over three draws."""
+    scores = []
+    for estimate in (posterior.estimate_transition, lambda proba, *given: np.eye(4)):
+        monkeypatch.setattr(posterior, "estimate_transition", estimate)
+        for seed in range(3):
+            X, given, _, X_test, y_test = problem(seed)
+            proba = fit(X, given).predict_proba(X_test)
+            scores.append(((proba - one_hot(y_test, 4)) ** 2).sum(axis=1).mean())
+    assert np.mean(scores[:3]) < 0.8 * np.mean(scores[3:])
+
+
+def test_no_learner_judges_a_row_that_it_has_seen(monkeypatch):
+    """Each fold is judged by learners of other rows, and all rows are judged once."""
+    X, given, _, _, _ = problem(n=90)
+    learned, judged = [], []
+
+    class Spy(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):
+            learned.append({row.tobytes() for row in X})
+            return super().fit(X, y, sample_weight)
+
+        def predict_proba(self, X):
+            judged.append({row.tobytes() for row in X})
+            assert not learned[-1] & judged[-1]
+            return super().predict_proba(X)
+
+    monkeypatch.setattr(second_look, "_CLEARLY", -np.inf)  # let it in
+    data = NoisyRows(X, given, one_hot(given, 4), None, None, None)
+    members = ensemble.pick_members(X, data.targets, None, None, 0, None)
+    further = {"spy": lambda: ensemble.HardLabels(Spy(), 0)}
+    look = second_look.look_again(data, members, further, 0)
+    assert list(look.builds)[-1] == "spy"
+    assert sum(map(len, judged)) == len(set.union(*judged)) == 90
+
+
+def test_a_label_does_not_come_back_to_its_row():
+    """Rows without structure: after the second look, hardly more given labels stay than by chance.
+
+    The posterior includes the given label; its transition matrix shows that nothing is known.
+    """
+    rng = np.random.default_rng(0)
+    X, given = rng.normal(size=(300, 5)).astype(np.float32), rng.integers(0, 2, size=300)
+    data = NoisyRows(X, given, one_hot(given, 2), None, None, None)
+    members = ensemble.pick_members(X, data.targets, None, None, 0, None)
+    found = second_look.look_again(data, members, {}, 0).answer
+    agreeing = np.mean(found.proba.argmax(axis=1) == given)
+    assert abs(agreeing - 0.5) < 3 * np.sqrt(0.25 / 300)
+
+
+def test_further_classifiers_are_let_in_by_the_likelihood():
+    """One that knows the clean labels enters; one that knows only sizes of classes does not."""
+    X, given, clean, X_test, y_test = problem(noise=symmetric)
+    truth = {row.tobytes(): label for row, label in zip(X, clean, strict=True)}
+    truth |= {row.tobytes(): label for row, label in zip(X_test, y_test, strict=True)}
+
+    class Oracle(LogisticRegression):
+        def predict_proba(self, X):
+            labels = np.array([truth[row.tobytes()] for row in X])
+            return 0.9 * one_hot(labels, 4) + 0.025
+
+    further = {"oracle": Oracle(), "sizes": DummyClassifier(strategy="prior")}
+    fitted = Ensemble(0, further=further).fit(X, given, 4)
+    shares = {candidate.name: candidate.share for candidate in fitted.candidates_}
+    assert shares["oracle"] > 0.4
+    assert shares["sizes"] == 0
+    alone = fit(X, given)
+    right = [np.mean(e.predict_proba(X_test).argmax(axis=1) == y_test) for e in (fitted, alone)]
+    assert right[0] > right[1] + 0.02
+
+
+def test_a_learner_that_knows_nothing_is_left_out():
+    members = [ensemble.Member(str(k), {}, None, None, None, None) for k in range(3)]
+    mixture = posterior.Mixture((1.0, 2.0, 3.0), np.array([0.02, 0.49, 0.49]))
+    left, rest = ensemble._without_idle(members, mixture)
+    assert [member.name for member in left] == ["1", "2"]
+    assert rest.powers == (2.0, 3.0)
+    assert_allclose(rest.shares, 0.5)
+
+
+@pytest.mark.parametrize("lead", [-0.3, 0.0, 0.3])
+def test_the_share_of_the_purified_labels_follows_their_lead(lead):
+    """It is half where the lead is minus one standard error."""
+    codes = np.zeros(100, int)
+
+    def look(n_right):
+        proba = one_hot((np.arange(100) >= n_right).astype(int), 2)
+        return posterior.Answer(None, None, proba, None)
+
+    first, second = look(50), look(50 + int(100 * lead))
+    share = ensemble._share_of_second(first, second, codes, None)
+    error = np.sqrt(abs(lead) / 100)
+    expected = 1 / (1 + np.exp(-(lead / error if lead else 0) - 1))
+    assert share == pytest.approx(expected)
+    weights = (np.arange(100) < 50).astype(float)
+    assert ensemble._share_of_second(look(50), look(60), codes, weights) == pytest.approx(
+        1 / (1 + np.exp(-1))
+    )
+
+
+def test_predictions_are_the_mixture_of_both_kinds_of_learners():
+    X, given, _, X_test, _ = problem(n=200)
+    fitted = fit(X, given)
+    parts = [predictor.predict_proba(X_test) for predictor in (fitted._given, fitted._purified)]
+    expected = (1 - fitted._share) * parts[0] + fitted._share * parts[1]
+    assert_array_equal(fitted.predict_proba(X_test), expected)
+    assert np.abs(parts[0] - parts[1]).max() > 0.05

@@ -1,0 +1,207 @@
+"""The learners: what they judge they have not seen, and they learn soft labels and weights."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LogisticRegression
+
+from sknoisy.learners.forest import Forest
+from sknoisy.learners.hard_labels import HardLabels
+from sknoisy.learners.kernel import KernelFeatures, KernelRidge, leave_out
+from sknoisy.learners.linear import LinearRidge
+
+N = 90
+GROUPS = np.arange(N) // 3
+
+
+def problem(seed=0):
+    """Return rows, float32, and soft labels of three classes around three corners."""
+    rng = np.random.default_rng(seed)
+    codes = np.arange(N) % 3
+    X = rng.normal(size=(N, 4)).astype(np.float32)
+    X[:, :3] += 2 * np.eye(3)[codes]
+    targets = 0.7 * np.eye(3)[codes] + 0.1
+    return X, targets, codes
+
+
+def kernel(kind="rbf", n_landmarks=60):
+    features = KernelFeatures(kind, 1.0, None, n_landmarks, 0).fit(problem()[0])
+    return KernelRidge(features, 0)
+
+
+LEARNERS = {
+    "forest": (partial(Forest, 40, 3, 0), np.asarray),
+    "linear kernel": (partial(kernel, "linear"), np.asarray),
+    "rbf kernel": (kernel, np.asarray),
+    "exponential kernel": (partial(kernel, "exponential"), np.asarray),
+    "linear ridge": (partial(LinearRidge, 0), sp.csr_array),
+}
+each_learner = pytest.mark.parametrize(("build", "rows"), LEARNERS.values(), ids=LEARNERS)
+
+
+@each_learner
+def test_probabilities_of_seen_and_unseen_rows(build, rows):
+    X, targets, codes = problem()
+    other, _, other_codes = problem(1)
+    learner = build()
+    held_out = learner.fit_held_out(rows(X), targets)
+    for proba, truth in ((held_out, codes), (learner.predict_proba(rows(other)), other_codes)):
+        assert proba.shape == (N, 3)
+        assert_allclose(proba.sum(axis=1), 1)
+        assert proba.min() >= 0
+        assert np.mean(proba.argmax(axis=1) == truth) > 0.75
+    fitted = build().fit(rows(X), targets).predict_proba(rows(other))
+    assert_array_equal(fitted, learner.predict_proba(rows(other)))
+
+
+@each_learner
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["rows", "groups"])
+def test_held_out_probabilities_do_not_see_the_label(build, rows, groups):
+    """Those of other rows do. A kernel subtracts the mean of all targets, which sees a 90th."""
+    X, targets, _ = problem()
+    changed = targets.copy()
+    seen = np.zeros(N, bool)
+    seen[0] = True
+    if groups is not None:
+        seen = groups == groups[0]
+    changed[seen] = 0.34 * targets[seen] + 0.22  # the most probable class is the same
+    before, after = (build().fit_held_out(rows(X), t, None, groups) for t in (targets, changed))
+    limit = np.abs(targets - changed)[seen].sum() / N
+    own, others = np.abs(before - after)[seen].max(), np.abs(before - after)[~seen].max()
+    assert others > 1e-4
+    assert own <= (limit if isinstance(build(), KernelRidge) else 0)
+
+
+@each_learner
+def test_rows_without_weight_are_judged_and_not_learned(build, rows):
+    X, targets, _ = problem()
+    weights = np.ones(N)
+    weights[:30] = 0
+    changed = targets.copy()
+    changed[:30] = 1 / 3
+    learners = [build(), build()]
+    first, second = (
+        learner.fit_held_out(rows(X), t, weights)
+        for learner, t in zip(learners, (targets, changed), strict=True)
+    )
+    assert_array_equal(first, second)
+    assert_allclose(first[:30], learners[0].predict_proba(rows(X[:30])), atol=0.4)
+    assert not np.array_equal(first, build().fit_held_out(rows(X), targets))
+
+
+@each_learner
+def test_only_the_ratios_of_weights_count(build, rows):
+    X, targets, _ = problem()
+    weights = 1.0 + np.arange(N) % 4
+    once, tenfold, none = (
+        build().fit_held_out(rows(X), targets, w) for w in (weights, 16 * weights, np.ones(N))
+    )
+    assert_allclose(once, tenfold, atol=1e-9)
+    assert_allclose(none, build().fit_held_out(rows(X), targets), atol=1e-12)
+    assert np.abs(once - none).max() > 1e-3
+
+
+# --- one by one ---------------------------------------------------------------------------------
+
+
+def test_trees_draw_labels_from_soft_labels():
+    """Of equal rows, a forest returns the mean of the targets."""
+    targets = np.tile([0.6, 0.3, 0.1], (300, 1))
+    forest = Forest(100, 1, 0).fit(np.zeros((300, 2), np.float32), targets)
+    # The standard error of the mean over 100 trees of 300 labels is 0.003.
+    assert_allclose(forest.predict_proba(np.zeros((1, 2), np.float32)), targets[:1], atol=0.012)
+
+
+def test_a_tree_draws_no_more_rows_than_it_may():
+    X, targets, _ = problem()
+    forest = Forest(5, 1, 0, max_draws=12)
+    assert forest._grow_all(X, targets, None, None)[0].size >= N - 12
+    whole = Forest(5, 1, 0)._grow_all(X, targets, None, None)
+    assert all(0.25 * N < len(rows) < 0.5 * N for rows in whole)
+
+
+def test_trees_draw_whole_groups():
+    X, targets, _ = problem()
+    for left_out in Forest(5, 1, 0)._grow_all(X, targets, None, GROUPS):
+        assert set(np.bincount(GROUPS, np.isin(np.arange(N), left_out))) == {0, 3}
+
+
+def test_importances_find_the_columns():
+    X, targets, _ = problem()
+    forest = Forest(40, 3, 0).fit(X, targets)
+    assert_allclose(forest.importances_.sum(), 1)
+    assert forest.importances_[3] < 0.5 * forest.importances_[:3].min()
+
+
+@pytest.mark.parametrize("kind", ["linear", "rbf", "exponential"])
+def test_products_of_features_are_the_kernel_if_all_rows_are_landmarks(kind):
+    X = problem()[0].astype(np.float64)
+    scale = np.array([1.0, 2.0, 0.5, 0.0])
+    phi = KernelFeatures(kind, 2.0, scale, N, 0).fit(X).transform(X)
+    Z = X * scale
+    squares = ((Z[:, None] - Z[None]) ** 2).sum(axis=2)
+    gamma = 2.0 / np.median(squares[squares > 0])
+    expected = {
+        "linear": gamma * Z @ Z.T,
+        "rbf": np.exp(-gamma * squares),
+        "exponential": np.exp(-np.sqrt(gamma * squares)),
+    }[kind]
+    assert_allclose(phi @ phi.T, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [None, GROUPS, np.arange(N) // 30], ids=["1", "3", "30"])
+def test_leaving_out_equals_fitting_again(groups):
+    """Groups of 30 rows are larger than the number of features."""
+    rng = np.random.default_rng(0)
+    phi, targets, weights = rng.normal(size=(N, 7)), rng.normal(size=(N, 2)), rng.uniform(size=N)
+    values, vectors = np.linalg.eigh((phi * weights[:, None]).T @ phi)
+    phi = phi @ vectors
+    shrunk = 1 / (values + 0.7)
+    coef = shrunk[:, None] * ((phi * weights[:, None]).T @ targets)
+    found = leave_out(phi, targets, coef, shrunk, weights, groups)
+    units = np.arange(N) if groups is None else groups
+    for unit in np.unique(units):
+        kept = units != unit
+        weighted = phi[kept] * weights[kept, None]
+        gram = weighted.T @ phi[kept] + 0.7 * np.eye(7)
+        again = np.linalg.solve(gram, weighted.T @ targets[kept])
+        assert_allclose(found[~kept], phi[~kept] @ again, atol=1e-10)
+
+
+def test_a_kernel_learns_some_of_many_rows(monkeypatch):
+    monkeypatch.setattr("sknoisy.learners.kernel._MAX_ROWS", 60)
+    X, targets, codes = problem()
+    held_out = kernel().fit_held_out(X, targets)
+    assert np.mean(held_out.argmax(axis=1) == codes) > 0.75
+    by_groups = kernel().fit_held_out(X, targets, None, GROUPS)
+    assert np.mean(by_groups.argmax(axis=1) == codes) > 0.75
+
+
+def test_the_penalty_of_a_ridge_follows_the_length_of_the_rows():
+    X, targets, _ = problem()
+    rows, tenfold = sp.csr_array(X), sp.csr_array(10 * X)
+    expected = LinearRidge(0).fit(rows, targets).predict_proba(rows)
+    proba = LinearRidge(0).fit(tenfold, targets).predict_proba(tenfold)
+    assert_allclose(proba, expected, atol=1e-3)  # the tolerance of its solver
+    empty = sp.csr_array(X.shape)
+    proba = LinearRidge(0).fit(empty, targets).predict_proba(empty)
+    assert_allclose(proba, np.tile(targets.mean(axis=0), (N, 1)))
+
+
+def test_a_classifier_learns_the_most_probable_labels(monkeypatch):
+    X, targets, codes = problem()
+    weights = 1.0 + np.arange(N) % 2
+    learner = HardLabels(LogisticRegression(), 0).fit(X, targets, weights)
+    expected = LogisticRegression().fit(X, codes, weights).predict_proba(X)
+    assert_allclose(learner.predict_proba(X), expected)
+    lacking = np.where(targets == targets.max(axis=1, keepdims=True), targets, 0)
+    lacking = np.c_[np.zeros(N), lacking]
+    proba = HardLabels(LogisticRegression(), 0).fit(X, lacking).predict_proba(X)
+    assert (proba[:, 0] == 0).all()
+    monkeypatch.setattr("sknoisy.learners.hard_labels._MAX_ROWS", 40)
+    some = HardLabels(LogisticRegression(), 0).fit(X, targets, weights)
+    assert not np.allclose(some.predict_proba(X), expected)
+    assert np.mean(some.predict_proba(X).argmax(axis=1) == codes) > 0.75
