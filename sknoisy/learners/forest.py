@@ -30,7 +30,7 @@ class Forest:
         Seed of all draws.
     n_jobs : int or None, default=None
         Number of threads.
-    max_draws : int, default=20000
+    max_draws : int, default=5000
         Largest number of rows that a tree draws. The cost of a tree on more rows stays the same.
 
     Attributes
@@ -47,7 +47,7 @@ class Forest:
         min_leaf: int,
         seed: int,
         n_jobs: int | None = None,
-        max_draws: int = 20_000,
+        max_draws: int = 5000,
     ):
         self.n_trees = n_trees
         self.min_leaf = min_leaf

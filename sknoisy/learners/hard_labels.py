@@ -8,7 +8,7 @@ from sklearn.base import ClassifierMixin, clone
 
 __all__ = ["HardLabels"]
 
-_MAX_ROWS = 20_000
+_MAX_ROWS = 5000
 
 
 class HardLabels:
@@ -17,7 +17,7 @@ class HardLabels:
     Parameters
     ----------
     classifier : classifier
-        A clone is fitted, to 20,000 random rows at most.
+        A clone is fitted, to 5,000 random rows at most.
     seed : int
         Seed of the choice of rows.
     """
@@ -51,6 +51,10 @@ class HardLabels:
         rows = np.arange(len(X)) if weights is None else weights.nonzero()[0]
         if len(rows) > _MAX_ROWS:
             rows = np.random.RandomState(self.seed).choice(rows, _MAX_ROWS, replace=False)
+        self._only = labels[rows[0]]
+        self._fitted = None
+        if (labels[rows] == self._only).all():  # classifiers refuse to learn one class
+            return self
         given = {} if weights is None else {"sample_weight": weights[rows]}
         with config_context(enable_metadata_routing=False):  # users need not request these weights
             self._fitted = clone(self.classifier).fit(X[rows], labels[rows], **given)
@@ -59,5 +63,8 @@ class HardLabels:
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the probabilities (n, n_classes) of rows (n, d)."""
         proba = np.zeros((len(X), self._n_classes))
-        proba[:, self._fitted.classes_] = self._fitted.predict_proba(X)
+        if self._fitted is None:
+            proba[:, self._only] = 1
+        else:
+            proba[:, self._fitted.classes_] = self._fitted.predict_proba(X)
         return proba

@@ -11,7 +11,7 @@ from .probabilities import brier_score, normalized
 __all__ = ["KernelFeatures", "KernelRidge", "leave_out"]
 
 PENALTIES = tuple(np.geomspace(0.02, 30, 8))
-_MAX_ROWS = 20_000  # that are learned; the others are predicted as new rows
+_MAX_ROWS = 10_000  # that are learned; the others are predicted as new rows
 _BLOCK_ROWS = 16_384  # whose features are held at a time
 _RANK = 1e-7  # smallest eigenvalue of the landmarks' kernel that is kept, relative to the largest
 _LEAST = 1e-3  # probability
@@ -92,7 +92,7 @@ class KernelRidge:
     features : KernelFeatures
         Fitted features of the kernel.
     seed : int
-        Seed of the choice of rows, of which 20,000 at most are learned.
+        Seed of the choice of rows, of which 10,000 at most are learned.
 
     Attributes
     ----------

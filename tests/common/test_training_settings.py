@@ -19,12 +19,12 @@ from torch import nn
 
 from sknoisy import NoisyLabelClassifier
 from sknoisy._engine.net import DeviceNet
-from sknoisy.methods.auto import vote
+from sknoisy.learners.forest import Forest
 
 TRAINED = has("callbacks", "optimizer_params")
 
 
-def in_vote(estimator, **parameters):
+def with_network(estimator, **parameters):
     """Set parameters of the networks of an estimator."""
     if isinstance(estimator, NoisyLabelClassifier):
         parameters = {"network_params": {**estimator.network_params, **parameters}}
@@ -43,7 +43,7 @@ def no_work(monkeypatch):
         raise AssertionError("something was trained")
 
     monkeypatch.setattr(DeviceNet, "initialize", fail)
-    monkeypatch.setattr(vote.RandomForestClassifier, "fit", fail)
+    monkeypatch.setattr(Forest, "_grow", fail)
 
 
 UNFIT = {
@@ -81,7 +81,7 @@ UNFIT = {
 @over_estimators("callbacks", is_trained)
 def test_callbacks_that_cannot_work_are_refused(estimator, data, callback, error, message):
     with pytest.raises(error, match=message) as caught:
-        in_vote(estimator, callbacks=[callback]).fit(*data(estimator))
+        with_network(estimator, callbacks=[callback]).fit(*data(estimator))
     assert "\n" not in str(caught.value)
 
 
@@ -99,7 +99,7 @@ def test_callbacks_that_cannot_work_are_refused(estimator, data, callback, error
 @over_estimators("optimizer_params", is_trained)
 def test_optimizer_params_that_do_not_exist_are_refused(estimator, data, params, message):
     with pytest.raises(ValueError, match=message) as caught:
-        in_vote(estimator, optimizer_params=params).fit(*data(estimator))
+        with_network(estimator, optimizer_params=params).fit(*data(estimator))
     assert "\n" not in str(caught.value)
 
 

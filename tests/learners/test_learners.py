@@ -201,6 +201,8 @@ def test_a_classifier_learns_the_most_probable_labels(monkeypatch):
     lacking = np.c_[np.zeros(N), lacking]
     proba = HardLabels(LogisticRegression(), 0).fit(X, lacking).predict_proba(X)
     assert (proba[:, 0] == 0).all()
+    one = HardLabels(LogisticRegression(), 0).fit(X, np.tile([0.2, 0.8], (N, 1)))
+    assert_array_equal(one.predict_proba(X), np.tile([0, 1], (N, 1)))
     monkeypatch.setattr("sknoisy.learners.hard_labels._MAX_ROWS", 40)
     some = HardLabels(LogisticRegression(), 0).fit(X, targets, weights)
     assert not np.allclose(some.predict_proba(X), expected)
