@@ -20,6 +20,7 @@ __all__ = [
     "check_classes_left",
     "check_known_labels",
     "count_rows",
+    "distribution_of",
     "follow_rows",
     "keep_classes",
     "route_by_name",
@@ -191,6 +192,18 @@ def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
             distribution[row, label] += 0.6
             labels[row] = label
     return distribution
+
+
+def distribution_of(cleaner, n_samples: int, classes: np.ndarray) -> np.ndarray | None:
+    """Return the label distribution (n_samples, n_classes) of a fitted cleaner, None without one.
+
+    Its columns are those of the cleaner's classes; the result has one for each of `classes`.
+    """
+    distribution = getattr(cleaner, "label_distribution_", None)
+    known = getattr(cleaner, "classes_", ())
+    if np.shape(distribution) != (n_samples, len(known)):
+        return None
+    return align_columns(distribution, known, classes, 0.0, type(cleaner).__name__)
 
 
 def align_columns(
