@@ -100,9 +100,9 @@ random_state : int, RandomState or None, default=None
     for bit.
 classes_ : ndarray of shape (n_classes,)
     Class labels.
-label_distribution_ : ndarray of float32 of shape (n_samples, n_classes)
+label_distribution_ : ndarray of float64 of shape (n_samples, n_classes)
     Probability of each class for each training row, in the order of ``classes_``; one-hot for
-    trusted rows. :ref:`label_distribution` tells how each estimator makes it.
+    trusted rows. :ref:`label_distribution` describes how each estimator makes it.
 purified_labels_ : ndarray of shape (n_samples,)
     Most probable label of each training row, by ``label_distribution_``.
 clean_proba_ : ndarray of float64 of shape (n_samples,)

@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 
 from .._compat import is_arraylike, manual_routing, num_samples
 from .._engine.indexing import take_rows
+from .._engine.label_distribution import prefer_given
 from .._engine.labels import to_numpy
 from .._engine.validation import check_total_weight, weights_as_floats
 from ..exceptions import warn_user
@@ -173,14 +174,10 @@ def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Change soft labels so that every given class is the most probable class of some row.
 
     The soft labels (n, c) are changed in place and returned. `given` (n,) holds encoded labels. A
-    row whose given label is as probable as any other class keeps it: its probability is raised to
-    the next floating-point number.
+    row whose given label is as probable as any other class keeps it.
     """
-    rows = np.arange(len(given))
-    labels, own = distribution.argmax(axis=1), distribution[rows, given]
-    tied = (labels != given) & (own == distribution[rows, labels])
-    distribution[tied, given[tied]] = np.nextafter(own[tied], np.inf)
-    labels[tied] = given[tied]
+    prefer_given(distribution, given)
+    labels = distribution.argmax(axis=1)
     n_classes = distribution.shape[1]
     is_given = np.bincount(given, minlength=n_classes) > 0
     # A changed row may have been the last of another class.
