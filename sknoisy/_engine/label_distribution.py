@@ -38,24 +38,22 @@ def set_label_distribution(
     if trusted is not None:
         proba[trusted] = 0
         proba[trusted, given[trusted]] = 1
-    prefer_given(proba, given)
+    estimator.purified_labels_ = estimator.classes_[prefer_given(proba, given)]
     estimator.label_distribution_ = proba
-    estimator.purified_labels_ = estimator.classes_[proba.argmax(axis=1)]
     estimator.clean_proba_ = proba[np.arange(len(given)), given]
 
 
-def prefer_given(distribution: NDArray[np.float64], given: NDArray[np.integer]) -> None:
-    """Make the given class of each row the most probable one if others are as probable.
+def prefer_given(distribution: NDArray, given: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Return the most probable class of each row, the given one if others are as probable.
 
-    The other classes are lowered to the next floating-point number, in place.
+    The probability of a given class that ties is raised to the next floating-point number.
     """
     rows = np.arange(len(given))
-    is_top = distribution == distribution.max(axis=1, keepdims=True)
-    tied = is_top[rows, given].nonzero()[0]
-    is_top[rows, given] = False
-    tied = tied[is_top[tied].any(axis=1)]
-    block = distribution[tied]
-    distribution[tied] = np.where(is_top[tied], np.nextafter(block, 0), block)
+    labels, own = distribution.argmax(axis=1), distribution[rows, given]
+    tied = (labels != given) & (own == distribution[rows, labels])
+    distribution[tied, given[tied]] = np.nextafter(own[tied], np.inf)
+    labels[tied] = given[tied]
+    return labels
 
 
 def spread_over_others(

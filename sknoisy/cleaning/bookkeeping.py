@@ -174,10 +174,10 @@ def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Change soft labels so that every given class is the most probable class of some row.
 
     The soft labels (n, c) are changed in place and returned. `given` (n,) holds encoded labels. A
-    row whose given label is as probable as any other class keeps it.
+    row whose given label is as probable as any other class keeps it: its probability is raised to
+    the next floating-point number.
     """
-    prefer_given(distribution, given)
-    labels = distribution.argmax(axis=1)
+    labels = prefer_given(distribution, given)
     n_classes = distribution.shape[1]
     is_given = np.bincount(given, minlength=n_classes) > 0
     # A changed row may have been the last of another class.
