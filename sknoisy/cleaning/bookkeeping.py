@@ -196,8 +196,8 @@ def distribution_of(cleaner, n_samples: int, classes: np.ndarray) -> np.ndarray 
 
     Its columns are those of the cleaner's classes; the result has one for each of `classes`.
     """
-    distribution = getattr(cleaner, "label_distribution_", None)
-    known = getattr(cleaner, "classes_", ())
+    distribution: Any = getattr(cleaner, "label_distribution_", None)
+    known: Any = getattr(cleaner, "classes_", ())
     if np.shape(distribution) != (n_samples, len(known)):
         return None
     return align_columns(distribution, known, classes, 0.0, type(cleaner).__name__)
