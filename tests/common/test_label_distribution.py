@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from estimators import fit, has, over_estimators, takes
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
@@ -64,7 +64,7 @@ def test_wrong_labels_have_a_low_probability(estimator, global_random_seed):
     is_wrong = rng.permutation(240) < 72
     y = (truth + is_wrong * rng.integers(1, 3, 240)) % 3
     if has("max_epochs")(estimator):
-        estimator = estimator.set_params(max_epochs=10, batch_size=32)
+        estimator = clone(estimator).set_params(max_epochs=10, batch_size=32)
     fitted = fit(estimator, X, y)
     assert roc_auc_score(is_wrong, 1 - fitted.clean_proba_) > 0.75
     assert np.mean(fitted.purified_labels_ == truth) > np.mean(y == truth)
