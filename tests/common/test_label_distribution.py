@@ -13,8 +13,6 @@ from small_cleaners import DropRows, MajorityLabels
 from sknoisy import MILDClassifier, PurifiedClassifier
 from sknoisy._engine.label_distribution import set_label_distribution, spread_over_others
 
-pytestmark = pytest.mark.usefixtures("small_forests", "quick_selection")
-
 NAMES = np.array(["cat", "ant", "bee"])
 
 
