@@ -100,9 +100,13 @@ random_state : int, RandomState or None, default=None
     for bit.
 classes_ : ndarray of shape (n_classes,)
     Class labels.
-clean_proba_ : ndarray of shape (n_samples,)
-    Probability that the given label of each row is right. This is the probability that the
-    model predicts for the given label, and 1 for trusted rows.
+label_distribution_ : ndarray of float64 of shape (n_samples, n_classes)
+    Probability of each class for each training row, in the order of ``classes_``; one-hot for
+    trusted rows. :ref:`label_distribution` describes how each estimator makes it.
+purified_labels_ : ndarray of shape (n_samples,)
+    Most probable label of each training row, by ``label_distribution_``.
+clean_proba_ : ndarray of float64 of shape (n_samples,)
+    Probability that the given label of each training row is right, by ``label_distribution_``.
 n_iter_ : int
     Number of epochs run.
 n_features_in_ : int
@@ -155,8 +159,6 @@ trusted_weight : "auto" or float, default="auto"
     It replaces the mixing of the released label corrector, which fills a seventh of each
     batch with trusted rows, although they are 2 % of the data. "auto" stands for 8 if X is a
     table, and for 1 if the rows are images.
-purified_labels_ : ndarray of shape (n_samples,)
-    Most probable class of the soft label of each row.
 sample_indices_ : ndarray of shape (n_selected,), int64
     Indices of the selected rows, in ascending order.
 clean_mask_ : ndarray of shape (n_samples,), bool

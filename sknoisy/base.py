@@ -38,6 +38,7 @@ from ._engine.construction import (
 from ._engine.dict_parameters import DictParameters
 from ._engine.evaluation import copied_state, rows_per_pass
 from ._engine.groups import check_groups
+from ._engine.label_distribution import set_label_distribution
 from ._engine.labels import check_clean_mask, encode_labels
 from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
@@ -335,17 +336,18 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     Used as it is, it trains one network by cross-entropy. A method overrides one or several of
     the methods below, which are called in this order:
 
-    ========================  ===================================================================
-    :meth:`_prepare`          selects rows, purifies labels or changes weights, before anything
-                              is on the device
-    :meth:`_networks`         returns the untrained nets; each is made by :meth:`_build_net`,
-                              which calls the next two
-    :meth:`_loss`             returns the loss function of the rows
-    :meth:`_callbacks`        returns skorch callbacks, with names
-    :attr:`_joint_step`       trains several nets on a batch together
-    :meth:`_member_states`    returns the states of the networks that predict
-    :meth:`_finish`           sets the fitted attributes of the method
-    ========================  ===================================================================
+    =============================  ==============================================================
+    :meth:`_prepare`               selects rows, purifies labels or changes weights, before
+                                   anything is on the device
+    :meth:`_networks`              returns the untrained nets; each is made by
+                                   :meth:`_build_net`, which calls the next two
+    :meth:`_loss`                  returns the loss function of the rows
+    :meth:`_callbacks`             returns skorch callbacks, with names
+    :attr:`_joint_step`            trains several nets on a batch together
+    :meth:`_member_states`         returns the states of the networks that predict
+    :meth:`_label_distribution`    returns the probability of each class for each training row
+    :meth:`_finish`                sets the fitted attributes of the method
+    =============================  ==============================================================
 
     Their argument ``data`` is the :class:`TrainingData`, on the device, and ``rng`` or
     ``random_state`` is the :class:`~numpy.random.RandomState` from which seeds are drawn.
@@ -366,7 +368,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     Attributes
     ----------
-    {classes_, clean_proba_, net_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_, net_}
     nets_ : list of DeviceNet
         All fitted nets; ``net_`` is the first one.
     history_ : skorch.history.History
@@ -409,6 +411,14 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         They are state dicts of the module, the best first: :meth:`features` reads this one.
         """
         return [copied_state(net.module_) for net in self.nets_]
+
+    def _label_distribution(self, data: TrainingData, proba: np.ndarray) -> np.ndarray:
+        """Return the probability of each class for each training row, given the predictions.
+
+        Both have the shape (n_samples, n_classes). ``label_distribution_``, ``purified_labels_``
+        and ``clean_proba_`` follow from it.
+        """
+        return proba
 
     def _finish(self, data: TrainingData) -> None:
         """Set the method's fitted attributes; the nets are trained and in eval mode."""
@@ -455,12 +465,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         self.n_iter_ = self.net_.n_finished_epochs
         device, states = torch.device(self.net_.device), self._member_states()
         self._members = Members(self.net_.module_, states, device, rows_per_pass(self.net_))
-        proba = self._proba(data.rows)
-        rows = torch.arange(len(data))
-        clean_proba = proba[rows, data.given.cpu()]
-        if data.trusted is not None:
-            clean_proba[data.trusted.cpu()] = 1.0
-        self.clean_proba_ = clean_proba.numpy()
+        proba = self._label_distribution(data, self._proba(data.rows).numpy())
+        trusted = None if data.trusted is None else data.trusted.cpu().numpy()
+        set_label_distribution(self, proba, data.given.cpu().numpy(), trusted)
         self._finish(data)
 
     # --- predict ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 
 from .._compat import is_arraylike, manual_routing, num_samples
 from .._engine.indexing import take_rows
+from .._engine.label_distribution import prefer_given
 from .._engine.labels import to_numpy
 from .._engine.validation import check_total_weight, weights_as_floats
 from ..exceptions import warn_user
@@ -20,6 +21,7 @@ __all__ = [
     "check_classes_left",
     "check_known_labels",
     "count_rows",
+    "distribution_of",
     "follow_rows",
     "keep_classes",
     "route_by_name",
@@ -175,11 +177,7 @@ def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
     row whose given label is as probable as any other class keeps it: its probability is raised to
     the next floating-point number.
     """
-    rows = np.arange(len(given))
-    labels, own = distribution.argmax(axis=1), distribution[rows, given]
-    tied = (labels != given) & (own == distribution[rows, labels])
-    distribution[tied, given[tied]] = np.nextafter(own[tied], np.inf)
-    labels[tied] = given[tied]
+    labels = prefer_given(distribution, given)
     n_classes = distribution.shape[1]
     is_given = np.bincount(given, minlength=n_classes) > 0
     # A changed row may have been the last of another class.
@@ -191,6 +189,18 @@ def keep_classes(distribution: np.ndarray, given: np.ndarray) -> np.ndarray:
             distribution[row, label] += 0.6
             labels[row] = label
     return distribution
+
+
+def distribution_of(cleaner, n_samples: int, classes: np.ndarray) -> np.ndarray | None:
+    """Return the label distribution (n_samples, n_classes) of a fitted cleaner, None without one.
+
+    Its columns are those of the cleaner's classes; the result has one for each of `classes`.
+    """
+    distribution: Any = getattr(cleaner, "label_distribution_", None)
+    known: Any = getattr(cleaner, "classes_", ())
+    if np.shape(distribution) != (n_samples, len(known)):
+        return None
+    return align_columns(distribution, known, classes, 0.0, type(cleaner).__name__)
 
 
 def align_columns(

@@ -25,13 +25,15 @@ from .._compat import (
 from .._docs import share_docs
 from .._engine.containers import from_torch
 from .._engine.indexing import is_all, take_columns, take_rows
-from .._engine.labels import encode_labels
+from .._engine.label_distribution import set_label_distribution
+from .._engine.labels import encode_labels, to_numpy
 from .._engine.stopping import interruptible, part_of_fit
 from .._engine.validation import forget_fit
 from .bookkeeping import (
     align_columns,
     check_classes_left,
     count_rows,
+    distribution_of,
     follow_rows,
     route_by_name,
     rows_that_are_left,
@@ -74,6 +76,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     sample_indices_ : ndarray of int of shape (n_cleaned,) or None
         Index in X of each row that ``estimator_`` was trained on. None if the cleaner generates
         rows.
+    {label_distribution_, purified_labels_, clean_proba_}
     n_features_in_ : int
         Number of columns of X; defined if ``estimator_`` defines it.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -188,7 +191,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self._forget()
         cleaner, name = clone(self.cleaner), type(self.cleaner).__name__
         with part_of_fit("the cleaner"):
-            X, y = cleaner.fit_resample(
+            X_cleaned, y = cleaner.fit_resample(
                 self._square(take_rows(X, counted), counted, n_samples),
                 y[counted],
                 **follow_rows(routed["cleaner"]["fit_resample"], n_samples, counted, name),
@@ -198,12 +201,14 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         rows = None if left is None else counted[left]
         metadata = follow_rows(routed["estimator"]["fit"], n_samples, rows, name)
         with part_of_fit("the classifier"):
-            X = self._square(X, left, len(counted))
-            estimator, coded = fit_inner(self.estimator, X, y, classes, **metadata)
+            X_cleaned = self._square(X_cleaned, left, len(counted))
+            estimator, coded = fit_inner(self.estimator, X_cleaned, y, classes, **metadata)
 
         self.cleaner_, self.estimator_, self._coded = cleaner, estimator, coded
         self.classes_, self.sample_indices_ = classes, rows
         self._remember_features(n_samples)
+        trusted = None if clean_mask is None else to_numpy(clean_mask, "clean_mask").astype(bool)
+        set_label_distribution(self, self._label_distribution(X, y, counted), encoded, trusted)
         return self
 
     def _forget(self) -> None:
@@ -224,6 +229,36 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 setattr(self, name, getattr(self.estimator_, name))
         if self._pairwise():
             self.n_features_in_ = n_samples  # the columns of X, not of the cleaned matrix
+
+    def _label_distribution(self, X, y, counted: np.ndarray) -> np.ndarray:
+        """Return the probability of each class for each row, shape (n_samples, n_classes).
+
+        It is that of the cleaner, which needs no predictions, or the mean of the labels `y` that
+        the cleaner returned and the predictions. Rows that the cleaner dropped or was not given
+        have no label, so that the prediction stands alone.
+        """
+        n_samples = count_rows(X)
+        distribution = np.zeros((n_samples, len(self.classes_)))
+        of_cleaner = distribution_of(self.cleaner_, len(counted), self.classes_)
+        if of_cleaner is not None:
+            distribution[counted] = of_cleaner
+            rest = np.setdiff1d(np.arange(n_samples), counted)
+            if len(rest):
+                distribution[rest] = self._predictions(take_rows(X, rest))
+            return distribution
+        if self.sample_indices_ is not None:
+            codes = np.searchsorted(self.classes_, to_numpy(y, "y"))
+            np.add.at(distribution, (self.sample_indices_, codes), 1)  # a row may be repeated
+            distribution /= distribution.sum(axis=1, keepdims=True).clip(min=1)
+        distribution += self._predictions(X)
+        return distribution / distribution.sum(axis=1, keepdims=True)
+
+    def _predictions(self, X) -> np.ndarray:
+        """Return probabilities, one-hot if the estimator only predicts labels."""
+        if not hasattr(self, "predict_proba"):
+            return np.eye(len(self.classes_))[np.searchsorted(self.classes_, self.predict(X))]
+        proba = np.asarray(self.predict_proba(X), dtype=np.float64)
+        return proba / proba.sum(axis=1, keepdims=True)
 
     # --- pairwise X: the columns of a kernel or distance matrix are the rows of fit ---------
 

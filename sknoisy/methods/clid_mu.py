@@ -95,7 +95,7 @@ class CLIDMUClassifier(NetworkClassifier):
 
     Attributes
     ----------
-    {classes_, clean_proba_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         Weight of each given label by the weighting network, in [0, 1], before normalisation. With
         "vri", it is the rectified probability of the given label. Absent if ``weighting=None``,

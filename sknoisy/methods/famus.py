@@ -55,7 +55,7 @@ class FaMUSClassifier(MetaWeightNetClassifier):
 
     Attributes
     ----------
-    {classes_, clean_proba_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         Weight of each row, in [0, 1], before normalisation, as the mean of both weighting
         networks. Absent if training ended in the warm-up.

@@ -49,7 +49,7 @@ class L2RClassifier(MetaLearningClassifier):
 
     Attributes
     ----------
-    {classes_, clean_proba_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         Mean weight of each row over its batches, divided by the largest one. Absent if training
         ended in the warm-up.

@@ -191,7 +191,3 @@ class MetaLearningClassifier(NetworkClassifier):
             self.layer_names_ = tuple(name.removeprefix("module.") for name in names)
             self.layer_usage_ = np.array(usage)
         self._finish_meta(meta, data)
-
-    def _purified_labels(self, meta: MetaUpdate, data: TrainingData) -> np.ndarray:
-        """Return the most probable classes of the soft labels of a label corrector."""
-        return self.classes_[meta.guide_rows(self.net_, data).argmax(axis=1)]

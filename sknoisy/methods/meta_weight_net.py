@@ -44,7 +44,7 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
 
     Attributes
     ----------
-    {classes_, clean_proba_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         Weight of each row by the weighting network, in [0, 1], before normalisation. Absent if
         training ended in the warm-up.

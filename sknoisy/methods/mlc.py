@@ -11,7 +11,6 @@ from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
 from .._engine.problem import Problem
-from ..callbacks import MetaUpdate
 from ..meta import LabelCorrector, MetaModel
 from .meta_learning import META_LR, MetaLearningClassifier, adam, resolve_auto, trust_more
 
@@ -46,11 +45,11 @@ class MLCClassifier(MetaLearningClassifier):
 
     Attributes
     ----------
-    {classes_, clean_proba_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         Probability of the given label in the soft label of each row; 1 for rows of the meta set.
         Absent if training ended in the warm-up.
-    {purified_labels_, meta_rows_, layer_names_, n_recoveries_}
+    {meta_rows_, layer_names_, n_recoveries_}
     {n_skipped_batches_, net_, history_, n_iter_, n_warmup_epochs_, n_features_in_}
     {feature_names_in_, image_shape_}
 
@@ -140,6 +139,3 @@ class MLCClassifier(MetaLearningClassifier):
             trust_meta_rows=True,
             optimizer=adam(self.meta_lr_, eps=eps),
         )
-
-    def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
-        self.purified_labels_ = self._purified_labels(meta, data)

@@ -9,7 +9,6 @@ from typing import Any
 from .._compat import StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
-from ..callbacks import MetaUpdate
 from ..meta import MetaModel, SoftLabelCorrector
 from .meta_learning import META_LR, MetaLearningClassifier, adam, resolve_auto
 
@@ -42,11 +41,11 @@ class MSLCClassifier(MetaLearningClassifier):
 
     Attributes
     ----------
-    {classes_, clean_proba_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         Share of the given label in the soft label of each row. Absent if training ended in the
         warm-up.
-    {purified_labels_, meta_rows_, layer_names_, n_recoveries_}
+    {meta_rows_, layer_names_, n_recoveries_}
     {n_skipped_batches_, net_, history_, n_iter_, n_warmup_epochs_, n_features_in_}
     {feature_names_in_, image_shape_}
 
@@ -124,6 +123,3 @@ class MSLCClassifier(MetaLearningClassifier):
         return partial(
             SoftLabelCorrector, len(data), targets=self.targets, optimizer=adam(self.meta_lr_)
         )
-
-    def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
-        self.purified_labels_ = self._purified_labels(meta, data)

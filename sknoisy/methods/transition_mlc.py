@@ -41,7 +41,7 @@ class TransitionMLCClassifier(MetaLearningClassifier):
 
     Attributes
     ----------
-    {classes_, clean_proba_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
         Probability of the given label of each row, by the logits without the matrix. Absent if
         training ended in the warm-up.

@@ -112,7 +112,10 @@ def test_a_poisoned_fold_leaves_no_trace_through_metadata(noisy):
 @EACH_CLEANER
 @pytest.mark.parametrize("routing", [False, True])
 def test_rows_that_a_bag_leaves_out_leave_no_trace_in_its_member(noisy, cleaner, routing):
-    """Out-of-bag rows have weight zero, or are not passed if the ensemble draws rows."""
+    """Out-of-bag rows have weight zero, or are not passed if the ensemble draws rows.
+
+    Their own entries in the attributes about labels are predictions, which differ.
+    """
     X, y, _, _ = noisy
     clf = PurifiedClassifier(cleaner, GaussianNB())
     bag = BaggingClassifier(clf, n_estimators=3, random_state=0)
@@ -124,6 +127,10 @@ def test_rows_that_a_bag_leaves_out_leave_no_trace_in_its_member(noisy, cleaner,
         X, y = X.copy(), y.copy()
         X[out], y[out] = 1e5, np.roll(y, 1)[out]
         after = clone(bag).fit(X, y)
+    of_bag = slice(None) if routing else drawn
+    for name in ("label_distribution_", "purified_labels_", "clean_proba_"):
+        found, expected = (vars(e).pop(name)[of_bag] for e in (after.estimators_[1], member))
+        np.testing.assert_array_equal(found, expected)
     assert pickle.dumps(after.estimators_[1]) == pickle.dumps(member)
     assert pickle.dumps(after.estimators_[0]) != pickle.dumps(before.estimators_[0])
 

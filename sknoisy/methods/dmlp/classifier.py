@@ -18,7 +18,7 @@ from ..._engine.indexing import take_rows
 from ..._engine.problem import Problem
 from ..._engine.stopping import Stopped, part_of_fit
 from ...base import NetworkClassifier
-from ...cleaning.bookkeeping import check_known_labels
+from ...cleaning.bookkeeping import check_known_labels, distribution_of
 from ...cleaning.held_out import MAX_ROWS, Verdict, learn_and_predict, rehearse
 from ...cleaning.run import run_cleaner
 from ...exceptions import NonFiniteLossError, ShrunkenClassWarning
@@ -65,19 +65,13 @@ class DMLPClassifier(NetworkClassifier):
 
     Attributes
     ----------
-    {classes_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     purifier_ : estimator
         The fitted purifier.
-    purified_labels_ : ndarray of shape (n_samples,)
-        The labels that the network learned: the purified labels, or the given ones if the
-        judgement decided for them.
     held_out_gain_ : named tuple or None
         Result of the judgement. ``gain`` is the share of the held-out labels that are predicted
         after purification, minus the share without it; ``error`` is its standard error;
         ``is_worse`` is True if ``gain < -error``. None if nothing was judged.
-    clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right: the network's probability of it, 1 for trusted
-        rows.
     {net_}
     history_ : skorch.history.History
         Per epoch: ``train_loss``, ``event_lr``, ``dur``.
@@ -184,7 +178,6 @@ class DMLPClassifier(NetworkClassifier):
         purified = self._purify(problem)
         if self._is_judged(problem, purified) and self._keep_given_labels(problem):
             purified = problem.given
-        self.purified_labels_ = problem.classes[purified]
         return replace(problem, targets=purified)
 
     def _purify(self, problem: Problem) -> np.ndarray:
@@ -217,6 +210,23 @@ class DMLPClassifier(NetworkClassifier):
         if trusted is not None:
             purified[trusted] = problem.given[trusted]
         return purified
+
+    def _label_distribution(self, data: TrainingData, proba: np.ndarray) -> np.ndarray:
+        """Return the mean of the labels that the network learned and of its predictions.
+
+        The labels are the distribution of the purifier, if it has one and its labels were learned,
+        else one-hot. Rows without weight have no learned label.
+        """
+        learned, counted = data.targets.cpu().numpy(), np.arange(len(data))
+        if data.sample_weight is not None:
+            counted = data.sample_weight.cpu().numpy().nonzero()[0]
+        labels = distribution_of(self.purifier_, len(counted), self.classes_)
+        if labels is None or (labels.argmax(axis=1) != learned[counted]).any():
+            labels = np.eye(len(self.classes_))[learned[counted]]
+        distribution = proba.copy()
+        distribution[counted] += labels
+        distribution[counted] /= 2
+        return distribution
 
     # --- the held-out judgement -------------------------------------------------------------
 

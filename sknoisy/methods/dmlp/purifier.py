@@ -17,6 +17,7 @@ from ..._engine.construction import random_state_of, resolve_device, warn_of_a_s
 from ..._engine.containers import from_torch
 from ..._engine.groups import check_groups
 from ..._engine.imputation import Imputation, has_nan, takes_nan
+from ..._engine.label_distribution import set_label_distribution
 from ..._engine.labels import check_clean_mask, encode_labels, labels_like
 from ..._engine.stopping import current_stop, interruptible, part_of_fit
 from ..._engine.validation import check_X, forget_fit
@@ -88,15 +89,9 @@ class LabelPurifier(BaseEstimator):
 
     Attributes
     ----------
-    {classes_}
-    purified_labels_ : ndarray of shape (n_samples,)
-        The purified labels.
-    label_distribution_ : ndarray of shape (n_samples, n_classes)
-        Probability of each class for each row.
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     changed_mask_ : ndarray of bool of shape (n_samples,)
         True where the label was changed.
-    clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right, 1 for trusted rows.
     interrupted_ : bool
         Whether Ctrl-C ended ``fit``.
     sample_indices_ : ndarray of int of shape (n_samples,)
@@ -350,11 +345,9 @@ class LabelPurifier(BaseEstimator):
         distribution /= distribution.sum(axis=1, keepdims=True)
         trusted = rows.trusted.cpu().numpy()
         distribution[trusted] = np.eye(len(self.classes_))[given[trusted]]
-        self.label_distribution_ = keep_classes(distribution, given)
-        self.clean_proba_ = self.label_distribution_[self.sample_indices_, given]
+        set_label_distribution(self, keep_classes(distribution, given), given)
         codes = self.label_distribution_.argmax(axis=1)
         self.changed_mask_ = codes != given
-        self.purified_labels_ = self.classes_[codes]
         warn_of_shrunken_classes(type(self).__name__, given, codes, self.classes_)
 
     def _report(self, rows: LabelledViews, found: PurificationResult) -> None:

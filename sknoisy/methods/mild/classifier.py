@@ -111,14 +111,12 @@ class MILDClassifier(NetworkClassifier):
 
     Attributes
     ----------
-    {classes_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     selector_ : estimator
         The fitted selector; a CleanSampleSelector has a record of its rounds, ``rounds_``.
     {sample_indices_, clean_mask_}
     semi_ : {"none", "mixmatch", "mixup+contrastive"}
         How the other rows were used.
-    clean_proba_ : ndarray of shape (n_samples,)
-        Probability that the given label is right, as the network predicts it; 1 for trusted rows.
     {net_}
     history_ : skorch.history.History
         Per epoch: ``train_loss``, ``event_lr``, ``dur``.

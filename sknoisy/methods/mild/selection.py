@@ -82,6 +82,12 @@ class SelectionState:
         self.forgetting[self.rows] = dynamics.forgetting[self.rows]
         self.memorized[self.rows] = counts.forgetting[self.rows] / len(record.bits_)
 
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        """Return the probabilities (m, n_classes) that the net predicts for rows (m,)."""
+        index = torch.as_tensor(rows, device=self.data.device)
+        batches = evaluate(self.net, self.data, index, rows_per_pass(self.net))
+        return torch.cat([logits.softmax(dim=1) for _, logits, _ in batches]).cpu().numpy()
+
     def drop_rows(self, criteria: Criteria, seed: int) -> str | None:
         """Drop rows, record the round, and return why it is the last one; None if it is not."""
         rows, scores = self.rows, self.scores
@@ -101,9 +107,7 @@ class SelectionState:
         shrunken = shrunken_classes(given, given[kept.mask], int(self.given.max()) + 1)
         if not len(shrunken):
             return kept
-        rows = torch.as_tensor(self.rows, device=self.data.device)
-        batches = evaluate(self.net, self.data, rows, rows_per_pass(self.net))
-        proba = torch.cat([logits.softmax(dim=1) for _, logits, _ in batches]).cpu().numpy()
+        proba = self.predict_proba(self.rows)
         spared = shrunken[separations(proba, given, ~kept.mask, shrunken) > _SEPARATED]
         mask = kept.mask | np.isin(given, spared)
         n_spared = kept.n_spared + int(mask.sum() - kept.mask.sum())

@@ -19,6 +19,7 @@ from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.folds import stratified_half
 from ..._engine.indexing import is_all, take_rows
+from ..._engine.label_distribution import set_label_distribution, spread_over_others
 from ..._engine.labels import take_labels
 from ..._engine.stopping import Stopped, current_stop, cut_short, part_of_fit
 from ...base import NetworkEstimator
@@ -134,9 +135,6 @@ class CleanSampleSelector(NetworkEstimator):
     Attributes
     ----------
     {sample_indices_, clean_mask_}
-    clean_proba_ : ndarray of shape (n_samples,), float64
-        Share of the epochs of the row's last round in which its given label was predicted; 1 for
-        trusted rows.
     memorization_, forgetting_ : ndarray of shape (n_samples,), float64
         M and G of each row in its last round, in epochs.
     rounds_ : list of dict
@@ -155,7 +153,8 @@ class CleanSampleSelector(NetworkEstimator):
         Why the rounds ended, or why all rows are kept.
     net_ : DeviceNet
         The net of the last round.
-    {classes_, n_features_in_, feature_names_in_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_, n_features_in_}
+    {feature_names_in_}
     image_shape_ : tuple or None
         Shape of an image.
 
@@ -346,7 +345,9 @@ class CleanSampleSelector(NetworkEstimator):
         self.sample_indices_ = sample_indices
         self.clean_mask_ = np.isin(np.arange(len(data)), sample_indices)
         self.memorization_, self.forgetting_ = state.memorization, state.forgetting
-        self.clean_proba_ = np.where(state.trusted, 1.0, state.memorized)
+        proba = state.predict_proba(np.arange(len(data)))
+        distribution = spread_over_others(state.memorized, proba, state.given)
+        set_label_distribution(self, distribution, state.given, state.trusted)
 
     def _run_rounds(
         self,

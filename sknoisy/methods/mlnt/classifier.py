@@ -110,7 +110,7 @@ class MLNTClassifier(NetworkClassifier):
 
     Attributes
     ----------
-    {classes_, clean_proba_}
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
     best_epoch_ : int
         Epoch of the last iteration whose network predicts.
     predicts_with_ : str

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 from small_family import noisy_blobs
 
@@ -25,6 +25,14 @@ class Cleaner(BaseEstimator):
         return X[self.drop :], labels[self.drop :]
 
 
+class SoftCleaner(Cleaner):
+    """Returns the most probable labels of a given distribution, which it keeps."""
+
+    def fit_resample(self, X, y, clean_mask=None):
+        self.classes_, self.label_distribution_ = np.unique(y), self.labels
+        return X, self.classes_[self.labels.argmax(axis=1)]
+
+
 def dmlp(**parameters):
     return DMLPClassifier(**{**SMALL, **parameters})
 
@@ -44,10 +52,16 @@ def test_it_is_plain_training_on_the_purified_labels():
     assert_array_equal(clf.purifier_.clean_mask_, TRUSTED)
 
 
-def test_clean_proba_is_the_probability_of_the_given_label():
-    clf = dmlp(purifier=Cleaner(NAMES[::-1].copy())).fit(X, NAMES, clean_mask=TRUSTED)
-    expected = clf.predict_proba(X)[np.arange(len(Y)), Y]
-    assert_array_equal(clf.clean_proba_, np.where(TRUSTED, 1.0, expected))
+def test_the_distribution_is_the_mean_of_learned_labels_and_predictions():
+    learned = np.where(TRUSTED, Y, Y[::-1])
+    one_hot, soft = np.eye(3)[learned], np.full((len(Y), 3), 0.25)
+    soft[np.arange(len(Y)), learned] = 0.5
+    for labels, cleaner in ((one_hot, Cleaner(NAMES[::-1].copy())), (soft, SoftCleaner(soft))):
+        clf = dmlp(purifier=cleaner).fit(X, NAMES, clean_mask=TRUSTED)
+        expected = (labels + clf.predict_proba(X)) / 2
+        expected[TRUSTED] = np.eye(3)[Y[TRUSTED]]
+        assert_allclose(clf.label_distribution_, expected)
+        assert_allclose(clf.clean_proba_, expected[np.arange(len(Y)), Y])
 
 
 def test_the_default_purifier_repairs_labels_that_training_then_learns():
@@ -80,7 +94,8 @@ def test_rows_of_weight_zero_have_no_part_in_the_purification():
     clf.fit(X, NAMES, clean_mask=TRUSTED, sample_weight=weight)
     assert_array_equal(clf.purifier_.X_, X[30:])
     assert_array_equal(clf.purifier_.clean_mask_, TRUSTED[30:])
-    assert_array_equal(clf.purified_labels_[:30], NAMES[:30])
+    expected = np.where(TRUSTED[:30], NAMES[:30], clf.predict(X[:30]))
+    assert_array_equal(clf.purified_labels_[:30], expected)
     expected = np.where(TRUSTED[30:], NAMES[30:], NAMES[30:][::-1])
     assert_array_equal(clf.purified_labels_[30:], expected)
 

@@ -1,0 +1,71 @@
+"""The fitted attributes of every estimator about the labels of the training rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["prefer_given", "set_label_distribution", "spread_over_others"]
+
+_LEAST = 1e-12  # a share of the other classes, where a network is certain of the given one
+
+
+def set_label_distribution(
+    estimator: Any,
+    proba: NDArray[np.float64],
+    given: NDArray[np.integer],
+    trusted: NDArray[np.bool_] | None = None,
+) -> None:
+    """Set ``label_distribution_``, ``purified_labels_`` and ``clean_proba_``.
+
+    ``label_distribution_`` is `proba`, one-hot for trusted rows. The purified label of a row is
+    its most probable class, the given one if several are as probable. ``clean_proba_`` is the
+    probability of the given label.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted estimator with the attribute ``classes_``.
+    proba : ndarray of float64 of shape (n, n_classes)
+        Probability of each class for each row. The array becomes the attribute, and is changed.
+    given : ndarray of shape (n,)
+        Encoded given labels.
+    trusted : ndarray of bool of shape (n,) or None, default=None
+        True for trusted rows.
+    """
+    if trusted is not None:
+        proba[trusted] = 0
+        proba[trusted, given[trusted]] = 1
+    estimator.purified_labels_ = estimator.classes_[prefer_given(proba, given)]
+    estimator.label_distribution_ = proba
+    estimator.clean_proba_ = proba[np.arange(len(given)), given]
+
+
+def prefer_given(distribution: NDArray, given: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Return the most probable class of each row, the given one if others are as probable.
+
+    The probability of a given class that ties is raised to the next floating-point number.
+    """
+    rows = np.arange(len(given))
+    labels, own = distribution.argmax(axis=1), distribution[rows, given]
+    tied = (labels != given) & (own == distribution[rows, labels])
+    distribution[tied, given[tied]] = np.nextafter(own[tied], np.inf)
+    labels[tied] = given[tied]
+    return labels
+
+
+def spread_over_others(
+    clean_proba: NDArray[np.float64], proba: NDArray[np.floating], given: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Return a distribution (n, c) in which the given labels have these probabilities.
+
+    The rest of each row is divided among the other classes in proportion to `proba`.
+    """
+    rows = np.arange(len(given))
+    others = proba.clip(min=_LEAST).astype(np.float64)
+    others[rows, given] = 0
+    others *= ((1 - clean_proba) / others.sum(axis=1))[:, None]
+    others[rows, given] = clean_proba
+    return others
