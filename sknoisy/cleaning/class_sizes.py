@@ -57,7 +57,7 @@ def spare_rare_classes(
     given : ndarray of int of shape (n,)
         Encoded given labels.
     counted : ndarray of bool of shape (n,)
-        True for the rows that make up the size of a class.
+        True for the rows that make up the size of a class; no other row is changed.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def spare_rare_classes(
     expected = distribution[counted].sum(axis=0)
     is_rare = (sizes < _RARE * sizes.sum() / n_classes) & (expected >= _EXPECTED * sizes)
     spared, most = distribution.copy(), distribution.max(axis=1)
-    rows = np.flatnonzero(is_rare[given] & (most <= _SURE))
+    rows = np.flatnonzero(is_rare[given] & (most <= _SURE) & counted)
     spared[rows, given[rows]] = np.nextafter(most[rows], np.inf)
     raised = spared[rows]
     spared[rows] = raised / raised.sum(axis=1, keepdims=True)

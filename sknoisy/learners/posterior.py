@@ -61,7 +61,8 @@ class Answer(NamedTuple):
     proba : ndarray of shape (n, n_classes)
         Probabilities of the true class by the mixture, without the row's given label.
     posterior : ndarray of shape (n, n_classes)
-        Probabilities of the true class that include the given label.
+        Probabilities of the true class that include the given label, except in rows without
+        weight.
     """
 
     mixture: Mixture
@@ -97,7 +98,10 @@ def answer(
     transition = estimate_transition(mean, codes, weights, trusted)
     mixture = fit_mixture(probas, transition, codes, weights, trusted)
     proba = mixture(probas)
-    return Answer(mixture, transition, proba, posterior(proba, transition, codes, trusted))
+    with_labels = posterior(proba, transition, codes, trusted)
+    if weights is not None:
+        with_labels = np.where(weights[:, None] > 0, with_labels, proba)
+    return Answer(mixture, transition, proba, with_labels)
 
 
 def estimate_transition(

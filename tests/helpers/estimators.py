@@ -165,9 +165,6 @@ LEFT_OUT = {
     ("PurifiedClassifier", "bad_sample_weights"): (
         "It passes negative weights on: the classifier that it wraps decides about them."
     ),
-    ("NoisyLabelClassifier", "rows_without_weight_are_out_of_sample"): (
-        "Rows without weight keep their given label."
-    ),
     ("NoisyLabelClassifier", "pickle_grows_by_a_few_numbers_a_row"): (
         "Its trees have more nodes the more rows there are."
     ),

@@ -19,6 +19,7 @@ from ..._engine.construction import random_state_of, seed_undecided
 from ..._engine.dict_parameters import DictParameters
 from ..._engine.groups import check_groups
 from ..._engine.imputation import takes_nan
+from ..._engine.label_distribution import set_label_distribution
 from ..._engine.labels import check_clean_mask, encode_labels
 from ..._engine.scaling import is_image
 from ..._engine.stopping import interruptible, part_of_fit
@@ -215,12 +216,9 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         self.estimator_, proba, self.transition_, candidates = fitted
         if method == _ENSEMBLE:
             warn_of_shrunken_classes(type(self).__name__, codes, proba.argmax(axis=1), classes)
-        purified = proba.argmax(axis=1)
         self.classes_ = classes
-        self.label_distribution_ = proba
-        self.purified_labels_ = classes[purified]
-        self.clean_proba_ = proba[np.arange(len(codes)), codes]
-        noise_rate = float(np.mean(purified != codes))
+        set_label_distribution(self, proba, codes, trusted)
+        noise_rate = float(np.mean(self.purified_labels_ != classes[codes]))
         self.choice_ = MethodChoice(method, reason, noise_rate, candidates)
         if self.verbose:
             message = f"method={method!r}, because {reason}; about "
@@ -235,10 +233,12 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         ensemble = Ensemble(seed, self.n_jobs, further)
         with part_of_fit("the ensemble"):
             ensemble.fit(self._columns.transform(X), codes, len(classes), weights, trusted, groups)
-        counted = np.ones(len(codes), dtype=bool) if weights is None else weights > 0
-        counted &= True if trusted is None else ~trusted
-        proba = spare_rare_classes(ensemble.distribution_, codes, counted)
-        proba = keep_classes(proba, codes)
+        proba, counted = ensemble.distribution_, np.ones(len(codes), dtype=bool)
+        if weights is not None:
+            counted = weights > 0
+        untrusted = counted if trusted is None else counted & ~trusted
+        proba = spare_rare_classes(proba, codes, untrusted)
+        proba[counted] = keep_classes(proba[counted], codes[counted])
         if self.estimator is None:
             return ensemble, proba, ensemble.transition_, ensemble.candidates_
         given = {} if weights is None else {"sample_weight": weights}
@@ -256,9 +256,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         if groups is not None:
             of_rows["groups"] = groups
         estimator = cls(**params).fit(X, classes[codes], **of_rows)
-        proba = estimator.predict_proba(X)
-        if trusted is not None:
-            proba[trusted] = np.eye(len(classes))[codes[trusted]]
+        proba = estimator.label_distribution_
         counts = np.zeros((len(classes), len(classes)))
         np.add.at(counts.T, codes, proba)
         return estimator, proba, counts / counts.sum(axis=1, keepdims=True), ()

@@ -77,9 +77,11 @@ def test_a_method_by_name_is_its_class_with_these_parameters(name):
     proba = clf.estimator_.predict_proba(X)
     assert_array_equal(clf.predict_proba(X), proba)
     assert_array_equal(clf.predict(X), clf.classes_[proba.argmax(axis=1)])
-    assert_array_equal(clf.clean_proba_, clf.estimator_.clean_proba_)
-    expected = np.where(TRUSTED, NAMES, clf.predict(X))
-    assert_array_equal(clf.purified_labels_, expected)
+    for name in ("clean_proba_", "label_distribution_", "purified_labels_"):
+        assert_array_equal(getattr(clf, name), getattr(clf.estimator_, name))
+    assert_allclose(clf.transition_.sum(axis=1), 1)
+    expected = clf.purified_labels_
+    assert_array_equal(expected[TRUSTED], NAMES[TRUSTED])
     assert clf.choice_.noise_rate == np.mean(expected != NAMES)
 
 
