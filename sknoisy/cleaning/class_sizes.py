@@ -15,7 +15,7 @@ __all__ = ["separations", "shrunken_classes", "spare_rare_classes", "warn_of_shr
 _MAX_NAMED = 10
 # A class is rare below this part of the mean size. Unless it is expected to lose half of its rows,
 # its rows leave it only with this probability of another class.
-_RARE, _EXPECTED, _SURE = 0.5, 0.5, 0.99
+_RARE, _EXPECTED, _SURE = 0.5, 0.5, 0.998
 
 
 def shrunken_classes(
@@ -46,7 +46,7 @@ def spare_rare_classes(
 
     All learners predict a rare class too seldom, and a few wrong labels among many right ones
     weigh more in it. A class is rare if it has less than half of the mean number of rows.
-    Of a row that is given as one, and that another class has with a probability of at most 0.99,
+    Of a row that is given as one, and that another class has with a probability of at most 0.998,
     the given label becomes the most probable one. Classes whose probabilities sum up to less than
     half of their given rows are not spared: most of their labels are wrong.
 
