@@ -20,8 +20,8 @@ def test_many_rows_or_columns_get_dropout(n_rows, n_columns):
 
 
 def test_input_dropout_follows_the_columns_up_to_a_limit():
-    dropout = [mlp_settings(1000, d, 2).input_dropout for d in (3, 30, 90, 900)]
-    assert dropout == pytest.approx([0.01, 0.1, 0.3, 0.3])
+    dropout = [mlp_settings(1000, d, 2).input_dropout for d in (3, 30, 150, 900)]
+    assert dropout == pytest.approx([0.01, 0.1, 0.5, 0.7])
 
 
 def test_weight_decay_is_doubled_for_wide_tables():
