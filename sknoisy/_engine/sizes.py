@@ -41,11 +41,11 @@ def auto_lr(batch_size: int) -> float:
     return min(_LR * max(batch_size / _BATCH_SIZE, 1.0) ** 0.5, _LARGEST_LR)
 
 
-def bounded_meta_lr(lr: float, n_rows: int, n_steps: int) -> float:
+def bounded_meta_lr(lr: float, n_rows: int, n_steps: float) -> float:
     """Return the step size of a weighting network, lowered for many rows and many steps.
 
     The total way, step size times number of steps, is at most that of 2,000 rows and 1,200 steps.
-    Above 2,000 rows, it falls with the square of the rows: a network cannot memorise so many, so
+    Above 2,000 rows, it falls with the cube of the rows: a network cannot memorise so many, so
     rows of large loss are mostly rows that it has not learned yet, and a weighting network that
     goes far takes their weight away for good.
 
@@ -53,15 +53,15 @@ def bounded_meta_lr(lr: float, n_rows: int, n_steps: int) -> float:
     ----------
     lr : float
         Step size for at most 2,000 rows and 1,200 steps.
-    n_rows, n_steps : int
-        Number of training rows, and of steps in training.
+    n_rows, n_steps : int, float
+        Number of training rows, and of meta steps in training.
 
     Examples
     --------
     >>> from sknoisy._engine.sizes import bounded_meta_lr
     >>> bounded_meta_lr(0.2, n_rows=900, n_steps=540)
     0.2
-    >>> round(bounded_meta_lr(0.2, n_rows=10_000, n_steps=6000), 6)
-    0.0016
+    >>> round(bounded_meta_lr(0.2, n_rows=10_000, n_steps=6000), 5)
+    0.00032
     """
-    return lr * min(_META_STEPS / n_steps, 1.0) * min(_META_ROWS / n_rows, 1.0) ** 2
+    return lr * min(_META_STEPS / n_steps, 1.0) * min(_META_ROWS / n_rows, 1.0) ** 3

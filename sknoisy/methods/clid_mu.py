@@ -312,7 +312,8 @@ class CLIDMUClassifier(NetworkClassifier):
             rate = 0.002
         else:
             rate = 0.2 if n_rows >= 800 else 0.05
-            rate = bounded_meta_lr(rate, n_rows, self._n_steps(n_rows))
+            n_steps = self._n_steps(n_rows) / self.meta_every
+            rate = bounded_meta_lr(rate, n_rows, n_steps)
         return rate * class_balance(counts)
 
     def _counts(self, data: TrainingData) -> np.ndarray:

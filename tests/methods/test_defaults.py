@@ -42,3 +42,19 @@ def test_the_classifier_follows_the_rules():
     assert drops == [settings.input_dropout, settings.dropout, settings.dropout]
     assert clf.net_.optimizer_.param_groups[0]["weight_decay"] == settings.weight_decay
     assert clf.meta_lr_ == 0.2 * class_balance(np.unique(y, return_counts=True)[1])
+
+
+def test_meta_rate_knows_the_number_of_steps():
+    X, y, _ = make_noisy_classification(n_samples=900, n_features=3, random_state=0)
+    params = {"module_params": {"hidden": ()}, "n_ensemble": 0, "batch_size": 9, "random_state": 0}
+    few = CLIDMUClassifier(max_epochs=2, n_warmup_epochs=1, **params).fit(X, y)  # 200 steps
+    many = CLIDMUClassifier(max_epochs=15, n_warmup_epochs=14, **params).fit(X, y)  # 1,500 steps
+    assert many.meta_lr_ * 1500 == pytest.approx(few.meta_lr_ * 1200)
+
+
+def test_meta_rate_knows_the_number_of_rows():
+    X, y, _ = make_noisy_classification(n_samples=4000, n_features=3, random_state=0)
+    params = {"module_params": {"hidden": ()}, "n_ensemble": 0, "max_epochs": 1}
+    many = CLIDMUClassifier(**params, random_state=0).fit(X, y)
+    balance = class_balance(np.unique(y, return_counts=True)[1])
+    assert many.meta_lr_ == pytest.approx(0.2 * balance / 8)
