@@ -133,8 +133,7 @@ def gains(rows: list[Row], method: str) -> list[tuple[Row, float]]:
     return [
         (r, 100 * (r["accuracy"] - by_problem[key]))
         for r in rows
-        if r["method"] == method
-        and (key := (r["data"], r["noise"], r["seed"])) in by_problem
+        if r["method"] == method and (key := (r["data"], r["noise"], r["seed"])) in by_problem
     ]
 
 
@@ -155,9 +154,7 @@ def table_of_classes(rows: list[Row]) -> str:
             for method in methods:
                 points = [p for row, p in gains(rows, method) if size_class(row, column) == name]
                 missed = " **" if points and np.mean(points) < -MAX_LOSS else " "
-                line.append(
-                    f"{np.mean(points):+.1f}{missed}({len(points)})" if points else "-"
-                )
+                line.append(f"{np.mean(points):+.1f}{missed}({len(points)})" if points else "-")
             lines.append(line)
     return markdown(["size", *methods], lines)
 
