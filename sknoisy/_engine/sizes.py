@@ -8,7 +8,8 @@ _BATCH_SIZE = 100
 _LR = 0.05
 _LARGEST_LR = 0.2  # momentum 0.9 makes ten steps of one
 _LARGEST_EPOCH = 200  # batches
-_META_ROWS, _META_STEPS = 2000, 1200  # what the meta rates were chosen on
+_META_ROWS, _MANY_ROWS = 2000, 10_000  # between them the total way of the meta steps falls
+_META_STEPS = 1200
 
 
 def auto_batch_size(n_rows: int, is_table: bool) -> int:
@@ -45,9 +46,10 @@ def bounded_meta_lr(lr: float, n_rows: int, n_steps: float) -> float:
     """Return the step size of a weighting network, lowered for many rows and many steps.
 
     The total way, step size times number of steps, is at most that of 2,000 rows and 1,200 steps.
-    Above 2,000 rows, it falls with the cube of the rows: a network cannot memorise so many, so
-    rows of large loss are mostly rows that it has not learned yet, and a weighting network that
-    goes far takes their weight away for good.
+    From 2,000 to 10,000 rows, it falls with the cube of the rows: a network cannot memorise so
+    many, so rows of large loss are mostly rows that it has not learned yet, and a weighting
+    network that goes far takes their weight away for good. Beyond, the rest of the way is kept:
+    the weights at a random start may even grow with the loss.
 
     Parameters
     ----------
@@ -64,4 +66,5 @@ def bounded_meta_lr(lr: float, n_rows: int, n_steps: float) -> float:
     >>> round(bounded_meta_lr(0.2, n_rows=10_000, n_steps=6000), 5)
     0.00032
     """
-    return lr * min(_META_STEPS / n_steps, 1.0) * min(_META_ROWS / n_rows, 1.0) ** 3
+    n_rows = min(max(n_rows, _META_ROWS), _MANY_ROWS)
+    return lr * min(_META_STEPS / n_steps, 1.0) * (_META_ROWS / n_rows) ** 3
