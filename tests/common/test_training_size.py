@@ -39,7 +39,7 @@ def test_given_steps_are_kept(estimator, data):
 def test_an_epoch_of_a_large_table_has_200_batches(n_rows, batch_size):
     net = one_epoch(n_rows).net_
     assert net.batch_size == batch_size
-    assert len(net.get_iterator(np.zeros(n_rows), training=True)) == 200
+    assert len(net.history[0, "batches"]) == 200
 
 
 def test_variance_of_a_step_does_not_grow_with_the_batch():

@@ -44,12 +44,14 @@ def test_the_classifier_follows_the_rules():
     assert clf.meta_lr_ == 0.2 * class_balance(np.unique(y, return_counts=True)[1])
 
 
-def test_meta_rate_knows_the_number_of_steps():
+@pytest.mark.parametrize("meta_every", [1, 2])
+def test_meta_rate_knows_the_number_of_meta_steps(meta_every, monkeypatch):
+    monkeypatch.setattr("sknoisy._engine.sizes._META_STEPS", 10)
     X, y, _ = make_noisy_classification(n_samples=900, n_features=3, random_state=0)
-    params = {"module_params": {"hidden": ()}, "n_ensemble": 0, "batch_size": 9, "random_state": 0}
-    few = CLIDMUClassifier(max_epochs=2, n_warmup_epochs=1, **params).fit(X, y)  # 200 steps
-    many = CLIDMUClassifier(max_epochs=15, n_warmup_epochs=14, **params).fit(X, y)  # 1,500 steps
-    assert many.meta_lr_ * 1500 == pytest.approx(few.meta_lr_ * 1200)
+    params = {"module_params": {"hidden": ()}, "n_ensemble": 0, "random_state": 0}
+    few = CLIDMUClassifier(max_epochs=1, **params).fit(X, y)
+    many = CLIDMUClassifier(max_epochs=4, meta_every=meta_every, **params).fit(X, y)
+    assert many.meta_lr_ * 36 / meta_every == pytest.approx(few.meta_lr_ * 10)
 
 
 def test_meta_rate_knows_the_number_of_rows():

@@ -294,7 +294,7 @@ class MLNTClassifier(NetworkClassifier):
                 if guide.interrupted_:
                     net = self.net_ = guide
                     break
-                features = self._outputs_of(guide.module_, data)[0]
+                features = self._outputs_of(guide, guide.module_, data)[0]
             net.callbacks += [
                 *self._meta_step(data, features, mentor, meta_seed),
                 ("teacher", TeacherAverage(self.teacher_decay_)),
@@ -383,9 +383,12 @@ class MLNTClassifier(NetworkClassifier):
         n_skip = min(n_skip, self.max_epochs - 1)
         return EpochChoice(by, candidates, n_skip, judges, teacher="teacher")
 
-    def _outputs_of(self, module: nn.Module, data: TrainingData) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def _outputs_of(
+        net: DeviceNet, module: nn.Module, data: TrainingData
+    ) -> tuple[Tensor, Tensor]:
         rows = torch.arange(len(data), device=data.device)
-        return outputs_of(module, data, rows, rows_per_pass(self))
+        return outputs_of(module, data, rows, rows_per_pass(net))
 
     def _mentoring(self) -> Mentoring:
         return self.mentoring if isinstance(self.mentoring, Mentoring) else Mentoring()
@@ -404,7 +407,7 @@ class MLNTClassifier(NetworkClassifier):
         if data.sample_weight is not None:
             weights = data.sample_weight.cpu().double().numpy()
         self.kept_rows_ = believed_rows(
-            self._outputs_of(mentor, data)[1].cpu().double().softmax(dim=1).numpy(),
+            self._outputs_of(self.net_, mentor, data)[1].cpu().double().softmax(dim=1).numpy(),
             labels,
             self._mentoring().threshold,
             trusted,
