@@ -47,8 +47,8 @@ def bounded_meta_lr(lr: float, n_rows: int, n_steps: float) -> float:
 
     The total way, step size times number of steps, is at most that of 2,000 rows and 1,200 steps.
     From 2,000 to 10,000 rows, it falls with the cube of the rows, a fit to few measurements:
-    with longer ways, many right labels of large loss had weights near 0, and accuracy fell. Beyond,
-    the rest of the way is kept: the weights at a random start may even grow with the loss.
+    with longer ways, many right labels of large loss had weights near 0, and accuracy fell.
+    Beyond, the rest of the way is kept: the weights at a random start may grow with the loss.
 
     Parameters
     ----------
