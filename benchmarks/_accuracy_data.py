@@ -60,9 +60,10 @@ class Sources:
     def names(self) -> list[str]:
         """All data sets that are at hand, images last."""
         images = [CIFAR] if self.cifar is not None else []
-        return [*BUILT_IN, *self._table_names(), *GENERATED, *images]
+        return [*BUILT_IN, *self.table_names(), *GENERATED, *images]
 
-    def _table_names(self) -> list[str]:
+    def table_names(self) -> list[str]:
+        """Names of the tables of the file."""
         if self.tables is None:
             return []
         with np.load(self.tables) as file:

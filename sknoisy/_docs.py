@@ -78,12 +78,14 @@ optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
 optimizer_params : dict or None, default=None
     Further arguments of the optimiser. By default, ``weight_decay`` is 5e-4 or, for the
     default MLP, the value that :func:`~sknoisy.networks.mlp_settings` returns.
-lr : float, default=0.05
-    Learning rate of the network, which is also the size of the virtual step.
+lr : "auto" or float, default="auto"
+    Learning rate of the network, which is also the size of the virtual step. "auto" stands
+    for 0.05, or for 0.005 times the root of ``batch_size`` if it is larger than 100, up to 0.2.
 max_epochs : int, default=60
     Number of passes over the training set.
-batch_size : int, default=100
-    Number of rows per batch.
+batch_size : "auto" or int, default="auto"
+    Number of rows per batch. "auto" stands for 100, or for the 200th part of the rows of a
+    table if that is more.
 augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
     Augmentation of training images. A callable is applied to whole batches, as
     ``augment(images, generator)``. "auto" stands for "flip+crop" if the rows are images, and
@@ -109,6 +111,8 @@ clean_proba_ : ndarray of float64 of shape (n_samples,)
     Probability that the given label of each training row is right, by ``label_distribution_``.
 n_iter_ : int
     Number of epochs run.
+batch_size_, lr_ : int, float
+    Values of ``batch_size`` and ``lr`` after "auto" is resolved.
 n_features_in_ : int
     Number of columns, or of the values of an image or another row.
 feature_names_in_ : ndarray of shape (n_features,)

@@ -7,6 +7,7 @@ constraints of scikit-learn for numbers in a range, and for parameters that take
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -45,6 +46,7 @@ from ._engine.net import DeviceNet, train_side_by_side
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import scaling_for
+from ._engine.sizes import auto_batch_size, auto_lr
 from ._engine.stopping import current_stop, interruptible
 from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
@@ -78,10 +80,10 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         "module_params": [dict, None],
         "optimizer": [StrOptions({"sgd", "adam", "adamw"}), callable],
         "optimizer_params": [dict, None],
-        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"cosine", "constant"}), callable],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "augment": [StrOptions({"auto", "flip+crop", "crop"}), None, callable],
         "standardize": [StrOptions({"auto"}), "boolean"],
         "device": [str, torch.device],
@@ -97,10 +99,10 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         module_params: dict[str, Any] | None = None,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule: str | Callable[..., Any] = "cosine",
         max_epochs: int = 60,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment: str | Callable[..., Tensor] | None = "auto",
         standardize: str | bool = "auto",
         device: str | torch.device = "auto",
@@ -200,6 +202,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
 
         self._forget()
         self.classes_ = classes
+        self._resolve_steps(n_samples, is_table=X.ndim == 2)
         problem = Problem(
             X, encoded, encoded, classes, weights, trusted, device, seed, groups=groups
         )
@@ -220,6 +223,18 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         """Remove what an earlier fit learned, so that a failed fit leaves no fitted estimator."""
         forget_fit(self, keep=OF_X)
         self.__dict__.pop("_members", None)
+
+    def _resolve_steps(self, n_rows: int, *, is_table: bool) -> None:
+        """Set batch size and learning rate, also where they are "auto"."""
+        by_rows = auto_batch_size(n_rows, is_table)
+        self.batch_size_ = by_rows if self.batch_size == "auto" else int(self.batch_size)
+        self.lr_ = auto_lr(self.batch_size_) if self.lr == "auto" else float(self.lr)
+        if "auto" in (self.batch_size, self.lr):
+            self._say(f"batch_size={self.batch_size_}, lr={self.lr_:.3g}")
+
+    def _n_steps(self, n_rows: int) -> int:
+        """Return the number of steps in training on so many rows."""
+        return self.max_epochs * math.ceil(n_rows / self.batch_size_)
 
     def _training_data(self, problem: Problem) -> TrainingData:
         """Fit the input scaling and move the problem to the device."""
@@ -308,12 +323,12 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             PerSampleCrossEntropy,
             criterion__row_loss=self._loss(data),
             optimizer=optimizer_class(self.optimizer),
-            lr=self.lr,
+            lr=self.lr_,
             max_epochs=max_epochs,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size_,
             device=str(data.device),
             callbacks=[
-                *build_scheduler(self.lr_schedule, self.lr, max_epochs),
+                *build_scheduler(self.lr_schedule, self.lr_, max_epochs),
                 *self._callbacks(data, rng),
                 *extra_callbacks,
             ],
@@ -359,8 +374,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     Parameters
     ----------
     {module, module_params, optimizer, optimizer_params}
-    lr : float, default=0.05
-        Learning rate of the network.
+    lr : "auto" or float, default="auto"
+        Learning rate of the network. "auto": 0.05, more for larger batches.
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
     verbose : int, default=0
         1 shows a progress bar and messages.
@@ -373,7 +388,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         All fitted nets; ``net_`` is the first one.
     history_ : skorch.history.History
         Per epoch of ``net_``: ``train_loss``, ``event_lr``, ``dur``, and what callbacks record.
-    {n_iter_, n_features_in_, feature_names_in_, image_shape_}
+    {n_iter_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------

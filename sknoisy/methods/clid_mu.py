@@ -16,6 +16,7 @@ from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
 from .._engine.problem import Problem
+from .._engine.sizes import bounded_meta_lr
 from ..base import NetworkClassifier
 from ..callbacks import CheckpointEnsemble, CLIDScore, CollapseGuard, MetaUpdate, PseudoCleanRows
 from ..meta import VRI, CLIDObjective, CrossEntropyObjective, MAEObjective, MetaModel, WNet
@@ -75,8 +76,9 @@ class CLIDMUClassifier(NetworkClassifier):
     meta_lr : "auto" or float, default="auto"
         Step size of the weighting network, by SGD for "wnet" and by Adam for "vri". If 0, the
         network stays at its start. For "wnet", "auto" stands for 0.2, or 0.05 for fewer than 800
-        rows, or 0.002 for images, times the balance of the given classes in [0, 1]. For "vri", it
-        stands for 1e-5.
+        rows, or 0.002 for images, times the balance of the given classes in [0, 1]. For tables of
+        more than 2,000 rows, or more than 1,200 steps, it is smaller: :ref:`defaults`. For "vri",
+        it stands for 1e-5.
     {meta_batch_size}
     meta_every : int, default=1
         Update the weighting network at every k-th batch.
@@ -105,7 +107,7 @@ class CLIDMUClassifier(NetworkClassifier):
     history_ : skorch.history.History
         Training history. Each epoch has ``train_loss``, ``meta_loss``, ``clid``, ``event_lr`` and
         ``dur``.
-    {n_iter_}
+    {n_iter_, batch_size_}
     ensemble_epochs_ : list of int
         Epochs (from 1) whose logits are averaged, the best first.
     n_warmup_epochs_, meta_lr_, exponent_ : int, float, ndarray of shape (n_classes,)
@@ -175,10 +177,10 @@ class CLIDMUClassifier(NetworkClassifier):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule="cosine",
         max_epochs: int = 60,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment="auto",
         standardize: str | bool = "auto",
         device="auto",
@@ -310,6 +312,8 @@ class CLIDMUClassifier(NetworkClassifier):
             rate = 0.002
         else:
             rate = 0.2 if n_rows >= 800 else 0.05
+            n_steps = self._n_steps(n_rows) / self.meta_every
+            rate = bounded_meta_lr(rate, n_rows, n_steps)
         return rate * class_balance(counts)
 
     def _counts(self, data: TrainingData) -> np.ndarray:

@@ -71,7 +71,7 @@ class FaMUSClassifier(MetaWeightNetClassifier):
         The fitted skorch net of the first network. Its module expects scaled rows.
     nets_ : list of DeviceNet
         Both fitted skorch nets.
-    {history_, n_iter_, n_warmup_epochs_, n_features_in_, feature_names_in_}
+    {history_, n_iter_, batch_size_, n_warmup_epochs_, n_features_in_, feature_names_in_}
     {image_shape_}
 
     References
@@ -115,10 +115,10 @@ class FaMUSClassifier(MetaWeightNetClassifier):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule="cosine",
         max_epochs: int = 60,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment="auto",
         standardize: str | bool = "auto",
         device="auto",

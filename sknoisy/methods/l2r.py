@@ -42,8 +42,8 @@ class L2RClassifier(MetaLearningClassifier):
         Further arguments of the optimiser. By default, ``weight_decay`` is 5e-4 for images. For
         tables it is 5e-3 or, for the default MLP, ten times the value that
         :func:`~sknoisy.networks.mlp_settings` returns.
-    lr : float, default=0.05
-        Learning rate of the network.
+    lr : "auto" or float, default="auto"
+        Learning rate of the network. "auto": 0.05, more for larger batches.
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks, verbose}
     {random_state}
 
@@ -54,7 +54,7 @@ class L2RClassifier(MetaLearningClassifier):
         Mean weight of each row over its batches, divided by the largest one. Absent if training
         ended in the warm-up.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
-    {history_, n_iter_}
+    {history_, n_iter_, batch_size_}
     n_warmup_epochs_ : int
         Value of ``n_warmup_epochs`` after "auto" is resolved.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -91,10 +91,10 @@ class L2RClassifier(MetaLearningClassifier):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule="cosine",
         max_epochs: int = 60,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment="auto",
         standardize: str | bool = "auto",
         device="auto",

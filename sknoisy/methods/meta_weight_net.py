@@ -49,7 +49,7 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
         Weight of each row by the weighting network, in [0, 1], before normalisation. Absent if
         training ended in the warm-up.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
-    {history_, n_iter_, n_warmup_epochs_, n_features_in_, feature_names_in_}
+    {history_, n_iter_, batch_size_, n_warmup_epochs_, n_features_in_, feature_names_in_}
     {image_shape_}
 
     References
@@ -88,10 +88,10 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule="cosine",
         max_epochs: int = 60,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment="auto",
         standardize: str | bool = "auto",
         device="auto",

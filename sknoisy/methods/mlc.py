@@ -50,7 +50,7 @@ class MLCClassifier(MetaLearningClassifier):
         Probability of the given label in the soft label of each row; 1 for rows of the meta set.
         Absent if training ended in the warm-up.
     {meta_rows_, layer_names_, n_recoveries_}
-    {n_skipped_batches_, net_, history_, n_iter_, n_warmup_epochs_, n_features_in_}
+    {n_skipped_batches_, net_, history_, n_iter_, batch_size_, n_warmup_epochs_, n_features_in_}
     {feature_names_in_, image_shape_}
 
     References
@@ -89,10 +89,10 @@ class MLCClassifier(MetaLearningClassifier):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule="cosine",
         max_epochs: int = 60,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment="auto",
         standardize: str | bool = "auto",
         device="auto",

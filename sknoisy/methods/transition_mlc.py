@@ -48,7 +48,7 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     transition_ : ndarray of shape (n_classes, n_classes)
         Mean of the matrix over all batches, with true classes in rows.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
-    {history_, n_iter_, n_warmup_epochs_, n_features_in_, feature_names_in_}
+    {history_, n_iter_, batch_size_, n_warmup_epochs_, n_features_in_, feature_names_in_}
     {image_shape_}
 
     References
@@ -85,10 +85,10 @@ class TransitionMLCClassifier(MetaLearningClassifier):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule="cosine",
         max_epochs: int = 60,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment="auto",
         standardize: str | bool = "auto",
         device="auto",

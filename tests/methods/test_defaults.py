@@ -20,8 +20,8 @@ def test_many_rows_or_columns_get_dropout(n_rows, n_columns):
 
 
 def test_input_dropout_follows_the_columns_up_to_a_limit():
-    dropout = [mlp_settings(1000, d, 2).input_dropout for d in (3, 30, 90, 900)]
-    assert dropout == pytest.approx([0.01, 0.1, 0.3, 0.3])
+    dropout = [mlp_settings(1000, d, 2).input_dropout for d in (3, 30, 150, 900)]
+    assert dropout == pytest.approx([0.01, 0.1, 0.5, 0.7])
 
 
 def test_weight_decay_is_doubled_for_wide_tables():
@@ -42,3 +42,21 @@ def test_the_classifier_follows_the_rules():
     assert drops == [settings.input_dropout, settings.dropout, settings.dropout]
     assert clf.net_.optimizer_.param_groups[0]["weight_decay"] == settings.weight_decay
     assert clf.meta_lr_ == 0.2 * class_balance(np.unique(y, return_counts=True)[1])
+
+
+@pytest.mark.parametrize("meta_every", [1, 2])
+def test_meta_rate_knows_the_number_of_meta_steps(meta_every, monkeypatch):
+    monkeypatch.setattr("sknoisy._engine.sizes._META_STEPS", 10)
+    X, y, _ = make_noisy_classification(n_samples=900, n_features=3, random_state=0)
+    params = {"module_params": {"hidden": ()}, "n_ensemble": 0, "random_state": 0}
+    few = CLIDMUClassifier(max_epochs=1, **params).fit(X, y)
+    many = CLIDMUClassifier(max_epochs=4, meta_every=meta_every, **params).fit(X, y)
+    assert many.meta_lr_ * 36 / meta_every == pytest.approx(few.meta_lr_ * 10)
+
+
+def test_meta_rate_knows_the_number_of_rows():
+    X, y, _ = make_noisy_classification(n_samples=4000, n_features=3, random_state=0)
+    params = {"module_params": {"hidden": ()}, "n_ensemble": 0, "max_epochs": 1}
+    many = CLIDMUClassifier(**params, random_state=0).fit(X, y)
+    balance = class_balance(np.unique(y, return_counts=True)[1])
+    assert many.meta_lr_ == pytest.approx(0.2 * balance / 8)

@@ -102,8 +102,8 @@ class MILDClassifier(NetworkClassifier):
         Parameters of that net, such as ``{"unlabeled_weight": 25}``. With "auto", parameters of
         MixMatchNet; they have no effect if "auto" chooses "none".
     {module, module_params, optimizer, optimizer_params}
-    lr : float, default=0.05
-        Learning rate of the network.
+    lr : "auto" or float, default="auto"
+        Learning rate of the network. "auto": 0.05, more for larger batches.
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
     verbose : int, default=0
         1 shows the progress of the selection and of the training.
@@ -120,7 +120,7 @@ class MILDClassifier(NetworkClassifier):
     {net_}
     history_ : skorch.history.History
         Per epoch: ``train_loss``, ``event_lr``, ``dur``.
-    {n_iter_, n_features_in_, feature_names_in_, image_shape_}
+    {n_iter_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------
@@ -162,10 +162,10 @@ class MILDClassifier(NetworkClassifier):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule="cosine",
         max_epochs: int = 60,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment="auto",
         standardize: str | bool = "auto",
         device="auto",

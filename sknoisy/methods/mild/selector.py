@@ -117,8 +117,8 @@ class CleanSampleSelector(NetworkEstimator):
     n_warmup_epochs : int, default=0
         Additional epochs of the first round (50 in the paper).
     {module, module_params, optimizer, optimizer_params}
-    lr : float, default=0.05
-        Learning rate of the network.
+    lr : "auto" or float, default="auto"
+        Learning rate of the network. "auto": 0.05, more for larger batches.
     lr_schedule : {"cosine", "constant"} or callable, default="cosine"
         Schedule by epochs of a round; "cosine" ends at a fiftieth of ``lr``. A callable takes the
         optimiser and returns a torch scheduler.
@@ -154,7 +154,7 @@ class CleanSampleSelector(NetworkEstimator):
     net_ : DeviceNet
         The net of the last round.
     {classes_, label_distribution_, purified_labels_, clean_proba_, n_features_in_}
-    {feature_names_in_}
+    {feature_names_in_, batch_size_}
     image_shape_ : tuple or None
         Shape of an image.
 
@@ -215,10 +215,10 @@ class CleanSampleSelector(NetworkEstimator):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule="cosine",
         max_epochs: int = 40,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment="auto",
         standardize: str | bool = "auto",
         device="auto",

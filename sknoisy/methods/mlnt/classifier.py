@@ -95,8 +95,8 @@ class MLNTClassifier(NetworkClassifier):
         class, which are kept out of training for it. "auto": "trusted" if some trusted rows can be
         spared, else "last".
     {module, module_params, optimizer, optimizer_params}
-    lr : float, default=0.05
-        Learning rate of the network.
+    lr : "auto" or float, default="auto"
+        Learning rate of the network. "auto": 0.05, more for larger batches.
     {lr_schedule}
     max_epochs : int, default=60
         Passes over the data in each iteration.
@@ -136,7 +136,7 @@ class MLNTClassifier(NetworkClassifier):
         Number of completed iterations.
     n_iter_ : int
         Number of epochs of the last iteration.
-    {n_features_in_, feature_names_in_, image_shape_}
+    {batch_size_, n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------
@@ -190,10 +190,10 @@ class MLNTClassifier(NetworkClassifier):
         module_params: dict[str, Any] | None = None,
         optimizer="sgd",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 0.05,
+        lr: str | float = "auto",
         lr_schedule="cosine",
         max_epochs: int = 60,
-        batch_size: int = 100,
+        batch_size: str | int = "auto",
         augment="auto",
         standardize: str | bool = "auto",
         device="auto",
@@ -261,13 +261,12 @@ class MLNTClassifier(NetworkClassifier):
     def _resolve(self, data: TrainingData) -> None:
         """Set the fitted attributes of the values that "auto" stands for."""
         # A momentum of 0.9 makes ten steps of one, so a joint step is a tenth of a separate one.
-        largest = self.lr * (3 if tolerance_gradient(self.gradient).joint else 30)
-        self.inner_lr_ = self.lr / 5 if self.inner_lr == "auto" else float(self.inner_lr)
+        largest = self.lr_ * (3 if tolerance_gradient(self.gradient).joint else 30)
+        self.inner_lr_ = self.lr_ / 5 if self.inner_lr == "auto" else float(self.inner_lr)
         self.meta_lr_ = largest if self.meta_lr == "auto" else float(self.meta_lr)
         self.n_ramp_epochs_ = self.max_epochs / 6
         self.n_pretrain_epochs_ = label_transfer(self.transfer).pretrain_epochs(self.max_epochs)
-        n_steps = self.max_epochs * math.ceil(len(data) / self.batch_size)
-        by_length = 1 - 1 / min(max(n_steps / 100, 2), 1000)
+        by_length = 1 - 1 / min(max(self._n_steps(len(data)) / 100, 2), 1000)
         self.teacher_decay_ = (
             by_length if self.teacher_decay == "auto" else float(self.teacher_decay)
         )
@@ -295,7 +294,7 @@ class MLNTClassifier(NetworkClassifier):
                 if guide.interrupted_:
                     net = self.net_ = guide
                     break
-                features = self._outputs_of(guide.module_, data)[0]
+                features = self._outputs_of(guide, guide.module_, data)[0]
             net.callbacks += [
                 *self._meta_step(data, features, mentor, meta_seed),
                 ("teacher", TeacherAverage(self.teacher_decay_)),
@@ -384,9 +383,12 @@ class MLNTClassifier(NetworkClassifier):
         n_skip = min(n_skip, self.max_epochs - 1)
         return EpochChoice(by, candidates, n_skip, judges, teacher="teacher")
 
-    def _outputs_of(self, module: nn.Module, data: TrainingData) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def _outputs_of(
+        net: DeviceNet, module: nn.Module, data: TrainingData
+    ) -> tuple[Tensor, Tensor]:
         rows = torch.arange(len(data), device=data.device)
-        return outputs_of(module, data, rows, rows_per_pass(self))
+        return outputs_of(module, data, rows, rows_per_pass(net))
 
     def _mentoring(self) -> Mentoring:
         return self.mentoring if isinstance(self.mentoring, Mentoring) else Mentoring()
@@ -405,7 +407,7 @@ class MLNTClassifier(NetworkClassifier):
         if data.sample_weight is not None:
             weights = data.sample_weight.cpu().double().numpy()
         self.kept_rows_ = believed_rows(
-            self._outputs_of(mentor, data)[1].cpu().double().softmax(dim=1).numpy(),
+            self._outputs_of(self.net_, mentor, data)[1].cpu().double().softmax(dim=1).numpy(),
             labels,
             self._mentoring().threshold,
             trusted,

@@ -1,0 +1,69 @@
+"""Rules by which "auto" settings of the training follow the number of rows and steps."""
+
+from __future__ import annotations
+
+__all__ = ["auto_batch_size", "auto_lr", "bounded_meta_lr"]
+
+_BATCH_SIZE = 100
+_LR = 0.05
+_LARGEST_LR = 0.2  # momentum 0.9 makes ten steps of one
+_LARGEST_EPOCH = 200  # batches
+_META_ROWS, _MANY_ROWS = 2000, 10_000  # between them the total way of the meta steps falls
+_META_STEPS = 1200
+
+
+def auto_batch_size(n_rows: int, is_table: bool) -> int:
+    """Return the batch size: 100 or, for large tables, the 200th part of the rows.
+
+    A step of a small network costs little more for many rows than for few, so the cost of a row
+    falls with the size of a table. The time for an image does not depend on the batch.
+
+    Examples
+    --------
+    >>> from sknoisy._engine.sizes import auto_batch_size
+    >>> auto_batch_size(2000, is_table=True), auto_batch_size(100_000, is_table=True)
+    (100, 500)
+    """
+    return max(_BATCH_SIZE, n_rows // _LARGEST_EPOCH) if is_table else _BATCH_SIZE
+
+
+def auto_lr(batch_size: int) -> float:
+    """Return the learning rate: 0.05 or, above 100 rows in a batch, more by the square root.
+
+    The root keeps the variance of a step, the squared rate over the batch size, as it is for 100
+    rows. Smaller batches have the rate of 100 rows.
+
+    Examples
+    --------
+    >>> from sknoisy._engine.sizes import auto_lr
+    >>> auto_lr(100), auto_lr(400), auto_lr(10_000)
+    (0.05, 0.1, 0.2)
+    """
+    return min(_LR * max(batch_size / _BATCH_SIZE, 1.0) ** 0.5, _LARGEST_LR)
+
+
+def bounded_meta_lr(lr: float, n_rows: int, n_steps: float) -> float:
+    """Return the step size of a weighting network, lowered for many rows and many steps.
+
+    The total way, step size times number of steps, is at most that of 2,000 rows and 1,200 steps.
+    From 2,000 to 10,000 rows, it falls with the cube of the rows, a fit to few measurements:
+    with longer ways, many right labels of large loss had weights near 0, and accuracy fell.
+    Beyond, the rest of the way is kept: the weights at a random start may grow with the loss.
+
+    Parameters
+    ----------
+    lr : float
+        Step size for at most 2,000 rows and 1,200 steps.
+    n_rows, n_steps : int, float
+        Number of training rows, and of meta steps in training.
+
+    Examples
+    --------
+    >>> from sknoisy._engine.sizes import bounded_meta_lr
+    >>> bounded_meta_lr(0.2, n_rows=900, n_steps=540)
+    0.2
+    >>> round(bounded_meta_lr(0.2, n_rows=10_000, n_steps=6000), 5)
+    0.00032
+    """
+    n_rows = min(max(n_rows, _META_ROWS), _MANY_ROWS)
+    return lr * min(_META_STEPS / n_steps, 1.0) * (_META_ROWS / n_rows) ** 3
