@@ -17,7 +17,7 @@ from .probabilities import brier_score
 __all__ = ["NoisyRows", "SecondLook", "look_again"]
 
 _FEWEST_FOLDS, _MOST_FOLDS, _ROWS_OF_FOLDS = 3, 8, 5000
-_CLEARLY = 2.0  # standard errors
+_CLEARLY = 1.0  # standard errors
 
 Build = Callable[[], Learner]
 
@@ -91,7 +91,7 @@ def look_again(
     """Purify the labels of all folds but one, learn them, and judge the rows of the fold.
 
     Further learners learn the purified labels of the first fold. One that makes the given labels
-    of the held-out rows more likely, by two standard errors, goes on. Rows that no fold holds keep
+    of the held-out rows more likely, by a standard error, goes on. Rows that no fold holds keep
     the probabilities of the first look.
     """
     builds = {member.name: member.of_purified for member in members}
