@@ -28,7 +28,7 @@ OF_TOPIC = {
     "billing": "invoice charged twice card tax receipt payment bank discount price refund due fee "
     "amount currency overdue deposit coupon iban transfer vat renewal plan upgrade cheque balance",
     "delivery": "parcel courier address late arrived box tracking street door lost ship customs "
-    "neighbour van pickup depot damaged label wrapping doorstep postcode fragile locker crate route",
+    "neighbour van pickup depot damaged label wrapping doorstep postcode fragile locker crate",
     "login": "password reset code email locked account sign username phone link expired token "
     "captcha browser cookie session verify profile blocked sms backup device hacked logout portal",
     "printer": "paper jam ink cartridge toner driver tray page scan cable colour blank wireless "
@@ -103,5 +103,5 @@ ax.legend()
 plt.show()
 
 # %%
-# Networks and the purifier do not work on thousands of sparse columns, but on a few hundred
+# The purifier and networks do not work on the sparse columns themselves, but on at most 200
 # components of them, which are computed in ``fit``: :ref:`text`.

@@ -87,9 +87,9 @@ def test_sparse_rows_without_entries_are_taken(estimator, text):
 @pytest.fixture
 def noisy_text():
     """Rows and labels for training, of which 30 % are wrong, and clean test rows."""
-    X, y = documents(1600, np.random.default_rng(0), n_columns=2000, n_own=100)
+    X, y = documents(1800, np.random.default_rng(0), n_columns=2000)
     X = sp.csr_array(X)
-    return X[:600], symmetric(y[:600], 0.3, random_state=0).y, X[600:], y[600:]
+    return X[:800], symmetric(y[:800], 0.3, random_state=0).y, X[800:], y[800:]
 
 
 def test_rare_words_count_less_than_in_a_standardised_table(noisy_text):
