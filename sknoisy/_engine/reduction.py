@@ -9,14 +9,24 @@ from sklearn.utils.extmath import randomized_svd
 __all__ = ["SparseReduction", "is_wide_sparse"]
 
 _N_COMPONENTS = 200
+_MANY_COLUMNS = 2000
+_RARE = 20  # entries
 _LEAST_ROWS = 3
 _FIT_ROWS = 20_000  # more rows hardly change the components
 _RANK_TOLERANCE = 1e-5  # relative to the largest singular value, in float32
 
 
 def is_wide_sparse(X) -> bool:
-    """Return whether X is a sparse matrix of more than 200 columns, as are reduced."""
-    return scipy.sparse.issparse(X) and X.shape[1] > _N_COMPONENTS
+    """Return whether rows are to be reduced: a sparse matrix of many columns or of rare ones.
+
+    It has more than 2,000 columns, or more than 200 with fewer than 20 stored entries each, on
+    average. One-hot categories have more: their components would lose some of the categories.
+    """
+    if not scipy.sparse.issparse(X):
+        return False
+    n_columns = X.shape[1]
+    are_rare = X.nnz < _RARE * n_columns
+    return n_columns > _MANY_COLUMNS or (n_columns > _N_COMPONENTS and are_rare)
 
 
 class SparseReduction:

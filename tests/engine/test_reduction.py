@@ -29,10 +29,13 @@ def reduced(X):
     return SparseReduction().fit(X).transform(X)
 
 
-def test_only_sparse_rows_of_more_than_200_columns_are_wide():
+def test_rows_are_wide_with_more_than_200_rare_columns_or_more_than_2000():
     assert is_wide_sparse(sp.csr_array((2, 201)))
     assert not is_wide_sparse(sp.csr_array((2, 200)))
     assert not is_wide_sparse(np.zeros((2, 201)))
+    for n_rows, n_columns in ((19, 201), (20, 2001)):
+        assert is_wide_sparse(sp.csr_array(np.ones((n_rows, n_columns))))
+    assert not is_wide_sparse(sp.csr_array(np.ones((20, 2000))))
 
 
 def test_all_components_keep_the_distances_of_the_weighted_rows():
@@ -131,7 +134,7 @@ def test_rows_that_are_all_equal_become_zero(X):
 
 
 def test_rows_of_a_batch_are_those_of_the_whole_matrix_in_every_store():
-    X = word_counts()
+    X = word_counts(n=60, d=2001)
     scaling = InputScaling().fit(X)
     assert scaling.mean_ is None
     assert fits_in_memory(X, CPU, scaling)
@@ -148,7 +151,7 @@ def test_rows_of_a_batch_are_those_of_the_whole_matrix_in_every_store():
 
 
 def test_missing_values_of_wide_sparse_rows_are_imputed():
-    X = word_counts().astype(float)
+    X = word_counts(n=60, d=2001).astype(float)
     X.data[::50] = np.nan
     rows = InputScaling().fit(X).to_tensor(X)
     assert torch.isfinite(rows).all()

@@ -56,7 +56,7 @@ class LabelPurifier(BaseEstimator):
     representation : None, {"simclr", "moco", "scarf"} or transformer, default=None
         The frozen features. None: random Fourier features of a Gaussian kernel on standardised
         columns (images: pixels); the width of the kernel is the median distance between two rows.
-        For a sparse X of more than 200 columns: the columns to which it is reduced (:ref:`text`).
+        For a wide sparse X, as that of text: the columns to which it is reduced (:ref:`text`).
         A name: that encoder of :mod:`sknoisy.representation` with its defaults. A transformer is
         cloned and fitted on X.
     n_components : int, default=1024
