@@ -147,7 +147,7 @@ def test_rows_of_a_batch_are_those_of_the_whole_matrix_in_every_store():
     copy = pickle.loads(pickle.dumps(scaling))
     index = torch.tensor([7, 0, 0, 59])
     for rows in (streamed, dense, make_rows(X, copy, CPU, in_memory=False)):
-        assert_allclose(rows.take(index), whole.take(index), atol=1e-4)
+        assert_allclose(rows.take(index), whole.take(index), rtol=1e-5, atol=1e-5)
 
 
 def test_missing_values_of_wide_sparse_rows_are_imputed():
