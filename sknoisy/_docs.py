@@ -92,7 +92,8 @@ augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
     for None if X is a table.
 standardize : "auto" or bool, default="auto"
     Whether to shift and scale columns, or the channels of images, to mean 0 and variance 1.
-    "auto" does so for images, and for tables if the default network is used.
+    "auto" does so for images, and for tables if the default network is used. A wide sparse X,
+    such as that of text, is not standardised but reduced (:ref:`text`).
 device : "auto", str or torch.device, default="auto"
     Device to train on. "auto" selects a CUDA GPU, else an Apple GPU, else the CPU.
 callbacks : list or None, default=None

@@ -248,7 +248,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         given = torch.as_tensor(problem.given, device=device)
         is_given = problem.targets is problem.given
         data = TrainingData(
-            make_rows(X, self._scaling, device, in_memory=fits_in_memory(X, device)),
+            make_rows(
+                X, self._scaling, device, in_memory=fits_in_memory(X, device, self._scaling)
+            ),
             given if is_given else torch.as_tensor(problem.targets, device=device),
             None if weights is None else torch.as_tensor(weights).float().to(device),
             None if trusted is None else torch.as_tensor(trusted, device=device),

@@ -1,8 +1,8 @@
 """Stores of the rows of X, which return scaled batches on the device.
 
 There are three stores with one method, ``take(index)``. :func:`make_rows` chooses between them:
-dense tables and images that fit are kept on the device as tensors; sparse matrices stay sparse and
-memory maps stay on the disk until a batch is taken.
+dense tables, images and reduced sparse rows that fit are kept on the device as tensors; other
+sparse matrices stay sparse and memory maps stay on the disk until a batch is taken.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ArrayRows:
 
 
 class SparseRows:
-    """Rows of a CSR matrix on the CPU; each batch is made dense and scaled on the device."""
+    """Rows of a CSR matrix on the CPU; each batch is made dense, or reduced, and scaled."""
 
     def __init__(self, matrix, scaling: InputScaling, device: torch.device):
         self.matrix, self.scaling, self.device = matrix, scaling, device
@@ -94,22 +94,25 @@ class SparseRows:
         return self.matrix.shape[0]
 
     def take(self, index: Tensor) -> Tensor:
-        """Select rows, make them dense and move them to the device."""
-        dense = self.matrix[index.cpu().numpy()].toarray()
-        return self.scaling.apply(self.scaling.to_tensor(dense).to(self.device))
+        """Select rows, make them dense or reduce them, and move them to the device."""
+        rows = self.scaling.to_tensor(self.matrix[index.cpu().numpy()])
+        return self.scaling.apply(rows.to(self.device))
 
 
-def fits_in_memory(X, device: torch.device) -> bool:
+def fits_in_memory(X, device: torch.device, scaling: InputScaling | None = None) -> bool:
     """Return whether X can be kept on the device as one tensor.
 
-    It is False for memory maps and sparse matrices, and on a GPU for arrays that would take more
-    than half of its free memory.
+    It is False for memory maps and for sparse matrices that the fitted `scaling` does not reduce,
+    and on a GPU for rows that would take more than half of its free memory.
     """
-    if scipy.sparse.issparse(X) or is_memory_mapped(X):
+    reduction = None if scaling is None else scaling.reduction_
+    if is_memory_mapped(X) or (scipy.sparse.issparse(X) and reduction is None):
         return False
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
+    if reduction is not None:
+        return X.shape[0] * len(reduction.mean_) * 4 < free / 2
     return X.size * {"u1": 1, "i8": 8}.get(X.dtype.str[1:], 4) < free / 2
 
 
@@ -117,9 +120,9 @@ def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool
     """Return the store for validated X: an array (n, ...) or a CSR matrix (n, d).
 
     `scaling` was fitted on the training rows. If `in_memory` is True, all rows are put on the
-    device, except those of sparse matrices.
+    device, except those of sparse matrices that are not reduced.
     """
-    if scipy.sparse.issparse(X):
+    if scipy.sparse.issparse(X) and (scaling.reduction_ is None or not in_memory):
         return SparseRows(X, scaling, device)
     if not in_memory:
         return ArrayRows(X, scaling, device)
@@ -127,6 +130,6 @@ def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool
         return TensorRows(scaling.to_tensor(X).to(device), scaling)
     parts = [
         scaling.apply(scaling.to_tensor(X[start : start + _CONVERT_ROWS])).to(device)
-        for start in range(0, len(X), _CONVERT_ROWS)
+        for start in range(0, X.shape[0], _CONVERT_ROWS)
     ]
     return TensorRows(parts[0] if len(parts) == 1 else torch.cat(parts))

@@ -1,4 +1,4 @@
-"""Standardisation and image layout of the input, fitted on the training rows."""
+"""Scaling, reduction and image layout of the input, fitted on the training rows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..exceptions import ConstantColumnWarning, warn_user
 from .imputation import Imputation, name_columns
 from .pixels import PixelUnit
+from .reduction import SparseReduction, is_wide_sparse
 
 __all__ = ["InputScaling", "channel_axis", "is_image", "scaling_for"]
 
@@ -61,12 +62,15 @@ class InputScaling:
 
     If ``keeps_integers`` is set to True, rows of integers stay integers, as int64.
 
+    Wide sparse rows are not standardised, as this would make the rarest columns the largest ones,
+    but reduced: see :class:`SparseReduction`. Narrow ones are treated like a dense table.
+
     ``mean_`` and ``scale_``, of shape (d + k,) or (C,), are the means and standard deviations of
     the columns that ``imputation_`` returns, or of the channels; both are in their unit. Constant
     columns have scale 1, and the k indicator columns mean 0 and scale 1. Both are None if
-    `standardize` is False. ``imputation_`` is None unless tables were fitted. ``channel_axis_`` is
-    that of images, 1 or 3, else None; ``unit_`` is the unit of the pixels of arrays of four or
-    more dimensions, else None.
+    `standardize` is False, or if rows are reduced. ``imputation_`` is None unless tables were
+    fitted, ``reduction_`` unless rows are reduced. ``channel_axis_`` is that of images, 1 or 3,
+    else None; ``unit_`` is the unit of the pixels of arrays of four or more dimensions, else None.
     """
 
     def __init__(self, standardize: bool = True):
@@ -75,6 +79,7 @@ class InputScaling:
         self.mean_: np.ndarray | None = None
         self.scale_: np.ndarray | None = None
         self.imputation_: Imputation | None = None
+        self.reduction_: SparseReduction | None = None
         self.channel_axis_: int | None = None
         self.unit_: PixelUnit | None = None
         self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
@@ -102,7 +107,10 @@ class InputScaling:
             self.unit_ = PixelUnit(X)
         if X.ndim == 2:
             self.imputation_ = Imputation().fit(X, names)
-        if self.standardize:
+        if self.standardize and is_wide_sparse(X):
+            assert self.imputation_ is not None
+            self.reduction_ = SparseReduction().fit(self.imputation_.apply(X))
+        elif self.standardize:
             self._fit_scale(X, names)
         return self
 
@@ -162,21 +170,25 @@ class InputScaling:
         if self.unit_ is not None:
             self.unit_.check(X)
 
-    def to_tensor(self, rows: np.ndarray) -> Tensor:
-        """Return a copy of rows as a tensor on the CPU, images as (n, C, H, W).
+    def to_tensor(self, rows) -> Tensor:
+        """Return a copy of rows as a dense tensor on the CPU, images as (n, C, H, W).
 
-        Pixels of uint8 stay uint8, kept integers become int64, and all others float32. Tables are
-        imputed and standardised before the cast to float32, so that large offsets, as in time
-        stamps, lose no digits.
+        `rows` is an array or a CSR matrix. Pixels of uint8 stay uint8, kept integers become int64,
+        and all others float32. Tables are imputed, and standardised or reduced, before the cast to
+        float32, so that large offsets, as in time stamps, lose no digits.
         """
         dtype: Any = np.float32
+        if self.reduction_ is None and scipy.sparse.issparse(rows):
+            rows = rows.toarray()
         if self.keeps_integers:
             dtype = np.int64
             if rows.dtype == np.uint64 and rows.max() > np.iinfo(np.int64).max:
                 raise ValueError(f"X holds {rows.max()}, which is too large for int64.")
         elif self.imputation_ is not None:
             rows = self.imputation_.apply(rows)
-            if self.mean_ is not None:
+            if self.reduction_ is not None:
+                rows = self.reduction_.transform(rows)
+            elif self.mean_ is not None:
                 rows = (rows - self.mean_) / self.scale_
         elif self.unit_ is not None:
             rows = np.moveaxis(rows, 3, 1) if self.channel_axis_ == 3 else rows

@@ -241,7 +241,9 @@ class BaseRepresentation(
     def _training_data(self, X, device: torch.device, seed: int) -> TrainingData:
         self._scaling = scaling_for(X, self.standardize, own_network=self.encoder is not None)
         self._scaling.fit(X, getattr(self, "feature_names_in_", None))
-        rows = make_rows(X, self._scaling, device, in_memory=fits_in_memory(X, device))
+        rows = make_rows(
+            X, self._scaling, device, in_memory=fits_in_memory(X, device, self._scaling)
+        )
         return TrainingData(
             rows,
             torch.zeros(len(rows), dtype=torch.int64, device=device),  # there are no labels

@@ -10,12 +10,12 @@ from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ..._engine.imputation import Imputation
+from ..._engine.reduction import is_wide_sparse
 from ..._engine.scaling import InputScaling
 from ..clid_mu import CLIDMUClassifier
 
 __all__ = ["TableColumns", "further_classifiers", "network_class"]
 
-_MAX_DENSE = 300  # columns of a sparse matrix that are made dense
 _MAX_BOOSTED = 10  # classes: boosting grows a tree for each, in each of its steps
 _MAX_EPOCHS, _MAX_BOOSTS = 30, 50  # purified labels are learned soon
 
@@ -23,13 +23,14 @@ _MAX_EPOCHS, _MAX_BOOSTS = 30, 50  # purified labels are learned soon
 class TableColumns:
     """Columns of a table as the learners of the ensemble take them.
 
-    Dense tables, and sparse ones of up to 300 columns, are imputed and standardised, float32.
-    Wider sparse tables are imputed, and keep the proportions of their values.
+    Dense tables are imputed and standardised, float32; so are sparse ones of few columns. A sparse
+    table of many or rare columns, such as those of texts, is imputed and keeps the proportions of
+    its values.
     """
 
     def fit(self, X, names: Any = None) -> TableColumns:
         """Learn from training rows (n, d); `names` are those of the columns, for warnings."""
-        self._is_wide = scipy.sparse.issparse(X) and X.shape[1] > _MAX_DENSE
+        self._is_wide = is_wide_sparse(X)
         if self._is_wide:
             self._imputation: Imputation = Imputation().fit(X, names)
         else:

@@ -1,4 +1,4 @@
-"""Frozen features: the default kernel map, and validation of other representations."""
+"""Frozen features: the default representations, and validation of others."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from sklearn.metrics import euclidean_distances
 from torch import Tensor
 
 from ..._engine.construction import random_state_of, seed_undecided
+from ..._engine.reduction import is_wide_sparse
 from ..._engine.scaling import InputScaling
 
-__all__ = ["KernelFeatures", "build_representation", "check_features", "split_views"]
+__all__ = [
+    "KernelFeatures",
+    "ReducedFeatures",
+    "build_representation",
+    "check_features",
+    "split_views",
+]
 
 _BANDWIDTH_ROWS = 1000
 
@@ -73,13 +80,40 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
         return rows.flatten(1).numpy()
 
 
-def build_representation(
-    representation: Any, n_components: int, n_views: int, seed: int, device: str, verbose: int
-) -> Any:
-    """Return an unfitted transformer: :class:`KernelFeatures` for None, or an encoder by its name.
+class ReducedFeatures(TransformerMixin, BaseEstimator):
+    """The dense columns to which wide sparse rows are reduced, as for the default network.
 
-    A transformer is cloned. The clone receives `seed` if its own ``random_state`` is None.
+    Topics of documents are nearly linear in them: random features of a Gaussian kernel lose most
+    of what the smaller components tell.
     """
+
+    def fit(self, X, y=None):
+        """Fit the reduction."""
+        self._scaling = InputScaling(True).fit(X)
+        return self
+
+    def transform(self, X) -> np.ndarray:
+        """Return the reduced rows, float32 of shape (n_samples, k)."""
+        return self._scaling.to_tensor(X).numpy()
+
+
+def build_representation(
+    representation: Any,
+    X: Any,
+    n_components: int,
+    n_views: int,
+    seed: int,
+    device: str,
+    verbose: int,
+) -> Any:
+    """Return an unfitted transformer for the parameter ``representation``.
+
+    None stands for :class:`KernelFeatures`, or :class:`ReducedFeatures` if X is wide and sparse;
+    a name stands for an encoder. A transformer is cloned. The clone receives `seed` if its own
+    ``random_state`` is None.
+    """
+    if representation is None and is_wide_sparse(X):
+        return ReducedFeatures()
     if representation is None:
         return KernelFeatures(n_components, n_views=n_views, random_state=seed)
     if isinstance(representation, str):

@@ -24,7 +24,7 @@ from ..._engine.validation import check_X, forget_fit
 from ...cleaning.bookkeeping import keep_classes
 from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...exceptions import warn_user
-from .frozen_features import build_representation, check_features, split_views
+from .frozen_features import KernelFeatures, build_representation, check_features, split_views
 from .judged_rounds import PurificationResult, purify
 from .soft_labels import one_hot
 from .state import LabelledViews, PurificationSettings, PurificationState
@@ -57,6 +57,7 @@ class LabelPurifier(BaseEstimator):
     representation : None, {"simclr", "moco", "scarf"} or transformer, default=None
         The frozen features. None: random Fourier features of a Gaussian kernel on standardised
         columns (images: pixels); the width of the kernel is the median distance between two rows.
+        For a wide sparse X, as that of text: the columns to which it is reduced (:ref:`text`).
         A name: that encoder of :mod:`sknoisy.representation` with its defaults. A transformer is
         cloned and fitted on X.
     n_components : int, default=1024
@@ -291,9 +292,14 @@ class LabelPurifier(BaseEstimator):
             )
 
     def _frozen_features(self, raw, X, seed: int, device: torch.device) -> list[torch.Tensor]:
-        is_kernel = self.representation is None
         transformer = build_representation(
-            self.representation, self.n_components, self.n_views, seed, str(device), self.verbose
+            self.representation,
+            X,
+            self.n_components,
+            self.n_views,
+            seed,
+            str(device),
+            self.verbose,
         )
         given = X
         if self._has_own_representation():  # it may select columns of a frame by name
@@ -307,6 +313,7 @@ class LabelPurifier(BaseEstimator):
         features = check_features(features, X.shape[0], type(transformer).__name__)
         self.representation_ = transformer
         tensor = torch.as_tensor(features, device=device)
+        is_kernel = isinstance(transformer, KernelFeatures)
         return split_views(tensor, self.n_views, kernel=is_kernel)
 
     def _has_own_representation(self) -> bool:
