@@ -6,7 +6,7 @@ Tables of 2,000 training rows with 1 and 2 % positives: clusters (make_classific
 a linear score, and an island in normally distributed rows. A fifth of the positives have the label
 of a negative, and as many negatives that of a positive.
 
-Recall and precision of the positives among the labels that LabelPurifier and the vote of
+Recall and precision of the positives among the labels that LabelPurifier and
 NoisyLabelClassifier give to all rows, and among the given labels of the rows that
 CleanSampleSelector keeps, compared with those of the given labels of all rows. Average precision
 on 2,000 further rows with clean labels, compared with a forest that learns the given labels.
@@ -94,7 +94,7 @@ def fit(table: str, share: float, method: str, seed: int) -> Row:
         selector = sknoisy.CleanSampleSelector(random_state=seed, **NETWORK)
         kept = selector.fit(X, given).sample_indices_
     else:
-        clf = sknoisy.NoisyLabelClassifier(random_state=seed, network_params=NETWORK)
+        clf = sknoisy.NoisyLabelClassifier(random_state=seed)
         labels = clf.fit(X, given).purified_labels_
         precision = average_precision_score(y_test, clf.predict_proba(X_test)[:, 1])
     seconds = time.perf_counter() - start

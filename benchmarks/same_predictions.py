@@ -93,8 +93,8 @@ def table_estimators(seed):
         ),
         "DMLP": (DMLPClassifier(**NETWORK, **s), ""),
         "DMLP, trusted, weights": (DMLPClassifier(**NETWORK, **s), "mask weight"),
-        "vote": (NoisyLabelClassifier(network_params={"max_epochs": 4}, **s), ""),
-        "vote, trusted, weights": (
+        "ensemble": (NoisyLabelClassifier(network_params={"max_epochs": 4}, **s), ""),
+        "ensemble, trusted, weights": (
             NoisyLabelClassifier(network_params={"max_epochs": 4}, **s),
             "mask weight",
         ),

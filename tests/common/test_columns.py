@@ -157,7 +157,7 @@ def test_forests_get_nan_and_other_estimators_imputed_columns(gaps):
             seen["X"] = X
             return super().fit(X, y, sample_weight)
 
-    quick = quick_estimators()["NoisyLabelClassifier-vote"]
+    quick = quick_estimators()["NoisyLabelClassifier-ensemble"]
     imputed = clone(quick).set_params(estimator=Looks()).fit(X, y)
     expected = SimpleImputer(strategy="median", add_indicator=True).fit_transform(X)
     np.testing.assert_array_equal(seen["X"], expected)
@@ -265,7 +265,7 @@ def test_a_vectorizer_before_a_classifier_takes_any_frame(make, global_random_se
         }
     )
     frame["city"] = frame["city"].map({0: "Oslo", 1: "Bergen"}).mask(rng.random(120) < 0.1)
-    classifier = clone(quick_estimators()["NoisyLabelClassifier-vote"])
+    classifier = clone(quick_estimators()["NoisyLabelClassifier-ensemble"])
     model = make(TableVectorizer(), classifier).fit(frame[:80], y[:80])
     assert classifier.estimator_.n_features_in_ == classifier.n_features_in_  # with NaN
     assert model.score(frame[80:], y[80:]) > 0.9
@@ -437,7 +437,7 @@ def test_other_networks_ask_for_tables_or_images(estimator, global_random_seed):
             fit(estimator, rng.normal(size=shape), np.arange(20) % 2)
 
 
-def test_the_vote_asks_for_a_table_and_other_methods_take_any_rows(global_random_seed):
+def test_the_ensemble_asks_for_a_table_and_other_methods_take_any_rows(global_random_seed):
     network, X, y = ROWS_FOR["series"](np.random.default_rng(global_random_seed))
     params = {"module": network, "max_epochs": 2, "batch_size": 32}
     clf = NoisyLabelClassifier(network_params=params, random_state=0)

@@ -425,10 +425,10 @@ def test_weights_move_the_decision(quick, blobs, global_random_seed):
         assert (clf.predict(X) == heavy).mean() > 0.9
 
 
-def test_weights_of_the_vote_need_no_request(blobs):
+def test_weights_of_the_ensemble_need_no_request(blobs):
     """With metadata routing, the classifier passes weights on to its own parts."""
     X, y = blobs
-    estimator = quick_estimators()["NoisyLabelClassifier-vote"]
+    estimator = quick_estimators()["NoisyLabelClassifier-ensemble"]
     weights = np.where(np.arange(len(y)) < 5, 0.5, 1.0)
     expected = fit(estimator, X, y, sample_weight=weights).predict_proba(X)
     with config_context(enable_metadata_routing=True):

@@ -1,4 +1,4 @@
-"""A classifier that picks a method for the data, and the vote that it picks for tables."""
+"""A classifier that picks a method for the data, and the ensemble that it picks for tables."""
 
 from .classifier import MethodChoice, NoisyLabelClassifier
 
