@@ -64,6 +64,8 @@ class Ensemble:
         Seed of all draws.
     n_jobs : int or None, default=None
         Number of threads of the forests.
+    verbose : int, default=0
+        1 shows a progress bar on stderr.
     further : dict of classifier, default={}
         Classifiers by name that enter the second look if this makes the given labels clearly more
         likely. They take dense rows only.
@@ -86,10 +88,12 @@ class Ensemble:
         self,
         seed: int,
         n_jobs: int | None = None,
+        verbose: int = 0,
         further: Mapping[str, ClassifierMixin] = MappingProxyType({}),
     ):
         self.seed = seed
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.further = further
 
     def fit(
@@ -131,7 +135,9 @@ class Ensemble:
         shares = dict(zip((member.name for member in members), mixture.shares, strict=True))
         with cut_short():
             with part_of_fit("the second look"):
-                second, builds, scores = look_again(data, members, self._further(X), self.seed)
+                second, builds, scores = look_again(
+                    data, members, self._further(X), self.seed, self.verbose
+                )
             with part_of_fit("the learners of the purified labels"):
                 distribution = (first.posterior + second.posterior) / 2
                 learners = [data.fit(build, distribution) for build in builds.values()]

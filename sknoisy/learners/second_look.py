@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from .._engine.folds import draw_folds_of_counted
 from .._engine.stopping import part_of_fit
@@ -86,19 +87,25 @@ class SecondLook(NamedTuple):
 
 
 def look_again(
-    data: NoisyRows, members: list[Member], further: Mapping[str, Build], seed: int
+    data: NoisyRows,
+    members: list[Member],
+    further: Mapping[str, Build],
+    seed: int,
+    verbose: int = 0,
 ) -> SecondLook:
     """Purify the labels of all folds but one, learn them, and judge the rows of the fold.
 
     Further learners learn the purified labels of the first fold. One that makes the given labels
     of the held-out rows more likely, by a standard error, goes on. Rows that no fold holds keep
-    the probabilities of the first look.
+    the probabilities of the first look. With `verbose`, a progress bar counts the folds.
     """
     builds = {member.name: member.of_purified for member in members}
     probas = {member.name: member.held_out.copy() for member in members}
     mean = np.mean(list(probas.values()), axis=0)
     scores: dict[str, float] = {}
-    for number, (rows, held) in enumerate(_folds(data, seed)):
+    folds = list(_folds(data, seed))
+    bar = tqdm(folds, desc="Second look", unit="fold", disable=not verbose, leave=False)
+    for number, (rows, held) in enumerate(bar):
         with part_of_fit(f"fold {number + 1}"):
             part, left_out = data.only(rows), data.only(held)
             given = [

@@ -200,7 +200,7 @@ def test_two_rows_of_two_classes_are_enough(quick):
         ("optimizer", "sdg"),
         ("optimizer_params", ["momentum"]),
         ("lr", 0.0),
-        ("lr", "auto"),
+        ("lr", "fast"),
         ("lr_schedule", "linear"),
         ("max_epochs", 0),
         ("max_epochs", 2.5),

@@ -149,3 +149,11 @@ def test_predictions_are_the_mixture_of_both_kinds_of_learners():
     expected = (1 - fitted._share) * parts[0] + fitted._share * parts[1]
     assert_array_equal(fitted.predict_proba(X_test), expected)
     assert np.abs(parts[0] - parts[1]).max() > 0.05
+
+
+def test_verbose_shows_the_folds(capsys):
+    X, given, _, _, _ = problem(n=60)
+    fit(X, given)
+    assert capsys.readouterr().err == ""
+    Ensemble(0, verbose=1).fit(X, given, 4)
+    assert "Second look" in capsys.readouterr().err

@@ -50,8 +50,8 @@ class MethodChoice(NamedTuple):
         Estimated share of wrong labels.
     candidates : tuple of Candidate
         Learners that the ensemble tried: the ``name`` of each, the ``brier_score`` of its held-out
-        probabilities on the given labels, and its ``share`` in the predictions, 0 if it was not
-        picked. Empty for other methods.
+        probabilities on the given labels, and its ``share`` in the ensemble's predictions, 0 if it
+        was not picked. Empty for other methods.
     """
 
     method: str
@@ -90,7 +90,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     device : "auto", str or torch.device, default="auto"
         Device of the networks. "auto": a CUDA GPU, else an Apple GPU, else the CPU.
     verbose : int, default=0
-        1 shows the progress of the networks and prints the choice.
+        1 shows the progress and prints the choice.
     random_state : int, RandomState or None, default=None
         Seed of all draws. On a CPU, two fits with the same int give the same model.
 
@@ -230,7 +230,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         """Fit the learners and, if there is one, the user's estimator of the purified labels."""
         self._columns = TableColumns().fit(X, getattr(self, "feature_names_in_", None))
         further = further_classifiers(seed, len(classes), self._network_params())
-        ensemble = Ensemble(seed, self.n_jobs, further)
+        ensemble = Ensemble(seed, self.n_jobs, self.verbose, further)
         with part_of_fit("the ensemble"):
             ensemble.fit(self._columns.transform(X), codes, len(classes), weights, trusted, groups)
         proba, counted = ensemble.distribution_, np.ones(len(codes), dtype=bool)
