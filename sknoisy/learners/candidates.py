@@ -28,7 +28,7 @@ _KERNELS = (
     ("exponential", 4.0),
 )
 _N_LANDMARKS = 500
-_TRIED_ROWS, _TRIED_LANDMARKS = 1000, 300  # with which kernels are compared
+_TRIED_ROWS, _TRIED_LANDMARKS = 1000, 300  # used to compare kernels
 _LEAST_IMPORTANCE = 1e-3  # of a column, relative to the mean
 
 
@@ -131,13 +131,13 @@ def _pick_kernel(X, targets, weights, groups, seed, scale, of_columns: str) -> M
     rows = np.random.RandomState(seed).permutation(rows)[:_TRIED_ROWS]
     some = [None if values is None else values[rows] for values in (weights, groups)]
     best, scores = np.inf, {}
-    for kind, width in _KERNELS:
-        features = KernelFeatures(kind, width, scale, _TRIED_LANDMARKS, seed).fit(X[rows])
+    for kind, sharpness in _KERNELS:
+        features = KernelFeatures(kind, sharpness, scale, _TRIED_LANDMARKS, seed).fit(X[rows])
         ridge = KernelRidge(features, seed).fit(X[rows], targets[rows], *some)
-        name = f"{kind} kernel, width {width:g}{of_columns}"
+        name = f"{kind} kernel, sharpness {sharpness:g}{of_columns}"
         scores[name] = ridge.score_
         if ridge.score_ < best:
-            best, picked, chosen = ridge.score_, name, (kind, width)
+            best, picked, chosen = ridge.score_, name, (kind, sharpness)
     features = KernelFeatures(*chosen, scale, _N_LANDMARKS, seed).fit(X)
     build = partial(KernelRidge, features, seed)
     learner = build()

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn import config_context
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils.parallel import Parallel, delayed
 
 __all__ = ["Forest"]
 
+_MAX_DRAWS = 5000  # rows that a tree draws
 _BLOCK_ROWS = 65_536  # that a tree predicts at a time
 
 
 class Forest:
     """Random forest whose trees draw their labels from the soft labels.
 
-    Each tree draws rows with replacement, and for each row a label from its distribution
-    (L. Breiman, Machine Learning 45, 2001, for labels that are certain). With groups, whole groups
-    are drawn, so that no tree judges a row whose group it has seen. A row without weight is never
-    drawn.
+    Each tree draws rows with replacement, 5,000 at most, and for each row a label from its
+    distribution (L. Breiman, Machine Learning 45, 2001, for labels that are certain). With groups,
+    whole groups are drawn, so that no tree judges a row whose group it has seen. A row without
+    weight is never drawn.
 
     Parameters
     ----------
@@ -30,8 +33,6 @@ class Forest:
         Seed of all draws.
     n_jobs : int or None, default=None
         Number of threads.
-    max_draws : int, default=5000
-        Largest number of rows that a tree draws. The cost of a tree on more rows stays the same.
 
     Attributes
     ----------
@@ -41,19 +42,11 @@ class Forest:
 
     importances_: np.ndarray
 
-    def __init__(
-        self,
-        n_trees: int,
-        min_leaf: int,
-        seed: int,
-        n_jobs: int | None = None,
-        max_draws: int = 5000,
-    ):
+    def __init__(self, n_trees: int, min_leaf: int, seed: int, n_jobs: int | None = None):
         self.n_trees = n_trees
         self.min_leaf = min_leaf
         self.seed = seed
         self.n_jobs = n_jobs
-        self.max_draws = max_draws
 
     def fit(
         self,
@@ -113,11 +106,16 @@ class Forest:
         if groups is not None and weights is not None:
             mean = shares / np.maximum(np.bincount(units), 1)
             weights = weights / np.where(mean > 0, mean, 1)[units]
-        elif weights is not None:
-            weights = (weights > 0).astype(np.float64)
+        else:
+            weights = None  # rows are drawn with their weights
         limits = targets.cumsum(axis=1)
         seeds = np.random.RandomState(self.seed).randint(2**31 - 1, size=self.n_trees)
-        with config_context(skip_parameter_validation=True, assume_finite=True):
+        with (
+            config_context(skip_parameter_validation=True, assume_finite=True),
+            warnings.catch_warnings(),
+        ):
+            # Drawn labels may be of more classes than half of the rows.
+            warnings.filterwarnings("ignore", message="The number of unique classes")
             grown = Parallel(n_jobs=self.n_jobs, prefer="threads")(
                 delayed(self._grow)(X, limits, weights, units, shares, seed) for seed in seeds
             )
@@ -128,7 +126,8 @@ class Forest:
     def _grow(self, X, limits, weights, units, shares, seed: int):
         """Return a tree and the indices of the rows that it has not drawn."""
         rng = np.random.RandomState(seed)
-        n_draws = min(len(shares), max(1, int(self.max_draws * len(shares) / len(units))))
+        n_units, n_rows = int((shares > 0).sum()), int((shares[units] > 0).sum())
+        n_draws = min(n_units, max(1, int(_MAX_DRAWS * n_units / n_rows)))
         drawn = rng.choice(len(shares), n_draws, p=shares / shares.sum())
         counts = np.bincount(drawn, minlength=len(shares))[units].astype(np.float64)
         left_out = np.flatnonzero(counts == 0)

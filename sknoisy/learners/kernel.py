@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances
 
-from .probabilities import brier_score, normalized
+from .probabilities import LEAST, brier_score, normalized, relative_weights
 
 __all__ = ["KernelFeatures", "KernelRidge", "leave_out"]
 
@@ -14,8 +14,7 @@ PENALTIES = tuple(np.geomspace(0.02, 30, 8))
 _MAX_ROWS = 10_000  # that are learned; the others are predicted as new rows
 _BLOCK_ROWS = 16_384  # whose features are held at a time
 _RANK = 1e-7  # smallest eigenvalue of the landmarks' kernel that is kept, relative to the largest
-_LEAST = 1e-3  # probability
-_SOME_LANDMARKS = 300  # whose distances set the width
+_SOME_LANDMARKS = 300  # whose distances set the unit
 
 
 class KernelFeatures:
@@ -27,9 +26,9 @@ class KernelFeatures:
     Parameters
     ----------
     kind : {"linear", "rbf", "exponential"}
-        The product of the rows, exp(-d^2) or exp(-d), with the distance d in units of the width.
-    width : float
-        Divisor c of the squared distances: d^2 = c |x - x'|^2 / median |x - x'|^2.
+        The product of the rows, exp(-d^2) or exp(-d), with the distance d as below.
+    sharpness : float
+        Factor c of the squared distances: d^2 = c |x - x'|^2 / median |x - x'|^2.
     scale : ndarray of shape (n_columns,) or None
         Factors of the columns.
     n_landmarks : int
@@ -41,13 +40,13 @@ class KernelFeatures:
     def __init__(
         self,
         kind: str,
-        width: float,
+        sharpness: float,
         scale: np.ndarray | None,
         n_landmarks: int,
         seed: int,
     ):
         self.kind = kind
-        self.width = width
+        self.sharpness = sharpness
         self.scale = scale
         self.n_landmarks = n_landmarks
         self.seed = seed
@@ -60,7 +59,7 @@ class KernelFeatures:
         some = self._landmarks[:_SOME_LANDMARKS]
         squares = pairwise_distances(some, metric="sqeuclidean")
         positive = squares[squares > 0]
-        self._gamma = self.width / (np.median(positive) if len(positive) else 1.0)
+        self._gamma = self.sharpness / (np.median(positive) if len(positive) else 1.0)
         values, vectors = eigh(self._kernel(self._landmarks))
         kept = values > _RANK * values[-1]
         self._root = vectors[:, kept] / np.sqrt(values[kept])
@@ -145,7 +144,7 @@ class KernelRidge:
         proba : ndarray of shape (n, n_classes)
             Probabilities by the regressions that have not seen the row, or its group.
         """
-        weights = np.ones(len(X)) if weights is None else weights / weights.mean()
+        weights = relative_weights(weights, len(X))
         rows = _learned_rows(weights, groups, self.seed)
         phi = self.features.transform(X[rows])
         targets, weights = targets[rows], weights[rows]
@@ -159,7 +158,7 @@ class KernelRidge:
             shrunk = 1 / (values.clip(min=0) + penalty)
             coef = products * shrunk[:, None]
             left_out = leave_out(phi, targets - self._mean, coef, shrunk, weights, of_rows)
-            left_out = normalized(left_out + self._mean, _LEAST)
+            left_out = normalized(left_out + self._mean, LEAST)
             score = brier_score(left_out, targets, weights)
             if score < best:
                 best, held_out, self._coef = score, left_out, vectors @ coef
@@ -176,7 +175,7 @@ class KernelRidge:
         for start in range(0, len(X), _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
             proba[block] = self.features.transform(X[block]) @ self._coef + self._mean
-        return normalized(proba, _LEAST)
+        return normalized(proba, LEAST)
 
 
 def _learned_rows(weights: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray:

@@ -9,13 +9,12 @@ from scipy.sparse.linalg import norm
 from sklearn.linear_model import Ridge
 
 from .._engine.folds import draw_folds_of_counted
-from .probabilities import normalized
+from .probabilities import LEAST, normalized, relative_weights
 
 __all__ = ["LinearRidge"]
 
 _PENALTY = 3.0  # for rows of unit length
 _N_FOLDS = 5
-_LEAST = 1e-3  # probability
 _TOLERANCE = 1e-3  # of the conjugate gradients
 
 
@@ -54,7 +53,7 @@ class LinearRidge:
         groups : ndarray of int64 of shape (n,) or None, default=None
             Not used: the regression on all rows leaves no group out.
         """
-        weights = np.ones(X.shape[0]) if weights is None else weights / weights.mean()
+        weights = relative_weights(weights, X.shape[0])
         self._mean = np.average(targets, axis=0, weights=weights)
         penalty = _PENALTY * np.average(norm(X, axis=1) ** 2, weights=weights)
         ridge = Ridge(penalty or 1.0, solver="sparse_cg", tol=_TOLERANCE)
@@ -94,4 +93,4 @@ class LinearRidge:
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities (n, n_classes) of sparse rows (n, d)."""
         predicted = self._ridge.predict(X).reshape(X.shape[0], -1)
-        return normalized(predicted + self._mean, _LEAST)
+        return normalized(predicted + self._mean, LEAST)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .probabilities import normalized
+from .probabilities import normalized, relative_weights
 
 __all__ = [
     "Answer",
@@ -50,7 +50,7 @@ class Mixture(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What learners and given labels say together.
+    """Probabilities by learners, combined with the given labels.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def estimate_transition(
         Entry (i, j) estimates the probability that a row of true class i is given the label j.
     """
     n_classes = proba.shape[1]
-    weights = np.ones(len(codes)) if weights is None else weights / weights[weights > 0].mean()
+    weights = relative_weights(weights, len(codes))
     weights = weights if trusted is None else np.where(trusted, 0, weights)
     predicted, surety = proba.argmax(axis=1), proba.max(axis=1)
     counts = np.zeros((n_classes, n_classes))

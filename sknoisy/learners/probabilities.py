@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["brier_score", "normalized", "one_hot"]
+__all__ = ["LEAST", "brier_score", "normalized", "one_hot", "relative_weights"]
+
+LEAST = 1e-3  # probability by a regression
 
 
 def one_hot(codes: np.ndarray, n_classes: int) -> np.ndarray:
@@ -19,6 +21,11 @@ def normalized(proba: np.ndarray, least: float = 0.0) -> np.ndarray:
     proba = np.maximum(proba, least)
     sums = proba.sum(axis=1, keepdims=True)
     return np.where(sums > 0, proba / np.where(sums > 0, sums, 1), 1 / proba.shape[1])
+
+
+def relative_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
+    """Return weights (n,) whose mean over the rows of positive weight is 1."""
+    return np.ones(n) if weights is None else weights / weights[weights > 0].mean()
 
 
 def brier_score(

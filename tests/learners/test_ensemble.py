@@ -1,5 +1,7 @@
 """The ensemble: honest looks, learners that are let in, and that its ideas matter."""
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -9,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 
 from sknoisy.learners import ensemble, posterior, second_look
 from sknoisy.learners.ensemble import Ensemble
+from sknoisy.learners.noisy_rows import NoisyRows
 from sknoisy.learners.probabilities import one_hot
-from sknoisy.learners.second_look import NoisyRows
 from sknoisy.noise import pairflip, symmetric
 
 pytestmark = pytest.mark.usefixtures("small_forests")
@@ -79,10 +81,7 @@ def test_no_learner_judges_a_row_that_it_has_seen(monkeypatch):
 
 
 def test_a_label_does_not_come_back_to_its_row():
-    """Rows without structure: after the second look, hardly more given labels stay than by chance.
-
-    The posterior includes the given label; its transition matrix shows that nothing is known.
-    """
+    """Of rows without structure, the second look knows nothing, and all labels are kept."""
     rng = np.random.default_rng(0)
     X, given = rng.normal(size=(300, 5)).astype(np.float32), rng.integers(0, 2, size=300)
     data = NoisyRows(X, given, one_hot(given, 2), None, None, None)
@@ -90,6 +89,10 @@ def test_a_label_does_not_come_back_to_its_row():
     found = second_look.look_again(data, members, {}, 0).answer
     agreeing = np.mean(found.proba.argmax(axis=1) == given)
     assert abs(agreeing - 0.5) < 3 * np.sqrt(0.25 / 300)
+    fitted = fit(X, given)
+    assert not fitted.is_informed_
+    assert_array_equal(fitted.distribution_, data.targets)
+    assert_array_equal(fitted.transition_, np.eye(2))
 
 
 def test_further_classifiers_are_let_in_by_the_likelihood():
@@ -122,24 +125,22 @@ def test_a_learner_that_knows_nothing_is_left_out():
     assert_allclose(rest.shares, 0.5)
 
 
-@pytest.mark.parametrize("lead", [-0.3, 0.0, 0.3])
-def test_the_share_of_the_purified_labels_follows_their_lead(lead):
-    """It is half where the lead is minus one standard error."""
+def test_the_share_of_the_purified_labels_follows_their_lead():
+    """It is 0.73 without a lead, and rows that do not count have no part."""
     codes = np.zeros(100, int)
 
-    def look(n_right):
-        proba = one_hot((np.arange(100) >= n_right).astype(int), 2)
-        return posterior.Answer(None, None, proba, None)
+    def share(n_before, n_after, weights=None, groups=None):
+        looks = [
+            posterior.Answer(None, None, one_hot((np.arange(100) >= n_right).astype(int), 2), None)
+            for n_right in (n_before, n_after)
+        ]
+        data = NoisyRows(None, codes, one_hot(codes, 2), weights, None, groups)
+        return ensemble._share_of_second(*looks, data)
 
-    first, second = look(50), look(50 + int(100 * lead))
-    share = ensemble._share_of_second(first, second, codes, None)
-    error = np.sqrt(abs(lead) / 100)
-    expected = 1 / (1 + np.exp(-(lead / error if lead else 0) - 1))
-    assert share == pytest.approx(expected)
-    weights = (np.arange(100) < 50).astype(float)
-    assert ensemble._share_of_second(look(50), look(60), codes, weights) == pytest.approx(
-        1 / (1 + np.exp(-1))
-    )
+    assert share(50, 50) == pytest.approx(0.731, abs=1e-3)
+    assert share(50, 20) < 0.05
+    assert share(50, 80) > 0.95
+    assert share(50, 60, (np.arange(100) < 50).astype(float)) == share(50, 50)
 
 
 def test_predictions_are_the_mixture_of_both_kinds_of_learners():
@@ -157,3 +158,33 @@ def test_verbose_shows_the_folds(capsys):
     assert capsys.readouterr().err == ""
     Ensemble(0, verbose=1).fit(X, given, 4)
     assert "Second look" in capsys.readouterr().err
+
+
+def test_a_group_that_holds_a_class_keeps_its_labels():
+    """Learners that have not seen it have not seen the class; the others are judged."""
+    X, given, _, _, _ = problem(noise=symmetric)
+    groups = np.where(given == 3, 0, 1 + np.arange(len(given)) // 3)
+    fitted = fit(X, given, groups=groups)
+    labels = fitted.distribution_.argmax(axis=1)
+    assert_array_equal(labels[given == 3], 3)
+    assert 0.15 < np.mean(labels[given < 3] != given[given < 3]) < 0.6
+    fitted = fit(X, given, groups=given)
+    assert not fitted.is_informed_
+    assert_array_equal(fitted.distribution_.argmax(axis=1), given)
+
+
+@pytest.mark.parametrize("n_counted", [2, 3])
+def test_weight_on_few_rows_is_enough(n_counted):
+    X, given, _, _, _ = problem(n=60)
+    first = [np.flatnonzero(given == k)[0] for k in range(n_counted)]
+    weights = np.zeros(60)
+    weights[first] = 1.0
+    fitted = fit(X, given, weights=weights)
+    assert_allclose(fitted.distribution_.sum(axis=1), 1)
+    assert_allclose(fitted.predict_proba(X).sum(axis=1), 1)
+
+
+def test_it_is_pickled_whole():
+    X, given, _, X_test, _ = problem(n=60)
+    fitted = pickle.loads(pickle.dumps(fit(X, given)))
+    assert_array_equal(fitted.predict_proba(X_test), fit(X, given).predict_proba(X_test))

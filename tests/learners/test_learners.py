@@ -1,4 +1,4 @@
-"""The learners: what they judge they have not seen, and they learn soft labels and weights."""
+"""The learners judge only rows that they have not seen, and learn soft labels and weights."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from sknoisy.learners.forest import Forest
 from sknoisy.learners.hard_labels import HardLabels
-from sknoisy.learners.kernel import KernelFeatures, KernelRidge, leave_out
+from sknoisy.learners.kernel import KernelFeatures, KernelRidge, _learned_rows, leave_out
 from sknoisy.learners.linear import LinearRidge
 
 N = 90
@@ -88,7 +88,9 @@ def test_rows_without_weight_are_judged_and_not_learned(build, rows):
         for learner, t in zip(learners, (targets, changed), strict=True)
     )
     assert_array_equal(first, second)
-    assert_allclose(first[:30], learners[0].predict_proba(rows(X[:30])), atol=0.4)
+    # Of the rows that count, half or so of the trees are out of bag, and the penalty is the same.
+    alone = build().fit_held_out(rows(X[30:]), targets[30:])
+    assert np.abs(first[30:] - alone).mean() < 0.06
     assert not np.array_equal(first, build().fit_held_out(rows(X), targets))
 
 
@@ -115,12 +117,21 @@ def test_trees_draw_labels_from_soft_labels():
     assert_allclose(forest.predict_proba(np.zeros((1, 2), np.float32)), targets[:1], atol=0.012)
 
 
-def test_a_tree_draws_no_more_rows_than_it_may():
+def test_a_tree_draws_no_more_rows_than_it_may(monkeypatch):
     X, targets, _ = problem()
-    forest = Forest(5, 1, 0, max_draws=12)
-    assert forest._grow_all(X, targets, None, None)[0].size >= N - 12
     whole = Forest(5, 1, 0)._grow_all(X, targets, None, None)
     assert all(0.25 * N < len(rows) < 0.5 * N for rows in whole)
+    monkeypatch.setattr("sknoisy.learners.forest._MAX_DRAWS", 12)
+    assert Forest(5, 1, 0)._grow_all(X, targets, None, None)[0].size >= N - 12
+
+
+def test_groups_without_rows_do_not_count():
+    X, targets, _ = problem()
+    gaps = GROUPS * 7  # codes of a part of the rows
+    drawn = [Forest(5, 1, 0)._grow_all(X, targets, None, groups) for groups in (GROUPS, gaps)]
+    shares = [np.mean([len(rows) for rows in of_trees]) / N for of_trees in drawn]
+    assert abs(shares[0] - shares[1]) < 0.15
+    assert shares[1] > 0.25
 
 
 def test_trees_draw_whole_groups():
@@ -174,6 +185,10 @@ def test_leaving_out_equals_fitting_again(groups):
 def test_a_kernel_learns_some_of_many_rows(monkeypatch):
     monkeypatch.setattr("sknoisy.learners.kernel._MAX_ROWS", 60)
     X, targets, codes = problem()
+    assert len(_learned_rows(np.ones(N), None, 0)) == 60
+    learned = _learned_rows(np.ones(N), GROUPS, 0)
+    assert 0 < len(learned) <= 60
+    assert set(np.bincount(GROUPS[learned], minlength=30)) == {0, 3}
     held_out = kernel().fit_held_out(X, targets)
     assert np.mean(held_out.argmax(axis=1) == codes) > 0.75
     by_groups = kernel().fit_held_out(X, targets, None, GROUPS)

@@ -24,12 +24,14 @@ from ..._engine.labels import check_clean_mask, encode_labels
 from ..._engine.scaling import is_image
 from ..._engine.stopping import interruptible, part_of_fit
 from ..._engine.validation import check_sample_weight, check_X
-from ...cleaning.bookkeeping import keep_classes, takes_sample_weight
+from ...cleaning.bookkeeping import align_columns, keep_classes, takes_sample_weight
 from ...cleaning.class_sizes import spare_rare_classes, warn_of_shrunken_classes
 from ...cleaning.inner_estimator import fit_inner
+from ...exceptions import SelectionWarning, warn_user
 from ...learners.ensemble import Candidate, Ensemble
+from ...learners.probabilities import normalized, one_hot
 from ..registry import METHODS, estimator_class
-from .ensemble import TableColumns, further_classifiers, network_class
+from .ensemble import TableColumns, further_classifiers
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
 
@@ -109,8 +111,8 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         Probability that the given label is right.
     transition_ : ndarray of shape (n_classes, n_classes)
         Estimated transition matrix: entry (i, j) is the probability that a row of true class i is
-        given the label j. For other methods than the ensemble, it is counted from the label
-        distribution.
+        given the label j. For other methods than the ensemble, it is the method's own or, if there
+        is none, counted from the label distribution.
     estimator_ : object
         What predicts: the fitted ``estimator``, the network, or the ensemble.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -197,6 +199,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             passed and the method does not take them, or if a network lacks one of
             ``network_params``.
         """
+        self._forget()
         X = check_X(self, X, reset=True, any_shape=self._has_own_network())
         classes, codes = encode_labels(y, X.shape[0], type(self).__name__)
         weights = check_sample_weight(sample_weight, X)
@@ -205,18 +208,13 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         method, reason = self._pick(X)
         self._check_estimator(method, reason, weights)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
-        self._forget()
         self._check_networks(method, reason, group_codes is not None)
-        if method == _ENSEMBLE:
-            fitted = self._fit_ensemble(X, classes, codes, weights, trusted, group_codes, seed)
-        else:
-            fitted = self._fit_network(
-                method, X, classes, codes, weights, trusted, group_codes, seed
-            )
-        self.estimator_, proba, self.transition_, candidates = fitted
-        if method == _ENSEMBLE:
-            warn_of_shrunken_classes(type(self).__name__, codes, proba.argmax(axis=1), classes)
         self.classes_ = classes
+        of_rows = {"clean_mask": trusted, "sample_weight": weights, "groups": group_codes}
+        if method == _ENSEMBLE:
+            proba, candidates = self._fit_ensemble(X, codes, seed, **of_rows)
+        else:
+            proba, candidates = self._fit_network(method, X, codes, seed, **of_rows)
         set_label_distribution(self, proba, codes, trusted)
         noise_rate = float(np.mean(self.purified_labels_ != classes[codes]))
         self.choice_ = MethodChoice(method, reason, noise_rate, candidates)
@@ -226,40 +224,65 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             tqdm.write(f"{type(self).__name__}: {message}", file=sys.stderr)
         return self
 
-    def _fit_ensemble(self, X, classes, codes, weights, trusted, groups, seed: int):
+    def _fit_ensemble(self, X, codes, seed: int, *, clean_mask, sample_weight, groups):
         """Fit the learners and, if there is one, the user's estimator of the purified labels."""
-        self._columns = TableColumns().fit(X, getattr(self, "feature_names_in_", None))
-        further = further_classifiers(seed, len(classes), self._network_params())
+        name, n_classes = type(self).__name__, len(self.classes_)
+        columns = TableColumns().fit(X, getattr(self, "feature_names_in_", None))
+        further = further_classifiers(seed, n_classes, self._network_params())
         ensemble = Ensemble(seed, self.n_jobs, self.verbose, further)
         with part_of_fit("the ensemble"):
-            ensemble.fit(self._columns.transform(X), codes, len(classes), weights, trusted, groups)
-        proba, counted = ensemble.distribution_, np.ones(len(codes), dtype=bool)
-        if weights is not None:
-            counted = weights > 0
-        untrusted = counted if trusted is None else counted & ~trusted
-        proba = spare_rare_classes(proba, codes, untrusted)
+            ensemble.fit(columns.transform(X), codes, n_classes, sample_weight, clean_mask, groups)
+        if not ensemble.is_informed_:
+            warn_user(
+                f"{name} keeps all labels: held-out rows do not tell their labels better than the "
+                "sizes of the classes do. Either X says nothing about the labels, or most of them "
+                "are wrong.",
+                SelectionWarning,
+            )
+        counted = np.ones(len(codes), bool) if sample_weight is None else sample_weight > 0
+        proba = spare_rare_classes(ensemble.distribution_, codes, counted)
+        del ensemble.distribution_  # it would be kept twice
         proba[counted] = keep_classes(proba[counted], codes[counted])
-        if self.estimator is None:
-            return ensemble, proba, ensemble.transition_, ensemble.candidates_
-        given = {} if weights is None else {"sample_weight": weights}
+        purified = proba.argmax(axis=1)
+        warn_of_shrunken_classes(name, codes[counted], purified[counted], self.classes_)
+        self.estimator_, self.transition_ = ensemble, ensemble.transition_
+        if self.estimator is not None:
+            self.estimator_ = self._fit_estimator(columns, X, purified, sample_weight, seed)
+        self._columns = columns
+        return proba, ensemble.candidates_
+
+    def _fit_estimator(self, columns: TableColumns, X, purified, sample_weight, seed: int):
+        """Fit the user's estimator to encoded purified labels."""
+        rows = np.arange(len(purified))
+        if sample_weight is not None:  # rows without weight may have other classes
+            rows = sample_weight.nonzero()[0]
+        given = {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
+        rows_of_X = (X if takes_nan(self.estimator) else columns.impute(X))[rows]
+        labels = self.classes_[purified[rows]]
         estimator = seed_undecided(clone(self.estimator), seed)
         with part_of_fit("the classifier of the purified labels"):
-            labels = classes[proba.argmax(axis=1)]
-            estimator = fit_inner(estimator, self._for_estimator(X), labels, classes, **given)[0]
-        return estimator, proba, ensemble.transition_, ensemble.candidates_
+            fitted, _ = fit_inner(estimator, rows_of_X, labels, self.classes_, **given)
+        self._learned = np.unique(labels)
+        return fitted
 
-    def _fit_network(self, method: str, X, classes, codes, weights, trusted, groups, seed: int):
+    def _fit_network(self, method: str, X, codes, seed: int, *, groups, **of_rows):
         """Fit the library's classifier of this name."""
         cls = estimator_class(METHODS[method].estimator)
         params = {"random_state": seed, "verbose": self.verbose, **self._network_params()}
-        of_rows = {"clean_mask": trusted, "sample_weight": weights}
         if groups is not None:
             of_rows["groups"] = groups
-        estimator = cls(**params).fit(X, classes[codes], **of_rows)
+        estimator = cls(**params).fit(X, self.classes_[codes], **of_rows)
         proba = estimator.label_distribution_
-        counts = np.zeros((len(classes), len(classes)))
-        np.add.at(counts.T, codes, proba)
-        return estimator, proba, counts / counts.sum(axis=1, keepdims=True), ()
+        self.estimator_ = estimator
+        if hasattr(estimator, "transition_"):
+            self.transition_ = estimator.transition_
+        else:
+            weight, trusted = of_rows["sample_weight"], of_rows["clean_mask"]
+            counts = np.ones(len(codes)) if weight is None else weight
+            counts = counts if trusted is None else np.where(trusted, 0, counts)
+            given = one_hot(codes, len(self.classes_)) * counts[:, None]
+            self.transition_ = normalized(proba.T @ given)
+        return proba, ()
 
     def _network_params(self) -> dict[str, Any]:
         return {"device": self.device, **(self.network_params or {})}
@@ -267,17 +290,13 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     def _has_own_network(self) -> bool:
         return (self.network_params or {}).get("module") is not None
 
-    def _for_estimator(self, X):
-        """Return X as the user's estimator takes it."""
-        return X if takes_nan(self.estimator) else self._columns.impute(X)
-
     def _pick(self, X) -> tuple[str, str]:
         """Return the method for X, and the reason."""
         kind = "images" if is_image(X) else "rows"
         if self.method == _ENSEMBLE and X.ndim != 2:
             raise ValueError(
-                f'method="ensemble" needs a table, since forests learn; X holds {kind} of shape '
-                f'{X.shape[1:]}. Pass method="auto", or features of the {kind}.'
+                f'method="ensemble" needs a table, as its learners take 2-D X only; X holds {kind} '
+                f'of shape {X.shape[1:]}. Pass method="auto", or features of the {kind}.'
             )
         if self.method != "auto":
             return self.method, "it was asked for"
@@ -304,7 +323,8 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     def _check_networks(self, method: str, reason: str, has_groups: bool) -> None:
         """Raise if a network of the method does not take `network_params` or the groups."""
         in_ensemble = method == _ENSEMBLE
-        cls = network_class() if in_ensemble else estimator_class(METHODS[method].estimator)
+        name = "clid_mu" if in_ensemble else method
+        cls = estimator_class(METHODS[name].estimator)
         known = cls().get_params(deep=False).keys()
         unknown = [name for name in self.network_params or {} if name not in known]
         if unknown:
@@ -326,7 +346,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
-        for name in ("estimator_", "_columns"):
+        for name in ("estimator_", "_columns", "_learned"):
             self.__dict__.pop(name, None)
 
     def predict_proba(self, X) -> np.ndarray:
@@ -353,8 +373,11 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         X = check_X(self, X, reset=False, any_shape=self._has_own_network())
         if not hasattr(self, "_columns"):  # a network, which prepares rows itself
             return self.estimator_.predict_proba(X)
-        rows = self._columns.transform(X) if self.estimator is None else self._for_estimator(X)
-        return self.estimator_.predict_proba(rows)
+        if self.estimator is None:
+            return self.estimator_.predict_proba(self._columns.transform(X))
+        rows = X if takes_nan(self.estimator) else self._columns.impute(X)
+        proba, name = self.estimator_.predict_proba(rows), type(self.estimator_).__name__
+        return align_columns(proba, self._learned, self.classes_, 0.0, name)
 
     def predict(self, X) -> np.ndarray:
         """Predict the most probable labels.

@@ -14,7 +14,7 @@ from ..._engine.reduction import is_wide_sparse
 from ..._engine.scaling import InputScaling
 from ..clid_mu import CLIDMUClassifier
 
-__all__ = ["TableColumns", "further_classifiers", "network_class"]
+__all__ = ["TableColumns", "further_classifiers"]
 
 _MAX_BOOSTED = 10  # classes: boosting grows a tree for each, in each of its steps
 _MAX_EPOCHS, _MAX_BOOSTS = 30, 50  # purified labels are learned soon
@@ -53,11 +53,6 @@ class TableColumns:
 
 def _dense(X) -> np.ndarray:
     return X.toarray() if scipy.sparse.issparse(X) else X
-
-
-def network_class() -> type[CLIDMUClassifier]:
-    """Return the class of the network that the ensemble tries."""
-    return CLIDMUClassifier
 
 
 def further_classifiers(

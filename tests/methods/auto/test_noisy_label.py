@@ -25,6 +25,7 @@ from sknoisy import (
     NoisyLabelClassifier,
     PurifiedClassifier,
 )
+from sknoisy.exceptions import SelectionWarning
 from sknoisy.methods.auto import classifier as noisy_label
 from sknoisy.methods.registry import METHODS, estimator_class
 
@@ -79,7 +80,7 @@ def test_a_method_by_name_is_its_class_with_these_parameters(name):
     assert_array_equal(clf.predict(X), clf.classes_[proba.argmax(axis=1)])
     for name in ("clean_proba_", "label_distribution_", "purified_labels_"):
         assert_array_equal(getattr(clf, name), getattr(clf.estimator_, name))
-    assert_allclose(clf.transition_.sum(axis=1), 1)
+    assert_allclose(clf.transition_.sum(axis=1), 1, atol=0.02)  # learned by gradient steps
     expected = clf.purified_labels_
     assert_array_equal(expected[TRUSTED], NAMES[TRUSTED])
     assert clf.choice_.noise_rate == np.mean(expected != NAMES)
@@ -130,7 +131,7 @@ def test_the_choice_lists_all_candidates_and_the_shares_of_those_that_predict():
     assert clf.choice_[:2] == ("ensemble", "X is a table of 120 rows")
     names = [candidate.name for candidate in clf.choice_.candidates]
     assert len(set(names)) == len(names)
-    assert {"forest, leaf 1", "rbf kernel, width 1", "network", "boosting"} <= set(names)
+    assert {"forest, leaf 1", "rbf kernel, sharpness 1", "network", "boosting"} <= set(names)
     shares = np.array([candidate.share for candidate in clf.choice_.candidates])
     assert_allclose(shares.sum(), 1)
     assert (shares == 0).sum() >= 10
@@ -194,6 +195,23 @@ def test_an_estimator_learns_the_purified_labels_and_nothing_else(weighted):
     assert not hasattr(estimator, "classes_")
     decided = small(estimator=RandomForestClassifier(5, random_state=7)).fit(X, Y)
     assert decided.estimator_.random_state == 7
+
+
+def test_a_class_of_rows_without_weight_is_no_class_of_the_estimator():
+    weight = (Y != 1).astype(float)
+    clf = small(estimator=LogisticRegression()).fit(X, NAMES, sample_weight=weight)
+    assert_array_equal(clf.predict_proba(X)[:, 1], 0)
+    assert np.mean((clf.predict(X) == NAMES)[TRUTH != 1]) > 0.7
+    assert set(clf.predict(X)) == {"ant", "cat"}
+
+
+@pytest.mark.parametrize(
+    "rows", [np.zeros((90, 3)), sp.csr_array((90, 3000))], ids=["dense", "wide"]
+)
+def test_labels_stay_where_rows_say_nothing(rows):
+    with pytest.warns(SelectionWarning, match="keeps all labels: held-out rows do not tell"):
+        clf = small().fit(rows, np.arange(90) % 3)
+    assert clf.choice_.noise_rate == 0
 
 
 def test_an_estimator_of_another_method_is_refused(images):
