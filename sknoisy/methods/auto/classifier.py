@@ -295,7 +295,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         kind = "images" if is_image(X) else "rows"
         if self.method == _ENSEMBLE and X.ndim != 2:
             raise ValueError(
-                f'method="ensemble" needs a table, as its learners take 2-D X only; X holds {kind} '
+                f'method="ensemble" needs a table, since its learners take 2-D X; X holds {kind} '
                 f'of shape {X.shape[1:]}. Pass method="auto", or features of the {kind}.'
             )
         if self.method != "auto":
