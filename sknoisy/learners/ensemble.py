@@ -152,7 +152,7 @@ class Ensemble:
                     distribution = data.targets.copy()
                 learners = [data.fit(build, distribution) for build in builds.values()]
             self._purified = _Predictor(second.mixture, learners)
-            self._share = self.is_informed_ * _share_of_second(first, second, data)
+            self._share = _share_of_second(first, second, data) if self.is_informed_ else 0.0
             self.distribution_, self.transition_ = distribution, second.transition
             if not self.is_informed_:
                 self.transition_ = np.eye(n_classes)
