@@ -38,10 +38,11 @@ class SparseReduction:
     Each column is divided by the square root of its root mean square (Pareto scaling). This lies
     between the given columns, where the most frequent words are the first components, and
     standardised ones, where the rarest words are. Columns with entries in fewer than three rows
-    are left out, as they say little of other rows. V are the first right singular vectors of X D,
-    μ is the mean of the rows of X D V, and σ the root mean square of all their entries around it:
-    it is one factor, so that the components keep their proportions. If there are more than 20,000
-    rows, as many are drawn for the fit. The seed of all draws is fixed.
+    are left out, as they say little of other rows; if no column has three, the limit is lower. V
+    are the first right singular vectors of X D, μ is the mean of the rows of X D V, and σ the
+    root mean square of all their entries around it: it is one factor, so that the components keep
+    their proportions. If there are more than 20,000 rows, as many are drawn for the fit. The seed
+    of all draws is fixed.
 
     ``columns_`` of shape (c,) are the indices of the columns that are used. ``components_`` of
     shape (c, k) is D V / σ for them, and ``mean_`` of shape (k,) is μ / σ, both float32. If X has

@@ -6,7 +6,7 @@ __all__ = ["auto_batch_size", "auto_lr", "bounded_meta_lr"]
 
 _BATCH_SIZE = 100
 _LR = 0.05
-_LARGEST_LR = 0.2  # momentum 0.9 makes ten steps of one
+_LARGEST_LR = 0.2  # with momentum 0.9, a gradient acts over about ten steps
 _LARGEST_EPOCH = 200  # batches
 _META_ROWS, _MANY_ROWS = 2000, 10_000  # between them the total way of the meta steps falls
 _META_STEPS = 1200

@@ -145,23 +145,22 @@ class Ensemble:
                 second, builds, scores = look_again(
                     data, members, self._further(X), self.seed, self.verbose
                 )
-            with part_of_fit("the learners of the purified labels"):
-                self.is_informed_ = data.tells_something(second)
-                distribution = (first.posterior + second.posterior) / 2
-                if not self.is_informed_:
-                    distribution = data.targets.copy()
-                learners = [data.fit(build, distribution) for build in builds.values()]
-            self._purified = _Predictor(second.mixture, learners)
-            self._share = _share_of_second(first, second, data) if self.is_informed_ else 0.0
-            self.distribution_, self.transition_ = distribution, second.transition
-            if not self.is_informed_:
-                self.transition_ = np.eye(n_classes)
             tried += scores.items()
-            of_second = dict(zip(builds, second.mixture.shares, strict=True))
-            shares = {
-                name: (1 - self._share) * shares.get(name, 0) + self._share * of_second[name]
-                for name in builds
-            }
+            self.is_informed_ = data.tells_something(second)
+            if self.is_informed_:
+                with part_of_fit("the learners of the purified labels"):
+                    distribution = (first.posterior + second.posterior) / 2
+                    learners = [data.fit(build, distribution) for build in builds.values()]
+                self._purified = _Predictor(second.mixture, learners)
+                self._share = _share_of_second(first, second, data)
+                self.distribution_, self.transition_ = distribution, second.transition
+                of_second = dict(zip(builds, second.mixture.shares, strict=True))
+                shares = {
+                    name: (1 - self._share) * shares.get(name, 0) + self._share * of_second[name]
+                    for name in builds
+                }
+            else:
+                self.distribution_, self.transition_ = data.targets, np.eye(n_classes)
         self.candidates_ = tuple(
             Candidate(name, score, float(shares.get(name, 0))) for name, score in tried
         )
