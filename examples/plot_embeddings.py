@@ -4,8 +4,8 @@ Sentence embeddings as a table
 ==============================
 
 A pretrained language model turns each sentence into a row of numbers. For everything that
-follows they are a table: here, of 384 columns with 40 intents of 15 sentences each, one in five of
-which has a wrong label.
+follows they are a table: here, of 384 columns with 40 intents of 15 sentences each, about one in
+five of which has a wrong label.
 """
 
 # %%
