@@ -6,6 +6,8 @@ else. Each comment states what the import is needed for.
 """
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # Routes metadata to ``fit_resample``: imbalanced-learn adds the method to scikit-learn's list.
@@ -54,3 +56,14 @@ PythonUnpickler: Any = pickle._Unpickler
 def is_under_functorch() -> bool:
     """Return whether a ``torch.func`` transform such as ``vmap`` is running."""
     return torch._C._are_functorch_transforms_active()
+
+
+@contextmanager
+def restored_function_modes() -> Iterator[None]:
+    """Leave torch function modes that a KeyboardInterrupt in their ``__exit__`` left active."""
+    depth = torch._C._len_torch_function_stack()
+    try:
+        yield
+    finally:
+        while torch._C._len_torch_function_stack() > depth:
+            torch._C._pop_torch_function_stack()

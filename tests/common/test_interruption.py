@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
+from torch._C import _len_torch_function_stack
 
 from sknoisy import LabelPurifier, NoisyLabelClassifier, PurifiedClassifier
 from sknoisy._engine.net import DeviceNet
@@ -97,6 +98,13 @@ def work(monkeypatch):
     for owner, name in WORK:
         record(owner, name)
     return begun
+
+
+@pytest.fixture(autouse=True)
+def no_mode_is_left():
+    """A mode of torch that stays active after a fit slows and records all that follows."""
+    yield
+    assert _len_torch_function_stack() == 0
 
 
 @pytest.mark.usefixtures("small_forests")
