@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 __all__ = [
-    "class_ranks",
     "draw_folds",
     "draw_folds_of_counted",
     "standard_error",
@@ -17,7 +16,7 @@ __all__ = [
 ]
 
 
-def class_ranks(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+def _class_ranks(codes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     """Number the rows of each class 0, 1, ... in random order; `codes` are encoded labels."""
     order = rng.permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]
@@ -40,7 +39,7 @@ def draw_folds(
     is -1, so that every class can be learned from the rows outside of each fold.
     """
     if groups is None:
-        return class_ranks(codes, rng) % n_folds
+        return _class_ranks(codes, rng) % n_folds
     fold = np.full(len(codes), -1)
     n_folds = min(n_folds, len(np.unique(groups)), int(np.bincount(codes).max()))
     if n_folds < 2:

@@ -1,6 +1,6 @@
 """Out-of-fold learners: classifiers that judge each training row without having seen it.
 
-All learners have one interface, :class:`~sknoisy.learners.candidates.Learner`. ``fit`` learns soft
+All learners have one interface, :class:`~sknoisy.learners.learner.Learner`. ``fit`` learns soft
 labels, ``predict_proba`` returns the probabilities of new rows, and ``fit_held_out`` returns those
 of the training rows, by models that have not seen the row or, with groups, its group.
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
 from .forest import Forest
 from .kernel import KernelFeatures, KernelRidge
+from .learner import Build, Learner
 from .linear import LinearRidge
 from .probabilities import brier_score
 
-__all__ = ["Learner", "Member", "pick_members"]
+__all__ = ["Member", "pick_members"]
 
 _N_TREES = 60
 _LEAVES = (1, 3, 8)
@@ -30,21 +30,6 @@ _KERNELS = (
 _N_LANDMARKS = 500
 _TRIED_ROWS, _TRIED_LANDMARKS = 1000, 300  # used to compare kernels
 _LEAST_IMPORTANCE = 1e-3  # of a column, relative to the mean
-
-
-class Learner(Protocol):
-    """Interface of the learners; rows are X, targets are soft labels (n, n_classes)."""
-
-    def fit(self, X: Any, targets: np.ndarray, weights: Any = None, groups: Any = None) -> Any:
-        """Learn soft labels."""
-
-    def fit_held_out(
-        self, X: Any, targets: np.ndarray, weights: Any = None, groups: Any = None
-    ) -> np.ndarray:
-        """Learn soft labels; return probabilities by models that have not seen row or group."""
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return probabilities of new rows."""
 
 
 class Member(NamedTuple):
@@ -68,8 +53,8 @@ class Member(NamedTuple):
     scores: dict[str, float]
     learner: Learner
     held_out: np.ndarray
-    of_given: Callable[[], Learner]
-    of_purified: Callable[[], Learner]
+    of_given: Build
+    of_purified: Build
 
 
 def pick_members(

@@ -13,8 +13,9 @@ from sklearn.base import ClassifierMixin
 
 from .._engine.folds import standard_error
 from .._engine.stopping import cut_short, part_of_fit
-from .candidates import Learner, Member, pick_members
+from .candidates import Member, pick_members
 from .hard_labels import HardLabels
+from .learner import Learner
 from .noisy_rows import NoisyRows
 from .posterior import Answer, Mixture
 from .probabilities import one_hot

@@ -55,19 +55,7 @@ class Forest:
         weights: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> Forest:
-        """Learn the soft labels of rows.
-
-        Parameters
-        ----------
-        X : ndarray of float32 of shape (n, d)
-            Rows, in C order.
-        targets : ndarray of shape (n, n_classes)
-            Soft labels; rows sum to 1.
-        weights : ndarray of shape (n,) or None, default=None
-            Weights, with which rows or groups are drawn.
-        groups : ndarray of int64 of shape (n,) or None, default=None
-            Codes of groups of rows.
-        """
+        """Learn soft labels; rows and groups are drawn with their weights."""
         self._grow_all(X, targets, weights, groups)
         return self
 
@@ -78,15 +66,10 @@ class Forest:
         weights: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Learn the soft labels of rows, and return their probabilities out of bag.
+        """Learn soft labels, and return the probabilities (n, n_classes) out of bag.
 
-        The parameters are those of ``fit``.
-
-        Returns
-        -------
-        proba : ndarray of shape (n, n_classes)
-            Mean probabilities by the trees that have not drawn the row, or its group. A row that
-            all trees have drawn has the mean of the targets.
+        These are the mean over the trees that have not drawn the row, or its group. A row that all
+        trees have drawn has the mean of the targets.
         """
         left_out = self._grow_all(X, targets, weights, groups)
         total, counts = np.zeros(targets.shape), np.zeros((len(X), 1))

@@ -33,19 +33,7 @@ class HardLabels:
         weights: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> HardLabels:
-        """Learn the most probable labels.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, d)
-            Rows.
-        targets : ndarray of shape (n, n_classes)
-            Soft labels.
-        weights : ndarray of shape (n,) or None, default=None
-            Weights of the rows.
-        groups : ndarray of int64 of shape (n,) or None, default=None
-            Not used.
-        """
+        """Learn the most probable labels; `groups` are not used."""
         self._n_classes = targets.shape[1]
         labels = targets.argmax(axis=1)
         rows = np.arange(len(X)) if weights is None else weights.nonzero()[0]

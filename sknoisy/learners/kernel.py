@@ -10,7 +10,7 @@ from .probabilities import LEAST, brier_score, normalized, relative_weights
 
 __all__ = ["KernelFeatures", "KernelRidge", "leave_out"]
 
-PENALTIES = tuple(np.geomspace(0.02, 30, 8))
+_PENALTIES = tuple(np.geomspace(0.02, 30, 8))
 _MAX_ROWS = 10_000  # that are learned; the others are predicted as new rows
 _BLOCK_ROWS = 16_384  # whose features are held at a time
 _RANK = 1e-7  # smallest eigenvalue of the landmarks' kernel that is kept, relative to the largest
@@ -112,19 +112,7 @@ class KernelRidge:
         weights: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> KernelRidge:
-        """Learn the soft labels of rows.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, d)
-            Rows.
-        targets : ndarray of shape (n, n_classes)
-            Soft labels; rows sum to 1.
-        weights : ndarray of shape (n,) or None, default=None
-            Weights of the rows.
-        groups : ndarray of int64 of shape (n,) or None, default=None
-            Codes of groups of rows.
-        """
+        """Learn soft labels."""
         self.fit_held_out(X, targets, weights, groups)
         return self
 
@@ -135,15 +123,7 @@ class KernelRidge:
         weights: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Learn the soft labels of rows, and return their probabilities without the row or group.
-
-        The parameters are those of ``fit``.
-
-        Returns
-        -------
-        proba : ndarray of shape (n, n_classes)
-            Probabilities by the regressions that have not seen the row, or its group.
-        """
+        """Learn soft labels, and return the probabilities (n, n_classes) without row or group."""
         weights = relative_weights(weights, len(X))
         rows = _learned_rows(weights, groups, self.seed)
         phi = self.features.transform(X[rows])
@@ -154,7 +134,7 @@ class KernelRidge:
         phi = phi @ vectors
         products = (phi * weights[:, None]).T @ (targets - self._mean)
         best = np.inf
-        for penalty in PENALTIES:
+        for penalty in _PENALTIES:
             shrunk = 1 / (values.clip(min=0) + penalty)
             coef = products * shrunk[:, None]
             left_out = leave_out(phi, targets - self._mean, coef, shrunk, weights, of_rows)

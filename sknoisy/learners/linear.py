@@ -40,19 +40,7 @@ class LinearRidge:
         weights: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> LinearRidge:
-        """Learn the soft labels of rows.
-
-        Parameters
-        ----------
-        X : sparse matrix of shape (n, d)
-            Rows.
-        targets : ndarray of shape (n, n_classes)
-            Soft labels; rows sum to 1.
-        weights : ndarray of shape (n,) or None, default=None
-            Weights of the rows.
-        groups : ndarray of int64 of shape (n,) or None, default=None
-            Not used: the regression on all rows leaves no group out.
-        """
+        """Learn soft labels; `groups` are not used, as the regression leaves no row out."""
         weights = relative_weights(weights, X.shape[0])
         self._mean = np.average(targets, axis=0, weights=weights)
         penalty = _PENALTY * np.average(norm(X, axis=1) ** 2, weights=weights)
@@ -67,15 +55,9 @@ class LinearRidge:
         weights: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Learn the soft labels of rows, and return their probabilities by folds.
+        """Learn soft labels, and return the probabilities (n, n_classes) by the other folds.
 
-        The parameters are those of ``fit``; folds do not divide groups.
-
-        Returns
-        -------
-        proba : ndarray of shape (n, n_classes)
-            Probabilities by the regression on the other folds. Rows that no fold holds have the
-            mean of the targets.
+        Folds do not divide groups. Rows that no fold holds have the mean of the targets.
         """
         self.fit(X, targets, weights, groups)
         proba = np.tile(self._mean, (X.shape[0], 1))

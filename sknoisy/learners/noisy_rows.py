@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._engine.folds import standard_error
-from .candidates import Learner
+from .learner import Build, Learner
 from .posterior import Answer, Mixture, answer, log_likelihoods
 
 __all__ = ["NoisyRows"]
-
-Build = Callable[[], Learner]
 
 
 class NoisyRows(NamedTuple):

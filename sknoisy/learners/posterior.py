@@ -19,7 +19,7 @@ __all__ = [
     "posterior",
 ]
 
-POWERS = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
+_POWERS = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 _LEAST = 1e-4  # probability that a power is taken of
 _TINY = 1e-12
 _N_PASSES = 2  # over the powers of all learners
@@ -196,7 +196,7 @@ def fit_mixture(
     # Of each row, learner and power: the probability of the given label.
     of_labels = np.stack(
         [
-            [(_powered(proba[rows], power) * likelihoods).sum(axis=1) for power in POWERS]
+            [(_powered(proba[rows], power) * likelihoods).sum(axis=1) for power in _POWERS]
             for proba in probas
         ]
     ).clip(min=_TINY)
@@ -208,7 +208,7 @@ def fit_mixture(
             rest = shares @ of_labels[learners, chosen] - shares[k] * of_labels[k, chosen[k]]
             chosen[k] = np.argmax(np.log(rest + shares[k] * of_labels[k]) @ weights)
     shares = _shares(of_labels[learners, chosen], weights)
-    return Mixture(tuple(POWERS[power] for power in chosen), shares)
+    return Mixture(tuple(_POWERS[power] for power in chosen), shares)
 
 
 def _shares(of_labels: np.ndarray, weights: np.ndarray) -> np.ndarray:

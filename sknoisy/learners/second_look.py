@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,8 @@ from tqdm.auto import tqdm
 
 from .._engine.folds import draw_folds_of_counted, standard_error
 from .._engine.stopping import part_of_fit
-from .candidates import Learner, Member
+from .candidates import Member
+from .learner import Build
 from .noisy_rows import NoisyRows
 from .posterior import Answer
 from .probabilities import brier_score
@@ -19,8 +20,6 @@ __all__ = ["SecondLook", "look_again"]
 
 _FEWEST_FOLDS, _MOST_FOLDS, _ROWS_OF_FOLDS = 3, 8, 5000
 _CLEARLY = 1.0  # standard errors
-
-Build = Callable[[], Learner]
 
 
 class SecondLook(NamedTuple):
