@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ import torch
 from _accuracy_data import CLEAN, Problem, Sources, corrupt, load
 from _accuracy_methods import BEST, CROSS_ENTROPY_LAST, METHODS
 from _common import Row, command_line, machine, markdown, report, run_cells
+from accuracy import score
 from sklearn.datasets import make_classification
 
 MAX_TEST_ROWS = 10_000
@@ -103,7 +103,7 @@ def made(size: Size, noise: str, seed: int) -> Problem:
 
 
 def fit_cell(data: str, noise: str, method: str, seed: int, *, sources: Sources) -> Row:
-    """Size of the problem, test accuracy and seconds of one fit."""
+    """Size of the problem, and the scores and seconds of one fit, as in accuracy.py."""
     estimator = METHODS[method].make(seed)
     if data in MADE:
         problem = made(MADE[data], noise, seed)
@@ -111,13 +111,9 @@ def fit_cell(data: str, noise: str, method: str, seed: int, *, sources: Sources)
             estimator.set_params(max_epochs=MADE[data].max_epochs)
     else:
         problem = load(sources, data, noise, seed)
-    start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimator.fit(problem.X, problem.y)
-    seconds = time.perf_counter() - start
-    accuracy = float(np.mean(estimator.predict(problem.X_test) == problem.y_test))
-    return {**problem.describe(), "accuracy": accuracy, "seconds": seconds}
+        return {**problem.describe(), **score(estimator, problem)}
 
 
 # --- the report -----------------------------------------------------------------------------

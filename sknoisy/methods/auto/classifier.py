@@ -227,11 +227,12 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     def _fit_ensemble(self, X, codes, seed: int, *, clean_mask, sample_weight, groups):
         """Fit the learners and, if there is one, the user's estimator of the purified labels."""
         name, n_classes = type(self).__name__, len(self.classes_)
-        columns = TableColumns().fit(X, getattr(self, "feature_names_in_", None))
+        columns = TableColumns()
+        rows = columns.fit_transform(X, getattr(self, "feature_names_in_", None))
         further = further_classifiers(seed, n_classes, self._network_params())
         ensemble = Ensemble(seed, self.n_jobs, self.verbose, further)
         with part_of_fit("the ensemble"):
-            ensemble.fit(columns.transform(X), codes, n_classes, sample_weight, clean_mask, groups)
+            ensemble.fit(rows, codes, n_classes, sample_weight, clean_mask, groups)
         if not ensemble.is_informed_:
             warn_user(
                 f"{name} keeps all labels: held-out rows do not tell their labels better than the "

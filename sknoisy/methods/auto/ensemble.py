@@ -28,16 +28,17 @@ class TableColumns:
     its values.
     """
 
-    def fit(self, X, names: Any = None) -> TableColumns:
-        """Learn from training rows (n, d); `names` are those of the columns, for warnings."""
+    def fit_transform(self, X, names: Any = None):
+        """Learn from training rows (n, d) and return them; warnings use the `names` of columns."""
         self._is_wide = is_wide_sparse(X)
         if self._is_wide:
             self._imputation: Imputation = Imputation().fit(X, names)
         else:
-            self._scaling = InputScaling().fit(_dense(X), names)
+            X = _dense(X)
+            self._scaling = InputScaling().fit(X, names)
             assert self._scaling.imputation_ is not None
             self._imputation = self._scaling.imputation_
-        return self
+        return self.transform(X)
 
     def impute(self, X):
         """Return rows without missing values, for a classifier that takes none."""
