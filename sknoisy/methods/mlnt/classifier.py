@@ -186,37 +186,9 @@ class MLNTClassifier(NetworkClassifier):
         mentoring: str | Mentoring = "auto",
         predict_with: str = "auto",
         epoch_selection: str = "auto",
-        module=None,
-        module_params: dict[str, Any] | None = None,
-        optimizer="sgd",
-        optimizer_params: dict[str, Any] | None = None,
-        lr: str | float = "auto",
-        lr_schedule="cosine",
-        max_epochs: int = 60,
-        batch_size: str | int = "auto",
-        augment="auto",
-        standardize: str | bool = "auto",
-        device="auto",
-        callbacks: list | None = None,
-        verbose: int = 0,
-        random_state=None,
+        **shared: Any,
     ):
-        super().__init__(
-            module=module,
-            module_params=module_params,
-            optimizer=optimizer,
-            optimizer_params=optimizer_params,
-            lr=lr,
-            lr_schedule=lr_schedule,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            augment=augment,
-            standardize=standardize,
-            device=device,
-            callbacks=callbacks,
-            verbose=verbose,
-            random_state=random_state,
-        )
+        super().__init__(**shared)
         self.n_synthetic = n_synthetic
         self.transfer = transfer
         self.inner_lr = inner_lr
