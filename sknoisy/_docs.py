@@ -62,6 +62,8 @@ y : array-like of shape (n_samples,)
     Noisy labels; :ref:`labels` lists the containers and types.
 clean_mask : array-like of bool of shape (n_samples,) or None, default=None
     True where the label is trusted.
+unlabeled_mask : array-like of bool of shape (n_samples,) or None, default=None
+    True for rows without a label. Their entries in y are not read, so they can be anything.
 sample_weight : array-like of shape (n_samples,) or None, default=None
     Non-negative weights of the rows in the training loss; only their ratios count.
 meta_batch_size : int, default=100

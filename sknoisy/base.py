@@ -40,7 +40,7 @@ from ._engine.dict_parameters import DictParameters
 from ._engine.evaluation import copied_state, rows_per_pass
 from ._engine.groups import check_groups
 from ._engine.label_distribution import set_label_distribution
-from ._engine.labels import check_clean_mask, encode_labels
+from ._engine.labels import check_clean_mask, check_unlabeled_mask, encode_labels
 from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
 from ._engine.problem import Problem
@@ -186,12 +186,13 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     # --- fit --------------------------------------------------------------------------------
 
     @interruptible
-    def _fit(self, X, y, clean_mask, sample_weight, groups=None):
+    def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
         X = check_X(self, X, reset=True, any_shape=self.module is not None)
         n_samples = X.shape[0]
-        classes, encoded = encode_labels(y, n_samples, type(self).__name__)
+        unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
+        classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         groups = check_groups(groups, n_samples)
@@ -204,7 +205,17 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.classes_ = classes
         self._resolve_steps(n_samples, is_table=X.ndim == 2)
         problem = Problem(
-            X, encoded, encoded, classes, weights, trusted, device, seed, groups=groups
+            X,
+            encoded,
+            encoded,
+            classes,
+            weights,
+            trusted,
+            device,
+            seed,
+            active=None if unlabeled is None else np.flatnonzero(~unlabeled),
+            groups=groups,
+            unlabeled=unlabeled,
         )
         problem = self._prepare(problem)
         current_stop().check()  # what was prepared may be cut short
@@ -259,6 +270,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             given,
         )
         data.groups = problem.groups
+        if problem.unlabeled is not None:
+            rows = np.flatnonzero(problem.unlabeled)
+            data.unlabeled = torch.as_tensor(rows, device=device)
         if problem.active is None:
             return data
         return data.only(torch.as_tensor(problem.active, device=device))
@@ -483,8 +497,13 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         device, states = torch.device(self.net_.device), self._member_states()
         self._members = Members(self.net_.module_, states, device, rows_per_pass(self.net_))
         proba = self._label_distribution(data, self._proba(data.rows).numpy())
+        given = data.given.cpu().numpy()
         trusted = None if data.trusted is None else data.trusted.cpu().numpy()
-        set_label_distribution(self, proba, data.given.cpu().numpy(), trusted)
+        unlabeled = None
+        if data.unlabeled is not None:
+            unlabeled = np.zeros(len(given), dtype=bool)
+            unlabeled[data.unlabeled.cpu().numpy()] = True
+        set_label_distribution(self, proba, given, trusted, unlabeled)
         self._finish(data)
 
     # --- predict ----------------------------------------------------------------------------

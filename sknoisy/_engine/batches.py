@@ -112,10 +112,16 @@ class TrainingData(Dataset):
         Rows that make up an epoch, int64; None: all rows. Set by :meth:`only`.
     groups : ndarray of shape (n,) or None
         Codes of the groups that folds of rows may not divide, int64; None unless set.
+    strong_augment : callable or None
+        A second augmentation, which changes rows more; None unless set.
+    unlabeled : Tensor of shape (m,) or None
+        Rows without a label, int64, on the device; None unless set. Their targets mean nothing.
     """
 
     active: Tensor | None = None
     groups: NDArray[np.int64] | None = None
+    strong_augment: Augmentation | None = None
+    unlabeled: Tensor | None = None
 
     def __init__(
         self,

@@ -17,12 +17,13 @@ def set_label_distribution(
     proba: NDArray[np.float64],
     given: NDArray[np.integer],
     trusted: NDArray[np.bool_] | None = None,
+    unlabeled: NDArray[np.bool_] | None = None,
 ) -> None:
     """Set ``label_distribution_``, ``purified_labels_`` and ``clean_proba_``.
 
     ``label_distribution_`` is `proba`, one-hot for trusted rows. The purified label of a row is
     its most probable class, the given one if several are as probable. ``clean_proba_`` is the
-    probability of the given label.
+    probability of the given label, NaN for rows that have none.
 
     Parameters
     ----------
@@ -34,13 +35,22 @@ def set_label_distribution(
         Encoded given labels.
     trusted : ndarray of bool of shape (n,) or None, default=None
         True for trusted rows.
+    unlabeled : ndarray of bool of shape (n,) or None, default=None
+        True for rows without a label.
     """
     if trusted is not None:
         proba[trusted] = 0
         proba[trusted, given[trusted]] = 1
-    estimator.purified_labels_ = estimator.classes_[prefer_given(proba, given)]
+    labels = proba.argmax(axis=1)
+    labeled = slice(None) if unlabeled is None else ~unlabeled
+    own = proba[labeled]
+    labels[labeled] = prefer_given(own, given[labeled])
+    proba[labeled] = own
+    estimator.purified_labels_ = estimator.classes_[labels]
     estimator.label_distribution_ = proba
     estimator.clean_proba_ = proba[np.arange(len(given)), given]
+    if unlabeled is not None:
+        estimator.clean_proba_[unlabeled] = np.nan
 
 
 def prefer_given(distribution: NDArray, given: NDArray[np.integer]) -> NDArray[np.intp]:

@@ -19,6 +19,7 @@ from .suspect_labels import describe_matrix, describe_nested, suspicions
 
 __all__ = [
     "check_clean_mask",
+    "check_unlabeled_mask",
     "encode_labels",
     "is_missing",
     "labels_like",
@@ -35,12 +36,15 @@ _KINDS: dict[type, Any] = {
 }
 
 
-def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+def encode_labels(
+    y, n_samples: int, name: str, unlabeled: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the classes, and the index of each label of y among them, int64 of shape (n,).
 
     The user guide lists the containers and dtypes of y. `name` is that of the estimator, for
-    messages. A :class:`~sknoisy.exceptions.LabelWarning` is issued if a class may be a mark for
-    missing labels, or if two classes may be one.
+    messages. Labels of rows in the mask `unlabeled` are not read; their code is 0. A
+    :class:`~sknoisy.exceptions.LabelWarning` is issued if a class may be a mark for missing
+    labels, or if two classes may be one.
 
     ValueError is raised if y is None or continuous, has more than one column, missing labels or
     only one class, or another length than X. TypeError is raised if the labels are of several
@@ -56,6 +60,11 @@ def encode_labels(y, n_samples: int, name: str) -> tuple[np.ndarray, np.ndarray]
             f"Found input variables with inconsistent numbers of samples: "
             f"{[n_samples, len(labels)]}. Pass one label for each row of X."
         )
+    if unlabeled is not None:
+        codes = np.zeros(n_samples, dtype=np.int64)
+        labeled = np.flatnonzero(~unlabeled)
+        classes, codes[labeled] = encode_labels(take_labels(y, labeled), len(labeled), name)
+        return classes, codes
     labels = _check_labels(labels, is_list=_is_list(y))
     classes, encoded = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
@@ -240,17 +249,8 @@ def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np
     The containers are those of y. ValueError is raised if the mask is not boolean, has missing
     entries or another length than y, or holds no trusted row of some class.
     """
-    if clean_mask is None:
-        return None
-    mask = np.array(to_numpy(clean_mask, "clean_mask"))  # torch warns about read-only arrays
-    if mask.dtype != bool:
-        mask = _from_other_dtype(mask, len(encoded))
-    if mask.shape != encoded.shape:
-        raise ValueError(
-            f"clean_mask has shape {mask.shape}, y has shape {encoded.shape}: pass one entry per "
-            "row of X."
-        )
-    if not mask.any():
+    mask = _mask_of(clean_mask, len(encoded), "clean_mask", "the label is trusted")
+    if mask is None:
         return None
     missing = np.setdiff1d(np.arange(len(classes)), encoded[mask])
     if len(missing):
@@ -261,24 +261,62 @@ def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np
     return mask
 
 
-def _from_other_dtype(mask: np.ndarray, n_samples: int) -> np.ndarray:
+def check_unlabeled_mask(unlabeled_mask, n_samples: int, clean_mask=None) -> np.ndarray | None:
+    """Return the mask of rows without a label as a boolean array, or None if all have one.
+
+    The containers are those of y. ValueError is raised if the mask is not boolean, has missing
+    entries or another length than X, if no row has a label, or if `clean_mask` trusts the label of
+    a row that has none.
+    """
+    mask = _mask_of(unlabeled_mask, n_samples, "unlabeled_mask", "the row has no label")
+    if mask is None:
+        return None
+    if mask.all():
+        raise ValueError(
+            f"unlabeled_mask is True for all {n_samples} rows: leave rows of at least 2 classes "
+            "their labels."
+        )
+    trusted = _mask_of(clean_mask, n_samples, "clean_mask", "the label is trusted")
+    both = np.flatnonzero(mask & (trusted if trusted is not None else False))
+    if len(both):
+        raise ValueError(
+            f"{len(both)} rows are in clean_mask and in unlabeled_mask, the first is row "
+            f"{both[0]}: a row without a label has none to trust."
+        )
+    return mask
+
+
+def _mask_of(mask: Any, n_samples: int, name: str, meaning: str) -> np.ndarray | None:
+    """Return a mask of rows as a boolean array, or None if it is True nowhere."""
+    if mask is None:
+        return None
+    mask = np.array(to_numpy(mask, name))  # torch warns about read-only arrays
+    if mask.dtype != bool:
+        mask = _from_other_dtype(mask, n_samples, name, meaning)
+    if mask.shape != (n_samples,):
+        raise ValueError(
+            f"{name} has shape {mask.shape}, y has shape {(n_samples,)}: pass one entry per row "
+            "of X."
+        )
+    return mask if mask.any() else None
+
+
+def _from_other_dtype(mask: np.ndarray, n_samples: int, name: str, meaning: str) -> np.ndarray:
     """Return a mask of Python booleans as an array of them; raise for any other dtype."""
     if mask.dtype.kind in "Of":
         missing = [row for row, entry in enumerate(mask.flat) if is_missing(entry)]
         if missing:
             raise ValueError(
-                f"clean_mask has {len(missing)} missing entries (NA, NaN or None), the first in "
-                f"row {missing[0]}: fill them, such as by clean_mask.fillna(False), which trusts "
-                "no such row."
+                f"{name} has {len(missing)} missing entries (NA, NaN or None), the first in "
+                f"row {missing[0]}: fill them, such as by {name}.fillna(False)."
             )
     if mask.dtype == object and all(isinstance(entry, (bool, np.bool_)) for entry in mask.flat):
         return mask.astype(bool)
-    problem = "clean_mask must be boolean, True where the label is trusted; got dtype "
-    problem += str(mask.dtype)
+    problem = f"{name} must be boolean, True where {meaning}; got dtype {mask.dtype}"
     if mask.dtype.kind in "iuf" and mask.shape == (n_samples,) and np.isin(mask, [0, 1]).all():
         raise ValueError(
             f"{problem}. Its entries are 0 and 1, one for each row, so it looks like a mask: pass "
-            "numpy.asarray(clean_mask).astype(bool)."
+            f"numpy.asarray({name}).astype(bool)."
         )
     if mask.dtype.kind in "iu":
         raise ValueError(

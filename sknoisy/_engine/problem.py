@@ -39,6 +39,8 @@ class Problem:
         Rows that make up an epoch; None: all rows.
     groups : ndarray of int64 of shape (n,) or None, default=None
         Codes of the groups that folds of rows may not divide.
+    unlabeled : ndarray of bool of shape (n,) or None, default=None
+        True for rows without a label, whose codes mean nothing; None if all rows have one.
     """
 
     X: Any
@@ -51,6 +53,7 @@ class Problem:
     seed: int
     active: np.ndarray | None = None
     groups: np.ndarray | None = None
+    unlabeled: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.given)

@@ -100,6 +100,7 @@ class Source:
         self._views_generator = torch.Generator(data.device).manual_seed(seeds[1])
         first = data.take(torch.arange(min(2, len(data)), device=data.device))[0]
         augment = _augmentation(data, net.corruption_rate, net.module_, is_table=first.ndim == 2)
+        self._weak, self._strong = augment, data.strong_augment or augment
         self._views = TwoViews(augment, augment)
         self._unlabeled = None
         if net.unlabeled is not None and len(net.unlabeled):
@@ -132,8 +133,19 @@ class Source:
 
     def views(self, X: Tensor) -> Tensor:
         """Return two views of m rows, (2m, ...): all first views, then all second views."""
+        return self._views(X, self._draws())
+
+    def weak(self, X: Tensor) -> Tensor:
+        """Return one view of each row, by the augmentation of the data."""
+        return X if self._weak is None else self._weak(X, self._draws())
+
+    def strong(self, X: Tensor) -> Tensor:
+        """Return one strong view of each row."""
+        return X if self._strong is None else self._strong(X, self._draws())
+
+    def _draws(self) -> torch.Generator:
         own = None if self.data.augment is None else self.data.generator
-        return self._views(X, self._views_generator if own is None else own)
+        return self._views_generator if own is None else own
 
     def permutation(self, n: int) -> Tensor:
         """Draw a random order of n rows."""
