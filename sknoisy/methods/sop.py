@@ -17,6 +17,7 @@ from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import Batch, TrainingData
 from .._engine.net import DeviceNet
+from .._engine.strong_augment import STRONG_AUGMENT
 from ..base import NetworkClassifier
 from ..meta import BatchOutputs, weighted_mean
 from .semi_supervised.unlabeled import SemiSupervisedNet
@@ -197,7 +198,48 @@ def consistency(weak: Tensor, strong: Tensor) -> Tensor:
 class SOPClassifier(NetworkClassifier):
     """Classifier for noisy labels by sparse over-parameterisation (SOP, SOP+).
 
-    DOC
+    Each training row has a correction, which is added to the prediction in the loss and starts
+    near 0. Where the network keeps disagreeing with the given label, the correction grows and takes
+    up the label, and the network is no longer pulled towards it. Other rows are not corrected. SOP+
+    adds a strong view of each row, for which the network should predict the same, and a penalty if
+    a class is predicted too rarely.
+
+    No trusted rows are needed. Those of ``clean_mask`` are not corrected.
+
+    Parameters
+    ----------
+    plus : bool, default=False
+        Whether to train by SOP+.
+    lr_u, lr_v : "auto" or float, default="auto"
+        Step sizes of the corrections towards the given class and away from the other ones.
+        They are constant over the epochs. "auto": ``lr_v`` is such that a row with which the
+        network always disagrees is corrected after LATER of the epochs, and ``lr_u`` is RATIO.
+    consistency_weight : float, default=0.9
+        Weight of the divergence of the predictions for strong views in SOP+.
+    balance_weight : float, default=0.1
+        Weight of the penalty for classes that are predicted too rarely in SOP+.
+    {strong_augment, module, module_params, optimizer, optimizer_params}
+    lr : "auto" or float, default="auto"
+        Learning rate of the network. "auto": 0.05, more for larger batches.
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
+    verbose : int, default=0
+        1 shows a progress bar and messages.
+    {random_state}
+
+    Attributes
+    ----------
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
+    lr_u_, lr_v_ : float
+        The values that "auto" stood for.
+    {net_}
+    history_ : skorch.history.History
+        Per epoch: ``train_loss``, ``event_lr`` and ``dur``.
+    {n_iter_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
+
+    References
+    ----------
+    S. Liu, Z. Zhu, Q. Qu and C. You. Robust Training under Label Noise by Over-parameterization.
+    ICML 2022.
 
     Examples
     --------
@@ -213,6 +255,7 @@ class SOPClassifier(NetworkClassifier):
     _parameter_constraints: dict = {
         **NetworkClassifier._parameter_constraints,
         "plus": ["boolean"],
+        "strong_augment": STRONG_AUGMENT,
         "lr_u": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "lr_v": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "consistency_weight": [Interval(Real, 0, None, closed="left")],
@@ -227,6 +270,7 @@ class SOPClassifier(NetworkClassifier):
         lr_v: str | float = "auto",
         consistency_weight: float = 0.9,
         balance_weight: float = 0.1,
+        strong_augment: str | Callable[..., Tensor] | None = "auto",
         **shared: Any,
     ):
         super().__init__(**shared)
@@ -235,19 +279,22 @@ class SOPClassifier(NetworkClassifier):
         self.lr_v = lr_v
         self.consistency_weight = consistency_weight
         self.balance_weight = balance_weight
+        self.strong_augment = strong_augment
+
+    _strong_views = "autoaugment"
 
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor]:
         lr_v = auto_lr_v(self.batch_size_, self.max_epochs)
         self.lr_v_ = lr_v if self.lr_v == "auto" else float(self.lr_v)
         self.lr_u_ = _RATIO * lr_v if self.lr_u == "auto" else float(self.lr_u)
-        weights, counts = data.sample_weight, torch.bincount(data.targets, weights=data.sample_weight, minlength=len(self.classes_))
+        counts = torch.bincount(data.targets, data.sample_weight, len(self.classes_)).float()
         return SparseCorrectionLoss(
             len(data),
             len(self.classes_),
             lr_u=self.lr_u_,
             lr_v=self.lr_v_,
             balance_weight=self.balance_weight if self.plus else 0.0,
-            prior=(counts / counts.sum()).float(),
+            prior=counts / counts.sum(),
         )
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
