@@ -48,7 +48,7 @@ def mask_gradients(parameters: Iterable[nn.Parameter], noise_rate: float) -> Non
         return
     scores = torch.cat([(p.grad * p).abs().flatten() for p in weights])  # CDR, eq. (3)
     n_others = len(scores) - math.floor((1 - noise_rate) * len(scores))
-    least = scores.kthvalue(n_others).values if n_others else -1.0
+    least = scores.topk(n_others, largest=False, sorted=False).values.max() if n_others else -1.0
     for p, score in zip(weights, scores.split([p.numel() for p in weights]), strict=True):
         critical = (score > least).view_as(p)
         p.grad.mul_(critical).mul_(1 - noise_rate)  # CDR, eqs. (4) and (5)

@@ -132,19 +132,22 @@ class ELRPlusNet(DeviceNet):
         As in ``DeviceNet``. The criterion has a :class:`MixedEarlyLearningLoss`.
     alpha : float
         Parameter of the beta distribution of the mixing shares. 0: rows are not mixed.
-    seed : int
-        Seed of the shares and of the pairs.
+
+    Attributes
+    ----------
+    generator : torch.Generator
+        Generator on the CPU of the shares and of the pairs of rows.
     """
 
-    def __init__(self, module, criterion, *, alpha: float, seed: int, **kwargs):
+    def __init__(self, module, criterion, *, alpha: float, **kwargs):
         super().__init__(module, criterion, **kwargs)
-        self.alpha, self.seed = alpha, seed
+        self.alpha, self.generator = alpha, torch.Generator()
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Seed the draws."""
+        """Seed the draws of the shares."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
-        self._shares = np.random.default_rng(self.seed)
-        self._pairs = torch.Generator().manual_seed(self.seed)
+        seed = torch.randint(2**62, (), generator=self.generator).item()
+        self._shares = np.random.default_rng(int(seed))
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch and the logits of its mixtures."""
@@ -161,7 +164,7 @@ class ELRPlusNet(DeviceNet):
         mixed = partial(
             mixup,
             share=mixing_share(self.alpha, self._shares),
-            permutation=row_order(len(y), self._pairs, y.device),
+            permutation=row_order(len(y), self.generator, y.device),
         )
         loss.mixed = mixed(targets)
         logits = self.infer(mixed(X))
@@ -256,7 +259,7 @@ class ELRClassifier(NetworkClassifier):
         self.mixup_alpha = mixup_alpha
 
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor]:
-        made = _MixedLoss if self.plus else EarlyLearningLoss
+        made = MixedEarlyLearningLoss if self.plus else EarlyLearningLoss
         return made(
             len(data),
             len(self.classes_),
@@ -275,14 +278,11 @@ class ELRClassifier(NetworkClassifier):
             return super()._networks(data, rng)
         extra = [*(self.callbacks or []), *self._progress()]
         copies = copy.deepcopy(self.callbacks or [])
-        return [self._build_mixing_net(data, rng, callbacks) for callbacks in (extra, copies)]
-
-    def _build_mixing_net(
-        self, data: TrainingData, rng: np.random.RandomState, callbacks: list
-    ) -> DeviceNet:
-        seed = int(rng.randint(np.iinfo(np.int32).max))
-        net_class = partial(ELRPlusNet, alpha=self.mixup_alpha, seed=seed)
-        return self._build_net(data, rng, callbacks, net_class=net_class)
+        net_class = partial(ELRPlusNet, alpha=self.mixup_alpha)
+        nets = [self._build_net(data, rng, own, net_class=net_class) for own in (extra, copies)]
+        for net in nets:  # after the nets, whose batches are thus those of plain training
+            net.generator.manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
+        return nets
 
     def _member_states(self) -> list[dict[str, Tensor]]:
         if not self.plus:

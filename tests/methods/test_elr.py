@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from skorch.callbacks import Callback
 from small_family import noisy_blobs
 from torch import nn
 from torch.testing import assert_close
@@ -159,34 +160,30 @@ def test_without_mixing_and_regularisation_both_networks_are_plain():
     assert_close(*states)
 
 
-def test_inputs_labels_and_targets_are_mixed_alike():
-    """The loss of the net is that of the mixtures, computed by hand from the draws."""
-    clf = linear(max_epochs=1, standardize=False, memory_decay=0.5, random_state=3).fit(X, Y)
-    net, seed = clf.nets_[0], clf.nets_[0].seed
-    share = np.random.default_rng(seed).beta(1.0, 1.0)
-    share = max(share, 1 - share)
-    pairs = torch.randperm(len(Y), generator=torch.Generator().manual_seed(seed))
+def test_inputs_labels_and_targets_are_mixed_alike(monkeypatch):
+    """The loss of the net is that of the mixtures, computed by hand."""
+    module = "sknoisy.methods.elr"
+    monkeypatch.setattr(f"{module}.mixing_share", lambda alpha, random: 0.7)
+    monkeypatch.setattr(f"{module}.row_order", lambda n, generator, device: torch.arange(n).flip(0))
+    clf = linear(max_epochs=1, standardize=False, memory_decay=0.5, callbacks=[("spy", Order())])
+    clf.fit(X, Y)
     torch.manual_seed(0)
-    start, rows = nn.Linear(6, 3), torch.from_numpy(X).float()
-    order = torch.randperm(len(Y), generator=torch.Generator().manual_seed(_order_seed(3)))
-    rows, labels = rows[order], torch.eye(3)[torch.from_numpy(Y)[order]]
+    start, order = nn.Linear(6, 3), dict(clf.net_.callbacks_)["spy"].rows_
+    rows, labels = torch.from_numpy(X).float()[order], torch.eye(3)[torch.from_numpy(Y)[order]]
     with torch.no_grad():
         targets = 0.5 * start(rows).softmax(dim=1)
-        rows, labels, targets = (
-            share * values + (1 - share) * values[pairs] for values in (rows, labels, targets)
-        )
+        rows, labels, targets = (0.7 * v + 0.3 * v.flip(0) for v in (rows, labels, targets))
         logits = start(rows)
         losses = -(labels * logits.log_softmax(dim=1)).sum(dim=1)
         losses += 3.0 * torch.log(1 - (targets * logits.softmax(dim=1)).sum(dim=1))
-    assert net.history[0, "train_loss"] == pytest.approx(losses.mean().item(), rel=1e-4)
+    assert clf.history_[0, "train_loss"] == pytest.approx(losses.mean().item(), rel=1e-4)
 
 
-def _order_seed(random_state):
-    """Third draw of a fit: after its seed, and that of the mixtures of the first net."""
-    from sknoisy._engine.construction import random_state_of
+class Order(Callback):
+    """Keep the row numbers of the last batch."""
 
-    rng = random_state_of(random_state)
-    return [int(rng.randint(np.iinfo(np.int32).max)) for _ in range(3)][2]
+    def on_batch_end(self, net, batch=None, **kwargs):
+        self.rows_ = batch.rows
 
 
 # --- the parameters -----------------------------------------------------------------------------

@@ -317,8 +317,10 @@ def test_each_step_size_has_an_effect(plus, other):
     "other", [{"consistency_weight": 0.0}, {"balance_weight": 0.0}, {"strong_augment": None}]
 )
 def test_the_terms_of_sop_plus_have_an_effect_on_it_alone(other):
+    wide = np.hstack([X, X[::-1], X**2])  # of six columns, weak and strong views change one
     for plus in (False, True):
-        expected, found = (small(plus=plus, **p).fit(X, Y).predict_proba(X) for p in ({}, other))
+        fits = (small(plus=plus, **params).fit(wide, Y) for params in ({}, other))
+        expected, found = (clf.predict_proba(wide) for clf in fits)
         assert np.array_equal(expected, found) is not plus
 
 
