@@ -33,7 +33,7 @@ def mask_gradients(parameters: Iterable[nn.Parameter], noise_rate: float) -> Non
 
     Weights are the entries of parameters of more than one dimension; biases and the parameters of
     normalisation layers are left as they are. The critical weights are the share
-    :math:`1 - \tau` of them, by all layers together, with the largest :math:`|g w|`, the product of
+    :math:`1 - \tau` of them, of all layers together, with the largest product :math:`|g w|` of
     gradient and weight. Their gradients are multiplied by :math:`1 - \tau`.
 
     Parameters
@@ -43,15 +43,18 @@ def mask_gradients(parameters: Iterable[nn.Parameter], noise_rate: float) -> Non
     noise_rate : float
         Tau, in [0, 1]. 0: nothing is changed.
     """
-    weights = [p for p in parameters if p.ndim > 1 and p.grad is not None]
-    if not noise_rate or not weights:
+    pairs = [(p, p.grad) for p in parameters if p.ndim > 1 and p.grad is not None]
+    if not noise_rate or not pairs:
         return
-    scores = torch.cat([(p.grad * p).abs().flatten() for p in weights])  # CDR, eq. (3)
+    scores = torch.cat([(g * w).abs().flatten() for w, g in pairs])  # CDR, eq. (3)
     n_others = len(scores) - math.floor((1 - noise_rate) * len(scores))
-    least = scores.topk(n_others, largest=False, sorted=False).values.max() if n_others else -1.0
-    for p, score in zip(weights, scores.split([p.numel() for p in weights]), strict=True):
-        critical = (score > least).view_as(p)
-        p.grad.mul_(critical).mul_(1 - noise_rate)  # CDR, eqs. (4) and (5)
+    least: float | Tensor = -1.0
+    if n_others:
+        least = scores.topk(n_others, largest=False, sorted=False).values.max()
+    sizes = [w.numel() for w, _ in pairs]
+    for (_, gradient), score in zip(pairs, scores.split(sizes), strict=True):
+        critical = (score > least).view_as(gradient)
+        gradient.mul_(critical).mul_(1 - noise_rate)  # CDR, eqs. (4) and (5)
 
 
 class CriticalGradients(Callback):
@@ -110,8 +113,7 @@ class CDRClassifier(NetworkClassifier):
 
     Few weights of a network matter for what it learns first, which are right labels. In each step,
     the weights whose product with their gradient is largest are trained. The others are only
-    shrunk by weight decay, so that they cannot memorise wrong labels. Training stops where the
-    loss on held-out rows, whose labels are noisy, too, is smallest.
+    shrunk by weight decay, so that they cannot memorise wrong labels.
 
     No trusted rows are needed.
 
@@ -121,10 +123,9 @@ class CDRClassifier(NetworkClassifier):
         Share of wrong labels, in [0, 1), which is the share of the weights that are not trained.
         "auto": it is estimated after three epochs, from the labels of the rows of whose class the
         network is surest. 0: plain training.
-    validation_fraction : float, default=0.1
-        Share of the rows of each class that is kept out of training, in [0, 1). The epochs with
-        the smallest loss on these rows predict. 0: the last epoch predicts.
-    n_ensemble : int, default=1
+    validation_fraction : float, default=0.0
+        Share of the rows of each class that is kept out of training, in [0, 1). The epoch with the
+        smallest loss on these rows, whose labels are noisy, too, predicts. 0: the last epoch.
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
@@ -142,7 +143,8 @@ class CDRClassifier(NetworkClassifier):
         Indices of the rows that were kept out of training.
     {net_}
     history_ : skorch.history.History
-        Per epoch: ``train_loss``, ``validation_loss`` if rows were kept out, ``event_lr``, ``dur``.
+        Per epoch: ``train_loss``, ``event_lr``, ``dur``, and ``validation_loss`` if rows are held
+        out.
     {n_iter_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
 
     References
@@ -171,14 +173,12 @@ class CDRClassifier(NetworkClassifier):
         self,
         *,
         noise_rate: str | float = "auto",
-        validation_fraction: float = 0.1,
-        n_ensemble: int = 1,
+        validation_fraction: float = 0.0,
         **shared: Any,
     ):
         super().__init__(**shared)
         self.noise_rate = noise_rate
         self.validation_fraction = validation_fraction
-        self.n_ensemble = n_ensemble
 
     def _prepare(self, problem: Problem) -> Problem:
         counted = np.isin(np.arange(len(problem)), problem.weighted_rows)
@@ -198,7 +198,7 @@ class CDRClassifier(NetworkClassifier):
         if len(self.validation_rows_):
             callbacks += [
                 ("validation", ValidationLoss(torch.as_tensor(self.validation_rows_))),
-                ("ensemble", CheckpointEnsemble("validation_loss", self.n_ensemble)),
+                ("best_epoch", CheckpointEnsemble("validation_loss", n_members=1)),
             ]
         return callbacks
 
@@ -206,7 +206,7 @@ class CDRClassifier(NetworkClassifier):
         return ["validation_loss"] if self.validation_fraction else []
 
     def _member_states(self) -> list[dict[str, Tensor]]:
-        chosen = dict(self.net_.callbacks_).get("ensemble")
+        chosen = dict(self.net_.callbacks_).get("best_epoch")
         if chosen is None or not chosen.members_:
             return super()._member_states()
         return [state for _, _, state in chosen.members_]

@@ -18,8 +18,8 @@ __all__ = ["NOISE_RATE", "NoiseRate"]
 #: Constraint of the parameter ``noise_rate``.
 NOISE_RATE: list[Any] = [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")]
 
-# Measured on digits, wine, breast cancer and a made problem of five classes, rates from 0 to 0.6:
-# the estimate is within 0.1 of the rate after two to five epochs; it falls as labels are memorised.
+# Measured on digits, wine, breast cancer and a made problem of five classes, at rates from 0 to
+# 0.6: estimates are best after two to five epochs, and fall as labels are memorised.
 _N_WARMUP_EPOCHS = 3
 
 

@@ -27,7 +27,7 @@ __all__ = ["SOPClassifier", "SOPPlusNet", "SparseCorrectionLoss", "auto_lr_v"]
 _START = 1e-8  # of u and v
 _EPS = 1e-4  # least probability
 _SWITCH_ON = 0.3  # part of the epochs after which a row that always disagrees is corrected
-_RATIO = 1.0  # of the step sizes of u and v
+_RATIO = 0.1  # lr_u / lr_v: u also grows by the cross-entropy
 
 
 def auto_lr_v(batch_size: int, max_epochs: int) -> float:
@@ -139,6 +139,7 @@ class SparseCorrectionLoss(nn.Module):
         rows, u, v = self._visited
         self._visited = None
         for values, part, lr in ((self.u, u, self.lr_u), (self.v, v, self.lr_v)):
+            assert part.grad is not None  # step follows the backward pass
             values[rows] = part - lr * part.grad
 
 
@@ -173,8 +174,15 @@ class SOPPlusNet(SemiSupervisedNet):
     """
 
     def __init__(self, module, criterion, *, consistency_weight: float, generator, **kwargs):
-        no_mixing = {"unlabeled": None, "alpha": 0.0, "corruption_rate": None}
-        super().__init__(module, criterion, generator=generator, **no_mixing, **kwargs)
+        super().__init__(
+            module,
+            criterion,
+            unlabeled=None,
+            alpha=0.0,
+            corruption_rate=None,
+            generator=generator,
+            **kwargs,
+        )
         self.consistency_weight = consistency_weight
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -183,15 +191,15 @@ class SOPPlusNet(SemiSupervisedNet):
         views = torch.cat([self.source.weak(X), self.source.strong(X)])
         weak, strong = self.infer(views).chunk(2)
         self.criterion_.batch = batch
-        divergence = consistency(weak, strong)
         loss = self.criterion_(weak, y)
-        return loss + self.consistency_weight * weighted_mean(divergence, batch.sample_weight), weak
+        divergence = weighted_mean(consistency(weak, strong), batch.sample_weight)
+        return loss + self.consistency_weight * divergence, weak
 
 
 def consistency(weak: Tensor, strong: Tensor) -> Tensor:
     """Return KL(weak || strong) of the predictions of each row; the weak ones are constants."""
-    target = weak.detach().log_softmax(dim=1)
-    return F.kl_div(strong.log_softmax(dim=1), target, reduction="none", log_target=True).sum(dim=1)
+    predicted, target = strong.log_softmax(dim=1), weak.detach().log_softmax(dim=1)
+    return F.kl_div(predicted, target, reduction="none", log_target=True).sum(dim=1)
 
 
 @share_docs
@@ -199,10 +207,10 @@ class SOPClassifier(NetworkClassifier):
     """Classifier for noisy labels by sparse over-parameterisation (SOP, SOP+).
 
     Each training row has a correction, which is added to the prediction in the loss and starts
-    near 0. Where the network keeps disagreeing with the given label, the correction grows and takes
-    up the label, and the network is no longer pulled towards it. Other rows are not corrected. SOP+
-    adds a strong view of each row, for which the network should predict the same, and a penalty if
-    a class is predicted too rarely.
+    near 0. Where the network keeps disagreeing with the given label, the correction grows and
+    takes up the label, and the network is no longer pulled towards it. Other rows are not
+    corrected. SOP+ adds a strong view of each row, for which the network should predict the same,
+    and a penalty if a class is predicted too rarely.
 
     No trusted rows are needed. Those of ``clean_mask`` are not corrected.
 
@@ -213,7 +221,8 @@ class SOPClassifier(NetworkClassifier):
     lr_u, lr_v : "auto" or float, default="auto"
         Step sizes of the corrections towards the given class and away from the other ones.
         They are constant over the epochs. "auto": ``lr_v`` is such that a row with which the
-        network always disagrees is corrected after LATER of the epochs, and ``lr_u`` is RATIO.
+        network always disagrees is corrected after three tenths of the epochs, and ``lr_u`` is a
+        tenth of ``lr_v``.
     consistency_weight : float, default=0.9
         Weight of the divergence of the predictions for strong views in SOP+.
     balance_weight : float, default=0.1

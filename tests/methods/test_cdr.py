@@ -154,30 +154,37 @@ def test_rows_without_weight_are_not_held_out():
 
 
 def test_labels_of_held_out_rows_do_not_change_the_steps():
-    clf = small(validation_fraction=0.2).fit(X, Y)
-    poisoned = Y.copy()
-    # In pairs of two classes, so that each class keeps its number of rows.
-    rows = clf.validation_rows_
+    """Pairs of two classes exchange their labels, so that each class keeps its number of rows."""
+    settings = {"validation_fraction": 0.2, "noise_rate": 0.4}
+    clf = small(**settings).fit(X, Y)
+    rows, swapped = clf.validation_rows_, Y.copy()
     first, second = (rows[Y[rows] == label][:3] for label in (0, 1))
-    poisoned[first], poisoned[second] = 1, 0
-    again = small(validation_fraction=0.2).fit(X, Y)
-    assert_array_equal(again.validation_rows_, rows)
-    data_losses = clf.history_[:, "train_loss"]
-    assert again.history_[:, "train_loss"] == data_losses
+    swapped[first], swapped[second] = 1, 0
+    with pytest.MonkeyPatch.context() as patch:
+        mask = np.isin(np.arange(len(Y)), rows)
+        patch.setattr("sknoisy.methods.cdr.draw_validation_rows", lambda *_: mask)
+        again = small(**settings).fit(X, swapped)
+    assert again.history_[:, "train_loss"] == clf.history_[:, "train_loss"]
+    assert again.history_[:, "validation_loss"] != clf.history_[:, "validation_loss"]
 
 
 def test_the_epoch_of_the_smallest_loss_on_held_out_rows_predicts():
     clf = small(validation_fraction=0.3, max_epochs=30, lr=0.3, noise_rate=0.0).fit(X, Y)
-    losses = clf.history_[:, "validation_loss"]
-    assert int(np.argmin(losses)) < 29
-    shorter = small(
-        validation_fraction=0.3,
-        max_epochs=30,
-        lr=0.3,
-        noise_rate=0.0,
-    ).fit(X, Y)
-    assert_array_equal(shorter.predict_proba(X), clf.predict_proba(X))
-    rows = clf.validation_rows_
-    codes = np.searchsorted(clf.classes_, Y[rows])
-    loss = -np.log(clf.predict_proba(X)[rows, codes]).mean()
+    losses, rows = clf.history_[:, "validation_loss"], clf.validation_rows_
+    assert np.argmin(losses) < 29
+    loss = -np.log(clf.predict_proba(X)[rows, Y[rows]]).mean()
     assert loss == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_without_held_out_rows_the_last_epoch_predicts():
+    clf = small().fit(X, Y)
+    assert len(clf.validation_rows_) == 0
+    assert "validation_loss" not in clf.history_[-1]
+    module, inputs = clf.net_.module_, torch.from_numpy((X - X.mean(axis=0)) / X.std(axis=0))
+    with torch.no_grad():
+        assert_close(
+            torch.from_numpy(clf.predict_proba(X)),
+            module(inputs.float()).softmax(dim=1).double(),
+            rtol=1e-4,
+            atol=1e-5,
+        )

@@ -95,9 +95,7 @@ def test_each_network_is_trained_on_the_rows_that_the_other_one_chose():
     step = CoTeachingClassifier._joint_step
 
     def spy(self, nets, batch):
-        choices = [
-            small_loss_rows().choose(net.module_(batch[0]), batch, 0.5) for net in nets
-        ]
+        choices = [small_loss_rows().choose(net.module_(batch[0]), batch, 0.5) for net in nets]
         results = step(self, nets, batch)
         seen.append((choices, [result["batch"].rows for result in results], batch.rows))
         return results

@@ -164,7 +164,9 @@ def test_inputs_labels_and_targets_are_mixed_alike(monkeypatch):
     """The loss of the net is that of the mixtures, computed by hand."""
     module = "sknoisy.methods.elr"
     monkeypatch.setattr(f"{module}.mixing_share", lambda alpha, random: 0.7)
-    monkeypatch.setattr(f"{module}.row_order", lambda n, generator, device: torch.arange(n).flip(0))
+    monkeypatch.setattr(
+        f"{module}.row_order", lambda n, generator, device: torch.arange(n).flip(0)
+    )
     clf = linear(max_epochs=1, standardize=False, memory_decay=0.5, callbacks=[("spy", Order())])
     clf.fit(X, Y)
     torch.manual_seed(0)

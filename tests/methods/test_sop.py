@@ -208,7 +208,9 @@ def test_without_steps_of_the_corrections_training_is_plain():
     """Up to the floor and the rounding of the normalisation."""
     clf = small(lr_u=0.0, lr_v=0.0).fit(X, Y)
     plain = NetworkClassifier(**SMALL).fit(X, Y)
-    assert_close(clf.net_.module_.state_dict(), plain.net_.module_.state_dict(), rtol=1e-3, atol=1e-4)
+    assert_close(
+        clf.net_.module_.state_dict(), plain.net_.module_.state_dict(), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_corrections_find_flipped_labels():
@@ -235,7 +237,9 @@ def test_corrections_have_no_schedule_momentum_or_decay():
     frozen.bias.data = torch.tensor([0.0, 5.0, 0.0])
     logs = []
     for epochs in (2, 4):
-        clf = small(module=frozen, module_params=None, max_epochs=epochs, lr=1e-9, lr_u=0.0, lr_v=5.0)
+        clf = small(
+            module=frozen, module_params=None, max_epochs=epochs, lr=1e-9, lr_u=0.0, lr_v=5.0
+        )
         clf.fit(X, Y)
         of_first = clf.net_.criterion_.row_loss.v[torch.from_numpy(Y != 1), 1]
         logs.append((of_first / 1e-8).log().double())
@@ -333,7 +337,9 @@ def test_both_views_go_through_the_network_in_one_pass():
                 seen.append(len(x))
             return super().forward(x)
 
-    small(module=Spying(6, 3), module_params=None, plus=True, max_epochs=1, batch_size=60).fit(X, Y)
+    small(module=Spying(6, 3), module_params=None, plus=True, max_epochs=1, batch_size=60).fit(
+        X, Y
+    )
     assert seen == [120, 120]
 
 
