@@ -161,13 +161,11 @@ class ELRPlusNet(DeviceNet):
         labels = F.one_hot(y, logits.shape[1]).to(logits)
         if batch.sample_weight is not None:
             labels = labels * batch.sample_weight[:, None]
-        mixed = partial(
-            mixup,
-            share=mixing_share(self.alpha, self._shares),
-            permutation=row_order(len(y), self.generator, y.device),
-        )
+        share = mixing_share(self.alpha if X.is_floating_point() else 0.0, self._shares)
+        pairs = row_order(len(y), self.generator, y.device)
+        mixed = partial(mixup, share=share, permutation=pairs)
         loss.mixed = mixed(targets)
-        logits = self.infer(mixed(X))
+        logits = self.infer(mixed(X) if share < 1 else X)
         return self.criterion_(logits, mixed(labels)), logits
 
 
@@ -197,7 +195,7 @@ class ELRClassifier(NetworkClassifier):
         Weight lambda of the regularisation. 0: plain cross-entropy.
     mixup_alpha : float, default=1.0
         Parameter of the beta distribution from which ELR+ draws the share of a row in its mixture,
-        anew for each batch. 0: rows are not mixed.
+        anew for each batch. 0: rows are not mixed. Nor are rows of integers, such as tokens.
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.

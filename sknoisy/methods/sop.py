@@ -27,16 +27,18 @@ __all__ = ["SOPClassifier", "SOPPlusNet", "SparseCorrectionLoss", "auto_lr_v"]
 _START = 1e-8  # of u and v
 _EPS = 1e-4  # least probability
 _SWITCH_ON = 0.3  # part of the epochs after which a row that always disagrees is corrected
+_LEAST_VISITS = 10
 _RATIO = 0.1  # lr_u / lr_v: u also grows by the cross-entropy
 
 
 def auto_lr_v(batch_size: int, max_epochs: int) -> float:
     """Return a step size with which v grows from its start to 1 in three tenths of the epochs.
 
+    They are ten epochs at least, so that rows that are learned late are not corrected before.
     Where the network predicts another class than the given one, each visit multiplies v by
     1 + 4 lr / batch_size. A row is visited once in each epoch.
     """
-    growth = (1 / _START) ** (1 / max(_SWITCH_ON * max_epochs, 1))
+    growth = (1 / _START) ** (1 / max(_SWITCH_ON * max_epochs, _LEAST_VISITS))
     return batch_size * (growth - 1) / 4
 
 
@@ -106,13 +108,13 @@ class SparseCorrectionLoss(nn.Module):
         self.register_buffer("v", torch.full((n_samples, n_classes), _START))
         prior = torch.full((n_classes,), 1 / n_classes) if prior is None else prior
         self.register_buffer("prior", prior)
-        self._visited: tuple[Tensor, Tensor, Tensor] | None = None
+        self._visited: tuple[BatchOutputs, Tensor, Tensor] | None = None
 
     def forward(self, batch: BatchOutputs) -> Tensor:
         """Return the loss of each row, shape (n,)."""
         assert batch.rows is not None
         u, v = (values[batch.rows].requires_grad_() for values in (self.u, self.v))
-        self._visited = batch.rows, u, v
+        self._visited = batch, u, v
         logits = batch.logits.to(u.dtype)
         given = F.one_hot(batch.targets, logits.shape[1]).to(u)
         push, pull = (u.square() * given).clamp(0, 1), (v.square() * (1 - given)).clamp(0, 1)
@@ -134,13 +136,18 @@ class SparseCorrectionLoss(nn.Module):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Make a step of gradient descent on u and v in the rows of the last batch."""
+        """Make a step of gradient descent on u and v in the rows of the last batch.
+
+        The step of a row does not depend on its sample weight: a heavy row is not corrected sooner.
+        """
         assert self._visited is not None
-        rows, u, v = self._visited
-        self._visited = None
+        (batch, u, v), self._visited = self._visited, None
         for values, part, lr in ((self.u, u, self.lr_u), (self.v, v, self.lr_v)):
             assert part.grad is not None  # step follows the backward pass
-            values[rows] = part - lr * part.grad
+            gradient = part.grad
+            if batch.sample_weight is not None:
+                gradient = gradient / batch.sample_weight.clamp(min=_EPS)[:, None]
+            values[batch.rows] = part - lr * gradient
 
 
 def _corrected(proba: Tensor, push: Tensor, pull: Tensor) -> Tensor:
@@ -293,7 +300,7 @@ class SOPClassifier(NetworkClassifier):
     _strong_views = "autoaugment"
 
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor]:
-        lr_v = auto_lr_v(self.batch_size_, self.max_epochs)
+        lr_v = auto_lr_v(min(self.batch_size_, len(data)), self.max_epochs)
         self.lr_v_ = lr_v if self.lr_v == "auto" else float(self.lr_v)
         self.lr_u_ = _RATIO * lr_v if self.lr_u == "auto" else float(self.lr_u)
         counts = torch.bincount(data.targets, data.sample_weight, len(self.classes_)).float()
