@@ -193,7 +193,7 @@ class ELRClassifier(NetworkClassifier):
         [0, 1).
     reg_weight : float, default=3.0
         Weight lambda of the regularisation. 0: plain cross-entropy.
-    mixup_alpha : float, default=1.0
+    mixup_alpha : float, default=0.2
         Parameter of the beta distribution from which ELR+ draws the share of a row in its mixture,
         anew for each batch. 0: rows are not mixed. Nor are rows of integers, such as tokens.
     {module, module_params, optimizer, optimizer_params}
@@ -247,7 +247,7 @@ class ELRClassifier(NetworkClassifier):
         plus: bool = False,
         memory_decay: float = 0.7,
         reg_weight: float = 3.0,
-        mixup_alpha: float = 1.0,
+        mixup_alpha: float = 0.2,
         **shared: Any,
     ):
         super().__init__(**shared)

@@ -190,6 +190,20 @@ def test_trusted_rows_are_not_corrected():
     assert loss.u[1].item() != 0.5
 
 
+def test_heavy_rows_are_not_corrected_sooner():
+    logits = torch.tensor([[0.0, 3.0, 0.0]] * 3, dtype=torch.float64)
+    loss = corrections(3, u=[[0.1]] * 3, v=[[0.1, 0.1, 0.1]] * 3)
+    weights = torch.tensor([2.5, 0.5, 0.0], dtype=torch.float64)
+    logits = logits.requires_grad_()
+    losses = loss(outputs_of(logits, [0, 0, 0], sample_weight=weights))
+    (losses * weights).mean().backward()
+    loss.step()
+    assert_close(loss.u[0], loss.u[1])
+    assert_close(loss.v[0], loss.v[1])
+    assert loss.u[0] > 0.1
+    assert torch.equal(loss.u[2], torch.tensor([0.1], dtype=torch.float64))
+
+
 def test_corrections_follow_the_rows_and_not_their_order():
     loss, moved = corrections(6, lr_u=2.0, lr_v=2.0), corrections(6, lr_u=2.0, lr_v=2.0)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
@@ -253,6 +267,7 @@ def test_the_step_size_of_v_corrects_a_row_within_its_epochs():
     assert n_visits == pytest.approx(_visits(60))
     assert auto_lr_v(200, 60) == pytest.approx(2 * lr)
     assert auto_lr_v(100, 120) < lr
+    assert auto_lr_v(100, 3) == auto_lr_v(100, 10)  # ten visits at least
 
 
 def _visits(max_epochs):
