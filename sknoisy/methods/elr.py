@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._compat import Interval
+from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import Batch, TrainingData, row_order
 from .._engine.evaluation import copied_state
@@ -193,9 +193,10 @@ class ELRClassifier(NetworkClassifier):
         [0, 1).
     reg_weight : float, default=3.0
         Weight lambda of the regularisation. 0: plain cross-entropy.
-    mixup_alpha : float, default=0.2
+    mixup_alpha : "auto" or float, default="auto"
         Parameter of the beta distribution from which ELR+ draws the share of a row in its mixture,
         anew for each batch. 0: rows are not mixed. Nor are rows of integers, such as tokens.
+        "auto": 0 for tables, else 1.
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
@@ -209,6 +210,8 @@ class ELRClassifier(NetworkClassifier):
     Attributes
     ----------
     {classes_, label_distribution_, purified_labels_, clean_proba_}
+    mixup_alpha_ : float
+        The value that "auto" stood for. Absent without ELR+.
     net_ : DeviceNet
         The fitted skorch net, with ELR+ of the first network. Its module expects scaled rows.
     nets_ : list of DeviceNet
@@ -238,7 +241,7 @@ class ELRClassifier(NetworkClassifier):
         "plus": ["boolean"],
         "memory_decay": [Interval(Real, 0, 1, closed="left")],
         "reg_weight": [Interval(Real, 0, None, closed="left")],
-        "mixup_alpha": [Interval(Real, 0, None, closed="left")],
+        "mixup_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -247,7 +250,7 @@ class ELRClassifier(NetworkClassifier):
         plus: bool = False,
         memory_decay: float = 0.7,
         reg_weight: float = 3.0,
-        mixup_alpha: float = 0.2,
+        mixup_alpha: str | float = "auto",
         **shared: Any,
     ):
         super().__init__(**shared)
@@ -276,7 +279,10 @@ class ELRClassifier(NetworkClassifier):
             return super()._networks(data, rng)
         extra = [*(self.callbacks or []), *self._progress()]
         copies = copy.deepcopy(self.callbacks or [])
-        net_class = partial(ELRPlusNet, alpha=self.mixup_alpha)
+        is_table = data.take(torch.arange(1, device=data.device))[0].ndim == 2
+        by_rows = 0.0 if is_table else 1.0
+        self.mixup_alpha_ = by_rows if self.mixup_alpha == "auto" else float(self.mixup_alpha)
+        net_class = partial(ELRPlusNet, alpha=self.mixup_alpha_)
         nets = [self._build_net(data, rng, own, net_class=net_class) for own in (extra, copies)]
         for net in nets:  # after the nets, whose batches are thus those of plain training
             net.generator.manual_seed(int(rng.randint(np.iinfo(np.int32).max)))

@@ -138,7 +138,7 @@ class SparseCorrectionLoss(nn.Module):
     def step(self) -> None:
         """Make a step of gradient descent on u and v in the rows of the last batch.
 
-        The step of a row does not depend on its sample weight: a heavy row is not corrected sooner.
+        The steps do not depend on sample weights: a heavy row is not corrected sooner.
         """
         assert self._visited is not None
         (batch, u, v), self._visited = self._visited, None

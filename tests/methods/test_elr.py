@@ -204,6 +204,13 @@ def test_mixing_has_an_effect_in_elr_plus_alone():
         assert np.array_equal(*found) is not plus
 
 
+def test_images_are_mixed_and_tables_are_not():
+    images = np.random.default_rng(0).normal(size=(len(Y), 8, 8, 1))
+    settings = {"plus": True, "max_epochs": 1, "module_params": None}
+    assert small(**settings).fit(images, Y).mixup_alpha_ == 1
+    assert small(**settings).fit(X, Y).mixup_alpha_ == 0
+
+
 def test_elr_plus_trains_two_networks_and_elr_one():
     assert [len(small(plus=plus).fit(X, Y).nets_) for plus in (False, True)] == [1, 2]
 
