@@ -144,7 +144,7 @@ class CoTeachingClassifier(NetworkClassifier):
     >>> from sknoisy import CoTeachingClassifier
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.4, random_state=0)
-    >>> clf = CoTeachingClassifier(max_epochs=20, random_state=0)
+    >>> clf = CoTeachingClassifier(max_epochs=15, random_state=0)
     >>> clf = clf.fit(digits.data[:900], digits.target[:900])
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
     True

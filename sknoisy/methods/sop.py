@@ -84,7 +84,7 @@ class SparseCorrectionLoss(nn.Module):
     >>> loss = SparseCorrectionLoss(4, 2, lr_u=1.0, lr_v=1.0)
     >>> logits, y = torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1])
     >>> losses = loss(BatchOutputs(logits, None, y, rows=torch.tensor([2, 3])))
-    >>> losses.round(decimals=2)  # cross-entropy, and 2 for the wrong prediction
+    >>> losses.detach().round(decimals=2)  # cross-entropy, and 2 for the wrong prediction
     tensor([0.1300, 4.1300])
     """
 
