@@ -108,13 +108,13 @@ class SparseCorrectionLoss(nn.Module):
         self.register_buffer("v", torch.full((n_samples, n_classes), _START))
         prior = torch.full((n_classes,), 1 / n_classes) if prior is None else prior
         self.register_buffer("prior", prior)
-        self._visited: tuple[BatchOutputs, Tensor, Tensor] | None = None
+        self._visited: tuple[Tensor, Tensor | None, Tensor, Tensor] | None = None
 
     def forward(self, batch: BatchOutputs) -> Tensor:
         """Return the loss of each row, shape (n,)."""
         assert batch.rows is not None
         u, v = (values[batch.rows].requires_grad_() for values in (self.u, self.v))
-        self._visited = batch, u, v
+        self._visited = batch.rows, batch.sample_weight, u, v
         logits = batch.logits.to(u.dtype)
         given = F.one_hot(batch.targets, logits.shape[1]).to(u)
         push, pull = (u.square() * given).clamp(0, 1), (v.square() * (1 - given)).clamp(0, 1)
@@ -141,13 +141,13 @@ class SparseCorrectionLoss(nn.Module):
         The steps do not depend on sample weights: a heavy row is not corrected sooner.
         """
         assert self._visited is not None
-        (batch, u, v), self._visited = self._visited, None
+        (rows, weights, u, v), self._visited = self._visited, None
         for values, part, lr in ((self.u, u, self.lr_u), (self.v, v, self.lr_v)):
             assert part.grad is not None  # step follows the backward pass
             gradient = part.grad
-            if batch.sample_weight is not None:
-                gradient = gradient / batch.sample_weight.clamp(min=_EPS)[:, None]
-            values[batch.rows] = part - lr * gradient
+            if weights is not None:
+                gradient = gradient / weights.clamp(min=_EPS)[:, None]
+            values[rows] = part - lr * gradient
 
 
 def _corrected(proba: Tensor, push: Tensor, pull: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """SOPClassifier: the corrections of the rows, their steps, and the terms of SOP+."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -202,6 +203,12 @@ def test_heavy_rows_are_not_corrected_sooner():
     assert_close(loss.v[0], loss.v[1])
     assert loss.u[0] > 0.1
     assert torch.equal(loss.u[2], torch.tensor([0.1], dtype=torch.float64))
+
+
+def test_a_fit_that_ends_between_loss_and_step_can_be_pickled():
+    loss = corrections(6)
+    loss(outputs_of(random_logits().requires_grad_(), TARGETS))
+    assert torch.equal(pickle.loads(pickle.dumps(loss)).u, loss.u)
 
 
 def test_corrections_follow_the_rows_and_not_their_order():
