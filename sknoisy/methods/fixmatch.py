@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._compat import Interval
+from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.augment import Augmentation
 from .._engine.batches import TrainingData
@@ -17,6 +17,7 @@ from .._engine.net import DeviceNet
 from .._engine.strong_augment import STRONG_AUGMENT
 from .semi_supervised import FixMatchNet
 from .semi_supervised.classifier import SemiSupervisedClassifier
+from .semi_supervised.fixmatch import ConfidenceByNoise
 
 __all__ = ["FixMatchClassifier"]
 
@@ -35,8 +36,10 @@ class FixMatchClassifier(SemiSupervisedClassifier):
 
     Parameters
     ----------
-    threshold : float, default=0.95
-        Least probability of a pseudo-label, in [0, 1].
+    threshold : "auto" or float, default="auto"
+        Least probability of a pseudo-label, in [0, 1]. "auto" stands for 0.95 times the share of
+        right labels, which is estimated after three epochs of cross-entropy: the more labels are
+        wrong, the lower is the probability of the right class.
     unlabeled_weight : float, default=1.0
         Weight of the loss of the strong views.
     unlabeled_ratio : int, default=1
@@ -50,6 +53,8 @@ class FixMatchClassifier(SemiSupervisedClassifier):
     Attributes
     ----------
     {classes_, label_distribution_, purified_labels_, clean_proba_}
+    threshold_ : float
+        Value of ``threshold`` after "auto" is resolved. Absent if training ended before.
     {net_, history_, n_iter_, batch_size_, n_features_in_}
     {feature_names_in_, image_shape_}
 
@@ -78,7 +83,7 @@ class FixMatchClassifier(SemiSupervisedClassifier):
 
     _parameter_constraints: dict = {
         **SemiSupervisedClassifier._parameter_constraints,
-        "threshold": [Interval(Real, 0, 1, closed="both")],
+        "threshold": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "unlabeled_weight": [Interval(Real, 0, None, closed="left")],
         "unlabeled_ratio": [Interval(Integral, 1, None, closed="left")],
         "strong_augment": STRONG_AUGMENT,
@@ -89,7 +94,7 @@ class FixMatchClassifier(SemiSupervisedClassifier):
     def __init__(
         self,
         *,
-        threshold: float = 0.95,
+        threshold: str | float = "auto",
         unlabeled_weight: float = 1.0,
         unlabeled_ratio: int = 1,
         strong_augment: str | Augmentation | None = "auto",
@@ -101,17 +106,24 @@ class FixMatchClassifier(SemiSupervisedClassifier):
         self.unlabeled_ratio = unlabeled_ratio
         self.strong_augment = strong_augment
 
+    def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
+        return [("threshold", ConfidenceByNoise())] if self.threshold == "auto" else []
+
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         seed = int(rng.randint(np.iinfo(np.int32).max))
         net_class = partial(
             self._net_class,
             unlabeled=_rows_that_count(data),
-            threshold=self.threshold,
+            **({} if self.threshold == "auto" else {"threshold": float(self.threshold)}),
             unlabeled_weight=self.unlabeled_weight,
             unlabeled_ratio=self.unlabeled_ratio,
             generator=torch.Generator().manual_seed(seed),
         )
         return [self._build_net(data, rng, net_class=net_class)]
+
+    def _finish(self, data: TrainingData) -> None:
+        if self.net_.threshold is not None:
+            self.threshold_ = self.net_.threshold
 
 
 def _rows_that_count(data: TrainingData) -> torch.Tensor:

@@ -19,9 +19,10 @@ class FlexMatchClassifier(FixMatchClassifier):
 
     Parameters
     ----------
-    threshold : float, default=0.95
+    threshold : "auto" or float, default="auto"
         Threshold of the class that is learned best, in [0, 1]. A prediction that reaches it counts
-        for its class.
+        for its class. "auto" stands for 0.95 times the share of right labels, which is estimated
+        after three epochs of cross-entropy.
     unlabeled_weight : float, default=1.0
         Weight of the loss of the strong views.
     unlabeled_ratio : int, default=1
@@ -35,6 +36,8 @@ class FlexMatchClassifier(FixMatchClassifier):
     Attributes
     ----------
     {classes_, label_distribution_, purified_labels_, clean_proba_}
+    threshold_ : float
+        Value of ``threshold`` after "auto" is resolved. Absent if training ended before.
     {net_, history_, n_iter_, batch_size_, n_features_in_}
     {feature_names_in_, image_shape_}
 

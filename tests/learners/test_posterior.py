@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sknoisy.learners.posterior import (
     Mixture,
     answer,
+    estimate_noise_rate,
     estimate_transition,
     fit_mixture,
     log_likelihoods,
@@ -122,3 +123,26 @@ def test_brier_score():
     assert brier_score(targets, targets) == 0
     assert brier_score(1 - targets, targets) == 2
     assert brier_score(np.full((3, 2), 0.5), targets, np.array([1.0, 0, 0])) == 0.5
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5])
+def test_the_noise_rate_is_the_share_of_wrong_labels(rate):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, 4000)
+    proba = 0.7 * np.eye(4)[truth] + 0.3 * rng.dirichlet(np.ones(4), 4000)
+    is_wrong = rng.random(4000) < rate
+    codes = (truth + is_wrong * rng.integers(1, 4, 4000)) % 4
+    assert abs(estimate_noise_rate(proba, codes) - rate) < 0.05
+    trusted = ~is_wrong & (rng.random(4000) < 0.5)
+    of_others = is_wrong[~trusted].mean()
+    assert abs(estimate_noise_rate(proba, codes, trusted=trusted) - of_others) < 0.05
+    assert estimate_noise_rate(proba, codes, trusted=np.ones(4000, bool)) == 0
+
+
+def test_rows_without_weight_do_not_count_in_the_noise_rate():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 1000)
+    proba = np.eye(2)[truth] * 0.8 + 0.1
+    is_wrong = np.arange(1000) < 500
+    codes = np.where(is_wrong, 1 - truth, truth)
+    assert estimate_noise_rate(proba, codes, np.where(is_wrong, 0.0, 1.0)) < 0.01

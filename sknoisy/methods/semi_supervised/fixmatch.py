@@ -10,10 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..._engine.batches import Batch, Batches, TrainingData
+from ..._engine.net import DeviceNet
 from ...networks.features import full_precision
+from ..noise_rate import NoiseRate
 from .unlabeled import SemiSupervisedNet
 
-__all__ = ["FixMatchNet", "FlexMatchNet"]
+__all__ = ["ConfidenceByNoise", "FixMatchNet", "FlexMatchNet"]
+
+_THRESHOLD = 0.95  # of clean labels, as in the papers
 
 
 class FixMatchNet(SemiSupervisedNet):
@@ -39,8 +43,9 @@ class FixMatchNet(SemiSupervisedNet):
         As in ``DeviceNet``.
     unlabeled : Tensor of shape (m,)
         Rows of the training data whose labels are not read, int64. They may be rows with labels.
-    threshold : float, default=0.95
-        Least probability of a pseudo-label.
+    threshold : float or None, default=0.95
+        Least probability of a pseudo-label. None: only the rows with labels are learned, until a
+        callback sets the attribute ``threshold``.
     unlabeled_weight : float, default=1.0
         Weight of the second term.
     unlabeled_ratio : int, default=1
@@ -79,7 +84,7 @@ class FixMatchNet(SemiSupervisedNet):
         criterion,
         *,
         unlabeled: Tensor,
-        threshold: float = 0.95,
+        threshold: float | None = _THRESHOLD,
         unlabeled_weight: float = 1.0,
         unlabeled_ratio: int = 1,
         generator: torch.Generator,
@@ -95,24 +100,23 @@ class FixMatchNet(SemiSupervisedNet):
             **kwargs,
         )
         self.threshold, self.unlabeled_weight = threshold, unlabeled_weight
-        self.unlabeled_ratio = unlabeled_ratio
+        self.unlabeled_ratio, self.n_unlabeled = unlabeled_ratio, len(unlabeled)
 
     def get_iterator(self, dataset: TrainingData, training: bool = False):
         """Return batches of weak views of the rows with labels, as many as an epoch has steps."""
         batches = Batches(dataset, self.batch_size, self.order if training else None)
         if not training:
             return batches
-        n_unlabeled = len(self.unlabeled) // (self.unlabeled_ratio * self.batch_size)
-        return _Repeated(batches, max(len(batches), n_unlabeled))
+        n_full = self.n_unlabeled // (self.unlabeled_ratio * self.batch_size)
+        return _Repeated(batches, max(len(batches), n_full))
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch and the logits of its rows."""
-        X, y = batch
+        if self.threshold is None:
+            return DeviceNet.loss_of(self, batch)
         others = self.source.next_unlabeled()
-        labels, is_confident = self._pseudo_labels(others)
-        logits = self.infer(X)
-        self.criterion_.batch = batch
-        loss = self.criterion_(logits, y)
+        labels, is_confident = self._pseudo_labels(others, self.threshold)
+        loss, logits = DeviceNet.loss_of(self, batch)
         of_strong = full_precision(self.module_(self.source.strong(others[0])))
         losses = F.cross_entropy(of_strong, labels, reduction="none") * is_confident
         if others.sample_weight is not None:
@@ -120,21 +124,23 @@ class FixMatchNet(SemiSupervisedNet):
         return loss + self.unlabeled_weight * losses.mean(), logits  # FixMatch, eqs. (3) and (4)
 
     @torch.no_grad()
-    def _pseudo_labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _pseudo_labels(self, batch: Batch, threshold: float) -> tuple[Tensor, Tensor]:
         """Return the labels of rows, and whether they are confident, both of shape (n,)."""
         self._set_training(False)
         logits = full_precision(self.module_(self.source.weak(batch[0])))
         self._set_training(True)
         confidence, labels = logits.softmax(dim=1).max(dim=1)
-        is_confident = confidence >= self._thresholds(batch.rows, labels, confidence)
+        is_confident = confidence >= self._thresholds(batch.rows, labels, confidence, threshold)
         if batch.trusted is not None:
             labels = torch.where(batch.trusted, batch[1], labels)
             is_confident = is_confident | batch.trusted
         return labels, is_confident
 
-    def _thresholds(self, rows: Tensor, labels: Tensor, confidence: Tensor) -> Tensor | float:
+    def _thresholds(
+        self, rows: Tensor, labels: Tensor, confidence: Tensor, threshold: float
+    ) -> Tensor | float:
         """Return the least probabilities of the pseudo-labels of some rows."""
-        return self.threshold
+        return threshold
 
 
 class FlexMatchNet(FixMatchNet):
@@ -181,7 +187,7 @@ class FlexMatchNet(FixMatchNet):
         # The last class stands for none.
         self._remembered = torch.full((len(X),), n_classes, device=X.device)
         self._counts = torch.zeros(n_classes + 1, dtype=torch.int64, device=X.device)
-        self._counts[-1] = len(self.unlabeled)
+        self._counts[-1] = self.n_unlabeled
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Drop what only training needs."""
@@ -191,16 +197,42 @@ class FlexMatchNet(FixMatchNet):
     def __getstate__(self):
         return {**super().__getstate__(), "_remembered": None, "_counts": None}
 
-    def _thresholds(self, rows: Tensor, labels: Tensor, confidence: Tensor) -> Tensor:
+    def _thresholds(
+        self, rows: Tensor, labels: Tensor, confidence: Tensor, threshold: float
+    ) -> Tensor:
         assert self._remembered is not None
         assert self._counts is not None
-        thresholds = flexible_thresholds(self._counts, self.threshold)[labels]
+        thresholds = flexible_thresholds(self._counts, threshold)[labels]
         before = self._remembered[rows]
-        now = torch.where(confidence >= self.threshold, labels, before)
+        now = torch.where(confidence >= threshold, labels, before)
         ones = torch.ones_like(rows)
         self._counts.index_add_(0, before, -ones).index_add_(0, now, ones)
         self._remembered[rows] = now
         return thresholds
+
+
+class ConfidenceByNoise(NoiseRate):
+    """Set the threshold of a net to 0.95 times the estimated share of right labels.
+
+    A network that has learned a share r of wrong labels predicts the right class with probability
+    1 - r at best, so that nothing would reach the threshold of the papers. The rate r is estimated
+    as by :class:`~sknoisy.methods.noise_rate.NoiseRate`. Until then, there are no pseudo-labels:
+    those of a random network would mislead the estimate.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("auto")
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Begin without pseudo-labels."""
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        net.threshold = None
+
+    def on_epoch_end(self, net, dataset_train=None, **kwargs):
+        """Estimate the noise rate at the end of the warm-up, and set the threshold."""
+        super().on_epoch_end(net, dataset_train=dataset_train, **kwargs)
+        if self.is_known_:
+            net.threshold = _THRESHOLD * (1 - self.rate_)
 
 
 def flexible_thresholds(counts: Tensor, threshold: float) -> Tensor:
