@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from sknoisy._engine.net import DeviceNet
 from sknoisy.methods.semi_supervised import FixMatchNet, FlexMatchNet
-from sknoisy.methods.semi_supervised.fixmatch import flexible_thresholds
+from sknoisy.methods.semi_supervised.fixmatch import ConfidenceByNoise, flexible_thresholds
 
 NETS = pytest.mark.parametrize("cls", [FixMatchNet, FlexMatchNet])
 LOW = 0.515  # some of the first predictions reach it, and some do not
@@ -96,6 +96,8 @@ def test_the_threshold_divides_the_first_predictions():
         (FixMatchNet, {"unlabeled_weight": 0.0}),
         (FlexMatchNet, {"unlabeled_weight": 0.0}),
         (FixMatchNet, {"threshold": 1.0}),
+        (FixMatchNet, {"threshold": None}),
+        (FlexMatchNet, {"threshold": None}),
     ],
 )
 def test_without_pseudo_labels_it_is_cross_entropy(cls, params):
@@ -212,6 +214,23 @@ def test_a_pickle_holds_no_rows_and_trains_on_as_the_net(cls):
     assert same_weights(net, copy)
 
 
+# --- the threshold -------------------------------------------------------------------------------
+
+
+def test_the_threshold_follows_the_noise_rate_from_the_fourth_epoch_on():
+    seen = []
+
+    class Record(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            seen.append(net.threshold)
+
+    by_noise = ("by_noise", ConfidenceByNoise())
+    net = fitted(FixMatchNet, data=view_data(), max_epochs=8, callbacks=[by_noise, Record()])
+    rate = dict(net.callbacks_)["by_noise"].rate_
+    assert seen == [None] * 3 + [0.95 * (1 - rate)] * 5
+    assert net.threshold == seen[-1]
+
+
 # --- FlexMatch -----------------------------------------------------------------------------------
 
 
@@ -230,15 +249,16 @@ def test_thresholds_follow_the_progress_of_the_classes(counts, shares):
 
 
 def test_rows_remember_their_last_confident_class():
-    net = build(FlexMatchNet, threshold=0.8).initialize()
+    net = build(FlexMatchNet).initialize()
     net.on_train_begin(net, X=view_data())
     rows = torch.arange(12, 17)
     labels = torch.tensor([0, 0, 1, 2, 1])
-    first = net._thresholds(rows, labels, torch.tensor([0.9, 0.8, 0.9, 0.5, 0.7]))
+    first = net._thresholds(rows, labels, torch.tensor([0.9, 0.8, 0.9, 0.5, 0.7]), 0.8)
     assert first.tolist() == [0] * 5
     assert net._counts.tolist() == [2, 1, 0, 5]
     # The thresholds of a batch are those before it; 5 rows of 8 remember none.
-    second = net._thresholds(rows, 1 - labels.clamp(max=1), torch.tensor([0.1, 0.9, 0.9, 0, 0]))
+    labels = 1 - labels.clamp(max=1)
+    second = net._thresholds(rows, labels, torch.tensor([0.1, 0.9, 0.9, 0, 0]), 0.8)
     of_class = flexible_thresholds(torch.tensor([2, 1, 0, 5]), 0.8)
     torch.testing.assert_close(second, of_class[[1, 1, 0, 0, 0]])
     assert net._counts.tolist() == [2, 1, 0, 5]
