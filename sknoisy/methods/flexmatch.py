@@ -57,8 +57,8 @@ class FlexMatchClassifier(FixMatchClassifier):
     >>> from sknoisy.datasets import load_noisy_digits
     >>> digits = load_noisy_digits(rate=0.0, random_state=0)
     >>> X, y = digits.data[:900], digits.target[:900]
-    >>> clf = FlexMatchClassifier(max_epochs=30, random_state=0)
-    >>> clf = clf.fit(X, y, unlabeled_mask=np.arange(900) >= 60)
+    >>> clf = FlexMatchClassifier(max_epochs=20, random_state=0)
+    >>> clf = clf.fit(X, y, unlabeled_mask=np.arange(900) >= 100)
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.8)
     True
     """
