@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ impo
     from .cleaning import PurifiedClassifier
     from .methods.auto import NoisyLabelClassifier
     from .methods.clid_mu import CLIDMUClassifier
+    from .methods.divide_mix import DivideMixClassifier
     from .methods.dmlp import DMLPClassifier, LabelPurifier
     from .methods.famus import FaMUSClassifier
     from .methods.l2r import L2RClassifier
@@ -26,6 +27,7 @@ __all__ = [
     "CLIDMUClassifier",
     "CleanSampleSelector",
     "DMLPClassifier",
+    "DivideMixClassifier",
     "FaMUSClassifier",
     "L2RClassifier",
     "LabelPurifier",

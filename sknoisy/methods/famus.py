@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from numbers import Integral, Real
 from typing import Any
 
@@ -141,6 +140,4 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     _meta_rows = "peer.pseudo_clean"
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
-        extra = [*(self.callbacks or []), *self._progress()]
-        copies = copy.deepcopy(self.callbacks or [])
-        return [self._build_net(data, rng, callbacks) for callbacks in (extra, copies)]
+        return self._build_pair(data, rng)

@@ -30,6 +30,11 @@ METHODS: dict[str, Method] = {
         "CLIDMUClassifier", "CLID-MU", "KDD 2025",
         "learns row weights by a meta objective that needs no trusted labels",
     ),
+    "divide_mix": Method(
+        "DivideMixClassifier", "DivideMix", "ICLR 2020",
+        "divides the rows by their losses and learns those with wrong labels without their "
+        "labels; two networks divide for each other",
+    ),
     "dmlp": Method(
         "DMLPClassifier", "DMLP", "CVPR 2023",
         "purifies the labels on frozen features, then trains on the purified labels",

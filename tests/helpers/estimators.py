@@ -47,6 +47,7 @@ QUICK = {
     "MSLCClassifier": {"": META},
     "TransitionMLCClassifier": {"": META},
     "FaMUSClassifier": {"": {**META, "n_active_layers": 2, "batch_size": 64, "lr": 0.2}},
+    "DivideMixClassifier": {"": {**NETWORK, "n_warmup_epochs": 1}},
     "DMLPClassifier": {"": {**NETWORK, "purifier": sknoisy.LabelPurifier(**PURIFICATION)}},
     "MLNTClassifier": {"": MLNT, "two iterations": {**MLNT, "n_iterations": 2}},
     "MILDClassifier": {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["mixing_share", "mixup", "prior_penalty", "sharpen", "squared_error"]
+__all__ = ["mixing_share", "mixup", "prior_penalty", "sharpen", "squared_errors"]
 
 
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
@@ -34,17 +34,17 @@ def mixing_share(alpha: float, random: np.random.Generator) -> float:
 
 def mixup(values: Tensor, share: float, permutation: Tensor) -> Tensor:
     """Return ``share * values + (1 - share) * values[permutation]``, of shape (n, ...)."""
+    if share == 1:
+        return values
     return torch.lerp(values[permutation], values, share)  # MixMatch, eqs. (10) and (11)
 
 
-def squared_error(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the mean squared error of the predicted probabilities, over rows and classes.
+def squared_errors(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the squared error of the predicted probabilities of each row, the mean over classes.
 
-    Logits and targets have the shape (n, n_classes). The mean is that of all n rows, whatever
-    their weights (n,).
+    Logits and targets have the shape (n, n_classes).
     """
-    errors = (logits.softmax(dim=1) - targets).square().mean(dim=1)
-    return (errors if weights is None else errors * weights).mean()
+    return (logits.softmax(dim=1) - targets).square().mean(dim=1)
 
 
 def prior_penalty(logits: Tensor, prior: Tensor) -> Tensor:
