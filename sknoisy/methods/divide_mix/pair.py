@@ -68,15 +68,12 @@ def label_distribution_of(
     """Return the distribution of each row's label, (n, n_classes), by the last division.
 
     The given label has the mean probability of both nets that it is right; the rest is divided
-    among the other classes in proportion to the predictions `proba`. Rows without a label, and all
-    rows if training ended in the warm-up, have the predictions.
+    among the other classes in proportion to the predictions `proba`. Rows without a label or a
+    weight, and all rows if training ended in the warm-up, have the predictions.
     """
     found = [dict(net.callbacks_)["split"].clean_proba_ for net in nets]
     if any(clean_proba is None for clean_proba in found):
         return proba
     given = data.given.cpu().numpy()
     distribution = spread_over_others(np.mean(found, axis=0), proba, given)
-    if data.unlabeled is not None:
-        unlabeled = data.unlabeled.cpu().numpy()
-        distribution[unlabeled] = proba[unlabeled]
-    return distribution
+    return np.where(data.counts.cpu().numpy()[:, None], distribution, proba)

@@ -47,10 +47,16 @@ def squared_errors(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits.softmax(dim=1) - targets).square().mean(dim=1)
 
 
-def prior_penalty(logits: Tensor, prior: Tensor) -> Tensor:
+def prior_penalty(logits: Tensor, prior: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the Kullback-Leibler divergence KL(prior || mean prediction).
 
-    The prior (n_classes,) sums to one and may have entries of zero.
+    The prior (n_classes,) sums to one and may have entries of zero. The mean over the rows is
+    weighted if there are weights (n,).
     """
-    log_mean = F.log_softmax(logits, dim=1).logsumexp(dim=0) - math.log(len(logits))
+    log_p = F.log_softmax(logits, dim=1)
+    if weights is None:
+        log_mean = log_p.logsumexp(dim=0) - math.log(len(logits))
+    else:
+        weights = weights.clamp(min=torch.finfo(weights.dtype).tiny)
+        log_mean = (log_p + (weights / weights.sum()).log()[:, None]).logsumexp(dim=0)
     return (torch.xlogy(prior, prior) - prior * log_mean).sum()

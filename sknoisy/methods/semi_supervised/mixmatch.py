@@ -251,7 +251,9 @@ class MixMatchNet(SemiSupervisedNet):
         else:
             loss = weighted_mean(self.row_losses(logits, y), batch.sample_weight)
         if self.prior_weight:
-            loss = loss + self.prior_weight * prior_penalty(logits, self.source.class_shares)
+            prior = self.source.class_shares
+            penalty = prior_penalty(logits, prior, batch.sample_weight)
+            loss = loss + self.prior_weight * penalty
         return loss, logits[: len(batch.labeled[1])]
 
     def train_step(self, batch: Any, **fit_params):

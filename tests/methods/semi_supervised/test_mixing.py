@@ -97,6 +97,14 @@ def test_prior_penalty_is_the_divergence_from_the_mean_prediction():
     assert_allclose(prior_penalty(torch.from_numpy(z), torch.from_numpy(prior)), expected)
 
 
+def test_the_mean_prediction_of_the_prior_penalty_is_weighted():
+    z, prior = torch.from_numpy(logits()), torch.tensor([0.5, 0.3, 0.2, 0.0])
+    weights = torch.tensor([2.0, 1, 1, 0, 0])
+    repeated = prior_penalty(z[[0, 0, 1, 2]], prior)
+    assert_allclose(prior_penalty(z, prior, weights), repeated, rtol=1e-6)
+    assert_allclose(prior_penalty(z, prior, 0 * weights), prior_penalty(z, prior), rtol=1e-6)
+
+
 def test_prior_penalty_vanishes_where_the_mean_prediction_is_the_prior():
     z = torch.from_numpy(logits())
     assert_allclose(prior_penalty(z, z.softmax(dim=1).mean(dim=0)), 0, atol=1e-12)

@@ -60,7 +60,8 @@ def mixmatch_loss(module, mixtures, targets, weights, weight, prior_weight):
     squares = mixed_weights * ((p - mixed) ** 2).mean(axis=1)
     of_labels = weights[:12] @ ONE_HOT[:12]
     prior = of_labels / of_labels.sum()
-    divergence = (prior * np.log(prior / p.mean(axis=0))).sum()
+    mean = np.average(p, axis=0, weights=mixed_weights)
+    divergence = (prior * np.log(prior / mean)).sum()
     return cross_entropy + weight * squares[~is_labeled].mean() + prior_weight * divergence
 
 
