@@ -88,10 +88,30 @@ max_epochs : int, default=60
 batch_size : "auto" or int, default="auto"
     Number of rows per batch. "auto" stands for 100, or for the 200th part of the rows of a
     table if that is more.
-augment : {"auto", "flip+crop", "crop"}, None or callable, default="auto"
-    Augmentation of training images. A callable is applied to whole batches, as
-    ``augment(images, generator)``. "auto" stands for "flip+crop" if the rows are images, and
-    for None if X is a table.
+augment : {"auto", "flip+crop", "crop", "strong", "strong-noflip", "autoaugment"}, None or \
+        callable, default="auto"
+    Augmentation of training images.
+
+    - "flip+crop" and "crop" shift the images at random; the first also mirrors them.
+    - "strong" changes colours and geometry by RandAugment and fills a square (Cutout), then
+      follows "flip+crop". "strong-noflip" is the same with "crop", for digits and letters.
+    - "autoaugment" is AutoAugment's policy for CIFAR-10 and Cutout, then "flip+crop".
+    - "auto" stands for "flip+crop" if the rows are images, and for None if X is a table.
+
+    A callable is applied to whole batches, as ``augment(images, generator)``, and returns images
+    of the same shape.
+strong_augment : {"auto", "randaugment", "promix", "autoaugment"}, None or callable, default="auto"
+    Augmentation of the strong views, which ``augment`` follows.
+
+    - "randaugment" makes two random operations, each with probability 1/2, and fills a square
+      (Cutout), "promix" three of random strength and a square of random size. "autoaugment" is
+      AutoAugment's policy for CIFAR-10 and Cutout. They are made for images.
+    - "auto" stands for the one of the paper, and for the replacement of random columns by values
+      of other rows if X is a table.
+    - None: strong views are like weak ones.
+
+    A callable is applied to whole batches, as ``strong_augment(X, generator)``, and returns rows
+    of the same shape.
 standardize : "auto" or bool, default="auto"
     Whether to shift and scale columns, or the channels of images, to mean 0 and variance 1.
     "auto" does so for images, and for tables if the default network is used. A wide sparse X,

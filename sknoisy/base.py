@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from ._compat import Interval, StrOptions, fit_context
 from ._docs import share_docs
-from ._engine.augment import resolve_augmentation
+from ._engine.augment import AUGMENTATIONS, resolve_augmentation
 from ._engine.batches import Batch, TrainingData
 from ._engine.construction import (
     build_module,
@@ -51,6 +51,7 @@ from ._engine.sizes import auto_batch_size, auto_lr
 from ._engine.stopping import current_stop, interruptible
 from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
+from ._engine.views import strong_augmentation
 from .callbacks import EpochProgress, PerSampleCrossEntropy
 from .meta import BatchOutputs
 from .networks import mlp_settings
@@ -85,7 +86,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         "lr_schedule": [StrOptions({"cosine", "constant"}), callable],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
-        "augment": [StrOptions({"auto", "flip+crop", "crop"}), None, callable],
+        "augment": [StrOptions({"auto", *AUGMENTATIONS}), None, callable],
         "standardize": [StrOptions({"auto"}), "boolean"],
         "device": [str, torch.device],
         "callbacks": [list, None],
@@ -141,6 +142,10 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             )
 
     # --- what a method adds -----------------------------------------------------------------
+
+    #: Kind of the strong views of images for which "auto" stands, in methods that have a parameter
+    #: ``strong_augment``: "randaugment", "promix" or "autoaugment".
+    _strong_views = "randaugment"
 
     def _prepare(self, problem: Problem) -> Problem:
         """Select rows, purify labels or change weights, before anything is on the device.
@@ -266,10 +271,18 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             given if is_given else torch.as_tensor(problem.targets, device=device),
             None if weights is None else torch.as_tensor(weights).float().to(device),
             None if trusted is None else torch.as_tensor(trusted, device=device),
-            resolve_augmentation(augment),
+            resolve_augmentation(augment, self._scaling, device),
             torch.Generator(device).manual_seed(problem.seed),
             given,
         )
+        if hasattr(self, "strong_augment"):
+            data.strong_augment = strong_augmentation(
+                self.strong_augment,
+                self._strong_views,
+                data,
+                self._scaling,
+                is_table=problem.X.ndim == 2,
+            )
         data.groups = problem.groups
         if problem.unlabeled is not None:
             rows = np.flatnonzero(problem.unlabeled)

@@ -7,7 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Augmentation", "random_flip_crop", "resolve_augmentation"]
+from .scaling import InputScaling
+from .strong_augment import StrongViews
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "InTurn",
+    "random_flip_crop",
+    "resolve_augmentation",
+    "strong_views",
+]
 
 # Called with images (n, C, H, W) and a generator on their device; returns as many images.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -60,47 +70,99 @@ def random_flip_crop(
     return images.flatten(2).gather(2, pixels).view(images.shape)
 
 
-def resolve_augmentation(augment: str | Augmentation | None) -> Augmentation | None:
+def resolve_augmentation(
+    augment: str | Augmentation | None,
+    scaling: InputScaling | None = None,
+    device: torch.device | None = None,
+    *,
+    parameter: str = "augment",
+) -> Augmentation | None:
     """Return the augmentation that an ``augment`` parameter stands for; None gives None.
 
     "flip+crop" stands for :func:`random_flip_crop` with ``padding=None``, "crop" for the same
-    without flips, for digits and letters. A callable is called as ``augment(images, generator)``
-    on whole batches. At each call, TypeError is raised if its result is not a tensor, and
-    ValueError if that does not have one row per image. The augmentation can be pickled if
-    `augment` can.
+    without flips, for digits and letters. "strong" and "autoaugment" stand for
+    :class:`StrongViews` of the kinds "randaugment" and "autoaugment", followed by "flip+crop", and
+    "strong-noflip" for "randaugment" followed by "crop". A callable is called as
+    ``augment(images, generator)`` on whole batches. At each call, TypeError is raised if its
+    result is not a tensor, and ValueError if that does not have the shape of the images. The
+    augmentation can be pickled if `augment` can.
 
-    ValueError is raised if `augment` is an unknown name, TypeError if it is of another type.
+    Strong views need the `scaling` of the images and their `device`. `parameter` is the name for
+    messages.
+
+    ValueError is raised if `augment` is an unknown name, or one of strong views and the rows are
+    no images. TypeError is raised if `augment` is of another type.
     """
     if augment is None:
         return None
     if isinstance(augment, str):
-        if augment not in _NAMED:
-            raise ValueError(
-                f"augment={augment!r} is not known; choose one of {list(_NAMED)}, None, or pass a "
-                "function of images and generator."
-            )
-        return _NAMED[augment]
+        if augment in _WEAK:
+            return _WEAK[augment]
+        if augment in _STRONG and scaling is not None and device is not None:
+            kind, weak = _STRONG[augment]
+            return InTurn(strong_views(kind, scaling, device, name=augment), _WEAK[weak])
+        raise ValueError(
+            f"{parameter}={augment!r} is not known; choose one of {list(_WEAK)}, None, or pass a "
+            "function of images and generator."
+        )
     if not callable(augment):
         raise TypeError(
-            f"augment must be one of {list(_NAMED)}, a function of images and generator, or None; "
-            f"got {augment!r}."
+            f"{parameter} must be one of {list(_WEAK)}, a function of images and generator, or "
+            f"None; got {augment!r}."
         )
-    return _Checked(augment)
+    return _Checked(augment, parameter)
+
+
+def strong_views(
+    kind: str,
+    scaling: InputScaling,
+    device: torch.device,
+    *,
+    parameter: str = "augment",
+    name: str | None = None,
+) -> StrongViews:
+    """Return strong views of images.
+
+    ValueError is raised if `scaling` was not fitted on images; the message contains the value
+    `name` of the `parameter`, by default the kind.
+    """
+    if scaling.channel_axis_ is None:
+        raise ValueError(
+            f"{parameter}={name or kind!r} is made for images of shape (n, H, W, C) or "
+            '(n, C, H, W) with 1, 3 or 4 channels. Pass "auto", None, or a function of rows and '
+            "generator for other data."
+        )
+    return StrongViews(scaling, kind, device)
+
+
+class InTurn:
+    """Augmentations that are applied one after the other."""
+
+    def __init__(self, *augmentations: Augmentation):
+        self.augmentations = augmentations
+
+    def __call__(self, X: Tensor, generator: torch.Generator) -> Tensor:
+        for augmentation in self.augmentations:
+            X = augmentation(X, generator)
+        return X
 
 
 class _Checked:
-    """A user's augmentation with a check that its result has one row per image."""
+    """A user's augmentation with a check that its result has the shape of the rows."""
 
-    def __init__(self, function: Augmentation):
-        self.function = function
+    def __init__(self, function: Augmentation, parameter: str):
+        self.function, self.parameter = function, parameter
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         augmented = self.function(images, generator)
         if not isinstance(augmented, Tensor):
-            raise TypeError(f"augment must return a tensor, got {type(augmented).__name__}.")
-        if augmented.ndim == 0 or len(augmented) != len(images):
+            raise TypeError(
+                f"{self.parameter} must return a tensor, got {type(augmented).__name__}."
+            )
+        if augmented.shape != images.shape:
             raise ValueError(
-                f"augment must return one row for each of the {len(images)} images, got shape "
+                f"{self.parameter} must return one row of the same shape for each of the "
+                f"{len(images)} images, so {tuple(images.shape)}; got shape "
                 f"{tuple(augmented.shape)}."
             )
         return augmented
@@ -114,7 +176,17 @@ def _crop(images: Tensor, generator: torch.Generator) -> Tensor:
     return random_flip_crop(images, padding=None, flip=False, generator=generator)
 
 
-_NAMED: dict[str, Augmentation] = {"flip+crop": _flip_crop, "crop": _crop}
+_WEAK: dict[str, Augmentation] = {"flip+crop": _flip_crop, "crop": _crop}
+
+# Kind of the strong views and the weak augmentation that follows.
+_STRONG = {
+    "strong": ("randaugment", "flip+crop"),
+    "strong-noflip": ("randaugment", "crop"),
+    "autoaugment": ("autoaugment", "flip+crop"),
+}
+
+#: Names of augmentations of images.
+AUGMENTATIONS = (*_WEAK, *_STRONG)
 
 
 def _reflect(index: Tensor, size: int) -> Tensor:

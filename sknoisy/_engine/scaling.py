@@ -205,6 +205,18 @@ class InputScaling:
         mean, scale = self._moments(images.device)
         return (images - mean) / scale
 
+    def pixel_range(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return least value and span of the training images, in the unit of the network.
+
+        They are 0 and 255 before the scaling if the images are uint8. Both have the shape
+        (1, C, 1, 1), or (1, 1, 1, 1) if all channels are scaled alike. A span of 0 is given as 1.
+        """
+        assert self.unit_ is not None
+        ends = torch.tensor([self.unit_.low, self.unit_.high], device=device).view(2, 1, 1, 1)
+        low, high = self.apply(ends).split(1)
+        span = high - low
+        return low, torch.where(span > 0, span, 1)
+
     def _moments(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return means and scales of the channels on a device, moved there once."""
         if device not in self._on_device:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .augment import Augmentation
+from .augment import Augmentation, InTurn, resolve_augmentation, strong_views
+from .batches import TrainingData
 from .rows import Rows
 from .scaling import InputScaling
 
@@ -20,9 +21,11 @@ __all__ = [
     "color_jitter",
     "random_flip",
     "random_resized_crop",
+    "strong_augmentation",
 ]
 
 _N_DONORS = 256  # number of rows from which the new values of a batch are drawn
+_STRONG_RATE = 0.3  # share of the columns that the strong view of a table takes from other rows
 
 
 def _parts_of_colour() -> tuple[Tensor, Tensor, Tensor]:
@@ -144,18 +147,9 @@ class ImageViews:
         if self.flip:
             images = random_flip(images, generator)
         if self.color:
-            low, span = self._range(images)
+            low, span = self.scaling.pixel_range(images.device)
             images = color_jitter((images - low) / span, generator) * span + low
         return images
-
-    def _range(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return least value and span (1, C, 1, 1) of the channels, in the network's unit."""
-        unit = self.scaling.unit_
-        assert unit is not None
-        ends = torch.tensor([unit.low, unit.high], device=images.device).view(2, 1, 1, 1)
-        low, high = self.scaling.apply(ends.expand(2, images.shape[1], 1, 1)).split(1)
-        span = high - low
-        return low, torch.where(span > 0, span, 1)
 
 
 class FeatureCorruption:
@@ -200,3 +194,35 @@ class TwoViews:
     def __call__(self, X: Tensor, generator: torch.Generator) -> Tensor:
         """Return both views, of shape (2n, ...)."""
         return torch.cat([X if a is None else a(X, generator) for a in self.augmentations])
+
+
+def strong_augmentation(
+    strong_augment: str | Augmentation | None,
+    kind: str,
+    data: TrainingData,
+    scaling: InputScaling,
+    *,
+    is_table: bool,
+) -> Augmentation | None:
+    """Return the augmentation for strong views that a ``strong_augment`` parameter stands for.
+
+    "auto" stands for the strong views of images of this `kind`, for :class:`FeatureCorruption` of
+    tables, and for None for other rows. The augmentation of the data follows in each case. None
+    gives None.
+
+    ValueError is raised if `strong_augment` names strong views of images, and the rows are no
+    images.
+    """
+    strong: Augmentation | None
+    if strong_augment == "auto" and is_table:
+        weights = data.sample_weight
+        counted = None if weights is None else weights.nonzero()[:, 0]
+        strong = FeatureCorruption(data.rows, _STRONG_RATE, counted)
+    elif strong_augment == "auto" and scaling.channel_axis_ is None:
+        return None
+    elif isinstance(strong_augment, str):
+        name = kind if strong_augment == "auto" else strong_augment
+        strong = strong_views(name, scaling, data.device, parameter="strong_augment")
+    else:
+        strong = resolve_augmentation(strong_augment, parameter="strong_augment")
+    return strong if strong is None or data.augment is None else InTurn(strong, data.augment)
