@@ -32,6 +32,7 @@ from ._engine.construction import (
     check_optimizer_params,
     optimizer_class,
     optimizer_settings,
+    placed,
     random_state_of,
     resolve_device,
     seeded,
@@ -339,7 +340,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         shape, n_classes = tuple(first.shape[1:]), len(self.classes_)
         settings = mlp_settings(len(data), shape[0], n_classes)
         module = build_module(self.module, self.module_params, shape, n_classes, settings)
-        module = module.to(data.device, torch.float32)  # as the rows are
+        module = placed(module, first)
         check_logits(module, first, n_classes)
         weight_decay = settings.weight_decay if self.module is None else 5e-4
         # A few heavy rows are soon memorised. Where a quarter of the rows or more has the weight,

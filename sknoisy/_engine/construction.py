@@ -20,6 +20,7 @@ from sklearn.utils import check_random_state
 from skorch.callbacks import LRScheduler
 from torch import nn
 from torch.autograd import forward_ad
+from torch.nn.parameter import is_lazy
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ..exceptions import warn_user
@@ -32,6 +33,7 @@ __all__ = [
     "check_optimizer_params",
     "optimizer_class",
     "optimizer_settings",
+    "placed",
     "random_state_of",
     "resolve_device",
     "seed_undecided",
@@ -294,6 +296,27 @@ def build_module(
             f"module must give an nn.Module, got {type(built).__name__} from {module!r}."
         )
     return built
+
+
+@torch.no_grad()
+def placed(module: nn.Module, example: torch.Tensor) -> nn.Module:
+    """Return a module on the device of its rows, in float32 as they are, and in eval mode.
+
+    The weights of 2-D convolutions become channels-last, which is faster on CPUs and GPUs. A
+    convolution returns its output in the layout of its weights, so only the first one converts
+    its input, and the rows can stay as they are. A module that fails on `example` in this layout,
+    as one that calls ``view`` on a feature map, keeps the usual one.
+    """
+    module = module.to(example.device, torch.float32).eval()
+    has_convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
+    if not has_convolutions or any(is_lazy(parameter) for parameter in module.parameters()):
+        return module
+    module = module.to(memory_format=torch.channels_last)
+    try:
+        module(example)
+    except RuntimeError:
+        module = module.to(memory_format=torch.contiguous_format)
+    return module
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._engine.construction import build_module
+from .._engine.construction import build_module, placed
 from ..networks import MLPSettings
 
 __all__ = ["Projected", "build_encoder"]
@@ -75,7 +75,7 @@ def build_encoder(encoder: Any, encoder_params: dict | None, example: Tensor) ->
         )
     module = build_module(encoder, encoder_params, tuple(example.shape[1:]), 1, _MLP)
     _drop_classifier(module)
-    module = module.to(example.device, torch.float32).eval()
+    module = placed(module, example)
     n_features = _count_features(module, example)
     return module.train(), n_features
 

@@ -32,10 +32,11 @@ from ...learners.ensemble import Candidate, Ensemble
 from ...learners.probabilities import normalized, one_hot
 from ..registry import METHODS, estimator_class
 from .ensemble import TableColumns, further_classifiers
+from .features import Features, is_learned
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
 
-_FOR_IMAGES = "famus"
+_FOR_OTHERS = "famus"  # rows that learners of tables do not take
 _ENSEMBLE = "ensemble"
 
 
@@ -77,8 +78,15 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     ----------
     method : {"auto", "ensemble", "clid_mu", "dmlp", "famus", "l2r", "meta_weight_net", "mild", \
             "mlc", "mlnt", "mslc", "transition_mlc"}, default="auto"
-        "auto": "ensemble" for tables, "famus" for images. The other names stand for the library's
-        classifiers, with default parameters.
+        "auto": "ensemble" for tables and images, "famus" for other arrays and for a ``module`` of
+        your own in `network_params`. The other names stand for the library's classifiers, with
+        default parameters.
+    representation : {"auto", "simclr", "moco", "scarf"}, None or transformer, default="auto"
+        Features that the ensemble learns from, in place of X. "auto": those of
+        :class:`~sknoisy.representation.SimCLR` for images of more than 1,024 values, else None,
+        which stands for X itself: the columns, or the pixels. A name: that encoder of
+        :mod:`sknoisy.representation` with its defaults. A transformer is cloned and fitted on X;
+        wrap a fitted one in ``sklearn.frozen.FrozenEstimator`` to use it as it is.
     estimator : None or classifier, default=None
         Classifier that learns the purified labels of the ensemble; it is cloned, and then it alone
         predicts. Labels are passed to it as they are, so the keys of a ``class_weight`` are your
@@ -113,6 +121,8 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         Estimated transition matrix: entry (i, j) is the probability that a row of true class i is
         given the label j. For other methods than the ensemble, it is the method's own or, if there
         is none, counted from the label distribution.
+    representation_ : transformer or None
+        The fitted representation of the ensemble, None if it learns from X itself.
     estimator_ : object
         What predicts: the fitted ``estimator``, the network, or the ensemble.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -136,6 +146,11 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
 
     _parameter_constraints: dict = {
         "method": [StrOptions({"auto", _ENSEMBLE, *METHODS})],
+        "representation": [
+            None,
+            StrOptions({"auto", "simclr", "moco", "scarf"}),
+            HasMethods(["fit", "transform"]),
+        ],
         "estimator": [None, HasMethods(["fit", "predict_proba"])],
         "network_params": [dict, None],
         "n_jobs": [Integral, None],
@@ -148,6 +163,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         self,
         *,
         method: str = "auto",
+        representation: Any = "auto",
         estimator: Any = None,
         network_params: dict[str, Any] | None = None,
         n_jobs: int | None = None,
@@ -156,6 +172,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         random_state: Any = None,
     ):
         self.method = method
+        self.representation = representation
         self.estimator = estimator
         self.network_params = network_params
         self.n_jobs = n_jobs
@@ -200,7 +217,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             ``network_params``.
         """
         self._forget()
-        X = check_X(self, X, reset=True, any_shape=self._has_own_network())
+        X = check_X(self, X, reset=True, any_shape=self._takes_any_shape())
         classes, codes = encode_labels(y, X.shape[0], type(self).__name__)
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, codes, classes)
@@ -227,8 +244,11 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     def _fit_ensemble(self, X, codes, seed: int, *, clean_mask, sample_weight, groups):
         """Fit the learners and, if there is one, the user's estimator of the purified labels."""
         name, n_classes = type(self).__name__, len(self.classes_)
+        features = Features(self.representation, seed, self.device, self.verbose)
+        X = features.fit_transform(X)
+        names = None if features.transformer_ else getattr(self, "feature_names_in_", None)
         columns = TableColumns()
-        rows = columns.fit_transform(X, getattr(self, "feature_names_in_", None))
+        rows = columns.fit_transform(X, names)
         further = further_classifiers(seed, n_classes, self._network_params())
         ensemble = Ensemble(seed, self.n_jobs, self.verbose, further)
         with part_of_fit("the ensemble"):
@@ -249,7 +269,8 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         self.estimator_, self.transition_ = ensemble, ensemble.transition_
         if self.estimator is not None:
             self.estimator_ = self._fit_estimator(columns, X, purified, sample_weight, seed)
-        self._columns = columns
+        self._features, self._columns = features, columns
+        self.representation_ = features.transformer_
         return proba, ensemble.candidates_
 
     def _fit_estimator(self, columns: TableColumns, X, purified, sample_weight, seed: int):
@@ -291,22 +312,40 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     def _has_own_network(self) -> bool:
         return (self.network_params or {}).get("module") is not None
 
+    def _takes_any_shape(self) -> bool:
+        return self._has_own_network() or not (
+            self.representation is None or isinstance(self.representation, str)
+        )
+
     def _pick(self, X) -> tuple[str, str]:
         """Return the method for X, and the reason."""
-        kind = "images" if is_image(X) else "rows"
-        if self.method == _ENSEMBLE and X.ndim != 2:
+        learned = is_learned(self.representation, X)
+        has_columns = X.ndim == 2 or is_image(X) or learned
+        if self.method == _ENSEMBLE and not has_columns:
             raise ValueError(
-                f'method="ensemble" needs a table, since its learners take 2-D X; X holds {kind} '
-                f'of shape {X.shape[1:]}. Pass method="auto", or features of the {kind}.'
+                'method="ensemble" needs a table or images, since its learners take columns; X '
+                f'holds rows of shape {X.shape[1:]}. Pass method="auto", or a representation.'
             )
         if self.method != "auto":
             return self.method, "it was asked for"
-        if X.ndim != 2:
-            return _FOR_IMAGES, "X holds images" if is_image(X) else "X is no table"
-        return _ENSEMBLE, f"X is a table of {X.shape[0]} rows"
+        if not has_columns:
+            return _FOR_OTHERS, "X is no table"
+        if X.ndim != 2 and self._has_own_network():
+            return _FOR_OTHERS, "network_params has a module for rows that are no table"
+        kind = f"images of {X.shape[1:]}" if is_image(X) else f"rows of {X.shape[1:]}"
+        if X.ndim == 2:
+            kind = f"a table of {X.shape[0]} rows"
+        how = "whose features are learned without labels" if learned else "which are columns"
+        return _ENSEMBLE, f"X is {kind}" if X.ndim == 2 else f"X holds {kind}, {how}"
 
     def _check_estimator(self, method: str, reason: str, weights: np.ndarray | None) -> None:
         """Raise, before anything is trained, if `estimator` cannot be used."""
+        if method != _ENSEMBLE and self.representation not in ("auto", None):
+            raise ValueError(
+                f"representation={self.representation!r} is for the ensemble, but the method here "
+                f'is {method!r}, because {reason}. Pass representation="auto", or pass the '
+                "classifier of the method a fitted one as pretrained."
+            )
         if self.estimator is None:
             return
         if method != _ENSEMBLE:
@@ -347,7 +386,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
-        for name in ("estimator_", "_columns", "_learned"):
+        for name in ("estimator_", "_columns", "_features", "_learned"):
             self.__dict__.pop(name, None)
 
     def predict_proba(self, X) -> np.ndarray:
@@ -371,9 +410,10 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             If X is not of the kind that was fitted.
         """
         check_is_fitted(self)
-        X = check_X(self, X, reset=False, any_shape=self._has_own_network())
+        X = check_X(self, X, reset=False, any_shape=self._takes_any_shape())
         if not hasattr(self, "_columns"):  # a network, which prepares rows itself
             return self.estimator_.predict_proba(X)
+        X = self._features.transform(X)
         if self.estimator is None:
             return self.estimator_.predict_proba(self._columns.transform(X))
         rows = X if takes_nan(self.estimator) else self._columns.impute(X)

@@ -14,17 +14,19 @@ from torch import Tensor
 
 from ..._engine.construction import random_state_of, seed_undecided
 from ..._engine.reduction import is_wide_sparse
-from ..._engine.scaling import InputScaling
+from ..._engine.scaling import InputScaling, is_image
 
 __all__ = [
     "KernelFeatures",
     "ReducedFeatures",
     "build_representation",
     "check_features",
+    "learns_features",
     "split_views",
 ]
 
 _BANDWIDTH_ROWS = 1000
+_MOST_PIXELS = 1024  # values of an image that are judged as columns of a table
 
 
 class KernelFeatures(TransformerMixin, BaseEstimator):
@@ -97,6 +99,14 @@ class ReducedFeatures(TransformerMixin, BaseEstimator):
         return self._scaling.to_tensor(X).numpy()
 
 
+def learns_features(X: Any) -> bool:
+    """Return whether ``representation="auto"`` stands for an encoder that has to be trained.
+
+    It does for images of more than 1,024 values. Pixels of smaller ones are columns of a table.
+    """
+    return is_image(X) and math.prod(X.shape[1:]) > _MOST_PIXELS
+
+
 def build_representation(
     representation: Any,
     X: Any,
@@ -108,10 +118,13 @@ def build_representation(
 ) -> Any:
     """Return an unfitted transformer for the parameter ``representation``.
 
-    None stands for :class:`KernelFeatures`, or :class:`ReducedFeatures` if X is wide and sparse;
-    a name stands for an encoder. A transformer is cloned. The clone receives `seed` if its own
+    "auto" stands for "simclr" for large images (:func:`learns_features`), else for None. None
+    stands for :class:`KernelFeatures`, or :class:`ReducedFeatures` if X is wide and sparse; a name
+    stands for an encoder. A transformer is cloned. The clone receives `seed` if its own
     ``random_state`` is None.
     """
+    if isinstance(representation, str) and representation == "auto":
+        representation = "simclr" if learns_features(X) else None
     if representation is None and is_wide_sparse(X):
         return ReducedFeatures()
     if representation is None:

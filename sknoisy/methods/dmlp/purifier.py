@@ -54,8 +54,9 @@ class LabelPurifier(BaseEstimator):
 
     Parameters
     ----------
-    representation : None, {"simclr", "moco", "scarf"} or transformer, default=None
-        The frozen features. None: random Fourier features of a Gaussian kernel on standardised
+    representation : {"auto", "simclr", "moco", "scarf"}, None or transformer, default="auto"
+        The frozen features. "auto": "simclr" for images of more than 1,024 values, else None.
+        None: random Fourier features of a Gaussian kernel on standardised
         columns (images: pixels); the width of the kernel is the median distance between two rows.
         For a wide sparse X, as that of text: the columns to which it is reduced (:ref:`text`).
         A name: that encoder of :mod:`sknoisy.representation` with its defaults. A transformer is
@@ -148,7 +149,7 @@ class LabelPurifier(BaseEstimator):
     _parameter_constraints: dict = {
         "representation": [
             None,
-            StrOptions({"simclr", "moco", "scarf"}),
+            StrOptions({"auto", "simclr", "moco", "scarf"}),
             HasMethods(["fit", "transform"]),
         ],
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -166,7 +167,7 @@ class LabelPurifier(BaseEstimator):
     def __init__(
         self,
         *,
-        representation: Any = None,
+        representation: Any = "auto",
         n_components: int = 1024,
         n_views: int = 2,
         correction: str = "intrinsic",

@@ -15,8 +15,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils._param_validation import InvalidParameterError
 from small_family import noisy_blobs
+from torch import nn
 
 import sknoisy
 from sknoisy import (
@@ -27,7 +29,10 @@ from sknoisy import (
 )
 from sknoisy.exceptions import SelectionWarning
 from sknoisy.methods.auto import classifier as noisy_label
+from sknoisy.methods.dmlp import frozen_features
 from sknoisy.methods.registry import METHODS, estimator_class
+from sknoisy.networks import PreActResNet
+from sknoisy.representation import SimCLR
 
 X, Y, TRUSTED = noisy_blobs()
 TRUTH = noisy_blobs(rate=0.0)[1]
@@ -40,6 +45,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning"),
     pytest.mark.filterwarnings("ignore:The mentor believes hardly any label"),
 ]
+
+
+SERIES = {"module": nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), "max_epochs": 2}
 
 
 def small(**parameters):
@@ -58,11 +66,44 @@ def by_ensemble():
 # --- what is picked -----------------------------------------------------------------------------
 
 
-def test_images_are_for_famus(images):
-    clf = small(network_params={"max_epochs": 2}).fit(*images)
-    assert clf.choice_[:2] == ("famus", "X holds images")
-    assert isinstance(clf.estimator_, FaMUSClassifier)
+def test_pixels_of_small_images_are_columns(images):
+    X, y = images
+    clf = small().fit(X, y)
+    assert clf.choice_[:2] == ("ensemble", "X holds images of (8, 8, 3), which are columns")
     assert clf.image_shape_ == (8, 8, 3)
+    table = small().fit(X.reshape(len(X), -1), y)
+    assert_array_equal(clf.predict_proba(X), table.predict_proba(X.reshape(len(X), -1)))
+
+
+def test_features_of_large_images_are_learned(images, monkeypatch):
+    X, y = images
+    monkeypatch.setattr(frozen_features, "_MOST_PIXELS", 191)
+    clf = small().fit(X, y)
+    assert clf.choice_[0] == "ensemble"
+    assert clf.choice_.reason.endswith("whose features are learned without labels")
+    assert isinstance(clf.representation_, SimCLR)
+    features = small().fit(clf.representation_.transform(X), y)
+    expected = features.predict_proba(clf.representation_.transform(X))
+    assert_array_equal(clf.predict_proba(X), expected)
+
+
+def test_a_representation_of_the_user_is_fitted_on_rows_of_any_kind(images):
+    X, y = images
+    halves = FunctionTransformer(lambda X: X.reshape(len(X), 2, -1).mean(axis=2))
+    for rows in (X, X.reshape(len(X), -1), X.reshape(len(X), 2, -1).astype(float)):
+        clf = small(representation=halves).fit(rows, y)
+        features = halves.transform(rows).astype(np.float32)
+        table = small().fit(features, y)
+        assert clf.choice_.method == "ensemble"
+        assert_array_equal(clf.predict_proba(rows), table.predict_proba(features))
+
+
+def test_images_with_a_module_of_the_user_are_for_famus(images):
+    params = {"max_epochs": 2, "module": PreActResNet, "module_params": {"depth": "small"}}
+    clf = small(network_params=params).fit(*images)
+    assert clf.choice_[0] == "famus"
+    assert "module for rows that are no table" in clf.choice_.reason
+    assert isinstance(clf.estimator_, FaMUSClassifier)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -219,14 +260,23 @@ def test_an_estimator_of_another_method_is_refused(images):
     message = r"LogisticRegression\(\) learns .* the method here is 'mild', because it was asked"
     with pytest.raises(ValueError, match=message + r".*estimator=None, or method=\"ensemble\""):
         small(method="mild", estimator=estimator).fit(X, Y)
-    with pytest.raises(ValueError, match="'famus', because X holds images"):
-        small(estimator=estimator).fit(*images)
+    rows, y = images[0].reshape(40, 48, 4), images[1]
+    with pytest.raises(ValueError, match="'famus', because X is no table"):
+        small(estimator=estimator, network_params=SERIES).fit(rows, y)
 
 
-def test_an_ensemble_on_images_is_refused(images):
-    message = r'method="ensemble" needs a table.*\(8, 8, 3\).*method="auto", or features'
+def test_a_representation_for_another_method_is_refused():
+    message = "representation='scarf' is for the ensemble, but the method here is 'mild'"
     with pytest.raises(ValueError, match=message):
-        small(method="ensemble").fit(*images)
+        small(method="mild", representation="scarf").fit(X, Y)
+
+
+def test_an_ensemble_on_rows_without_columns_is_refused(images):
+    message = r'method="ensemble" needs a table or images.*\(48, 4\).*or a representation'
+    with pytest.raises(ValueError, match=message):
+        small(method="ensemble", network_params=SERIES).fit(
+            images[0].reshape(40, 48, 4), images[1]
+        )
 
 
 def test_weights_for_an_estimator_that_takes_none_are_refused():
@@ -343,7 +393,8 @@ def test_frames_and_memory_maps_are_their_values(tmp_path):
 def test_a_fit_forgets_the_one_before(images):
     clf = small(network_params={"max_epochs": 2}).fit(pd.DataFrame(X, columns=list("abcdef")), Y)
     assert clf.choice_.candidates
-    clf.fit(*images)
+    params = {"max_epochs": 2, "module": PreActResNet, "module_params": {"depth": "small"}}
+    clf.set_params(network_params=params).fit(*images)
     assert clf.choice_.candidates == ()
     assert clf.choice_.method == "famus"
     assert not hasattr(clf, "feature_names_in_")
