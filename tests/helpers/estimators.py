@@ -40,6 +40,8 @@ QUICK = {
         "wnet": CLID_MU,
         "vri": {**CLID_MU, "weighting": "vri"},
         "no meta": {**CLID_MU, "weighting": None},
+        "fixmatch": {**CLID_MU, "semi": "fixmatch"},
+        "dividemix": {**CLID_MU, "semi": "dividemix"},
     },
     "L2RClassifier": {"": META},
     "MetaWeightNetClassifier": {"": META},
@@ -115,7 +117,10 @@ QUICK = {
         "": {"random_state": 0},
     },
 }
-IN_CONTRACTS = {"CLIDMUClassifier": ("wnet", "vri", "no meta"), "BetaMixture": ("",)}
+IN_CONTRACTS = {
+    "CLIDMUClassifier": ("wnet", "vri", "no meta", "fixmatch", "dividemix"),
+    "BetaMixture": ("",),
+}
 NOT_CHECKED = {"BetaMixture": ("",)}  # the checks have values beyond its support, (0, 1)
 
 # Public estimators that are not in the registry, by the module that holds them.

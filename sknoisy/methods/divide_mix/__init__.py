@@ -6,10 +6,20 @@ without.
 ============================  =================================================================
 :class:`DivideMixClassifier`  the estimator
 :class:`DivideMixNet`         one of its two nets
+:func:`division`              the callback that divides the rows
+:func:`new_net`               makes a net
 ============================  =================================================================
 """
 
 from .classifier import DivideMixClassifier
-from .net import DivideMixNet
+from .net import DIVISION, DivideMixNet
+from .pair import division, label_distribution_of, new_net
 
-__all__ = ["DivideMixClassifier", "DivideMixNet"]
+__all__ = [
+    "DIVISION",
+    "DivideMixClassifier",
+    "DivideMixNet",
+    "division",
+    "label_distribution_of",
+    "new_net",
+]

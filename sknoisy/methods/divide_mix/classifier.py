@@ -14,6 +14,7 @@ from ..._engine.batches import TrainingData
 from ..._engine.net import DeviceNet
 from ..meta_learning import resolve_warmup
 from ..semi_supervised.classifier import SemiSupervisedClassifier
+from .net import DIVISION
 from .pair import division, label_distribution_of, new_net
 
 __all__ = ["DivideMixClassifier"]
@@ -149,14 +150,13 @@ class DivideMixClassifier(SemiSupervisedClassifier):
         self.confidence_penalty = confidence_penalty
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
-        return [
-            division(
-                self.n_warmup_epochs_,
-                int(random_state.randint(np.iinfo(np.int32).max)),
-                threshold=self.threshold,
-                noise_rate=self.noise_rate,
-            )
-        ]
+        divide = division(
+            self.n_warmup_epochs_,
+            int(random_state.randint(np.iinfo(np.int32).max)),
+            threshold=self.threshold,
+            noise_rate=self.noise_rate,
+        )
+        return [(DIVISION, divide)]
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs)

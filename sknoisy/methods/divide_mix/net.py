@@ -11,13 +11,14 @@ from torch.nn import functional as F
 
 from ..._engine.batches import Batch, TrainingData
 from ..._engine.net import DeviceNet
-from ...callbacks.named import callback_named
 from ...meta import weighted_mean
 from ..semi_supervised import MixMatchNet
 from ..semi_supervised.mixing import sharpen
 from ..semi_supervised.mixmatch import Mixtures, of_rows
 
-__all__ = ["DivideMixNet", "default_lambda_u", "refine"]
+__all__ = ["DIVISION", "DivideMixNet", "default_lambda_u", "refine"]
+
+DIVISION = "pseudo_clean"  # name of the callback that divides the rows
 
 _FEW_WRONG, _LAMBDA_U = 0.3, 25.0
 
@@ -48,7 +49,9 @@ class DivideMixNet(MixMatchNet):
       to the probability that the label is right, sharpened (co-refinement);
     - of a row without, the mean prediction of both nets, sharpened (co-guessing).
 
-    A net that is trained alone divides the rows by its own losses and guesses alone.
+    The callback ``"pseudo_clean"`` of each net, a :class:`~sknoisy.callbacks.PseudoCleanRows`,
+    holds its division. A net that is trained alone divides the rows by its own losses and guesses
+    alone.
 
     Parameters
     ----------
@@ -56,8 +59,6 @@ class DivideMixNet(MixMatchNet):
         As in :class:`MixMatchNet`.
     n_warmup_epochs : int, default=5
         Number of epochs of cross-entropy.
-    split : str, default="split"
-        Name of the :class:`~sknoisy.callbacks.PseudoCleanRows` of each net.
     unlabeled_weight : float or None, default=None
         Weight of the squared error. None: by :func:`default_lambda_u`.
     noise_rate : float or None, default=None
@@ -82,8 +83,8 @@ class DivideMixNet(MixMatchNet):
     >>> data = TrainingData(TensorRows(rows), (rows[:, 0] > 0).long())
     >>> net = DivideMixNet(
     ...     torch.nn.Linear(4, 2), PerSampleCrossEntropy, n_warmup_epochs=1, max_epochs=3,
-    ...     callbacks=[("split", PseudoCleanRows(1, random_state=0))], batch_size=10, verbose=0,
-    ...     generator=torch.Generator().manual_seed(0))
+    ...     callbacks=[("pseudo_clean", PseudoCleanRows(1, random_state=0))], batch_size=10,
+    ...     verbose=0, generator=torch.Generator().manual_seed(0))
     >>> len(net.fit(data).history)
     3
     """
@@ -94,15 +95,14 @@ class DivideMixNet(MixMatchNet):
         criterion,
         *,
         n_warmup_epochs: int = 5,
-        split: str = "split",
         unlabeled_weight: float | None = None,
         noise_rate: float | None = None,
         confidence_penalty: float = 0.0,
         **kwargs,
     ):
         super().__init__(module, criterion, unlabeled_weight=unlabeled_weight or 0.0, **kwargs)
-        self.n_warmup_epochs, self.split = n_warmup_epochs, split
-        self.noise_rate, self.confidence_penalty = noise_rate, confidence_penalty
+        self.n_warmup_epochs, self.confidence_penalty = n_warmup_epochs, confidence_penalty
+        self.noise_rate = noise_rate
         self.noise_rate_ = noise_rate
         self._sets_weight = unlabeled_weight is None
         self._clean_proba: Tensor | None = None
@@ -127,7 +127,7 @@ class DivideMixNet(MixMatchNet):
         if not training or len(self.history) <= self.n_warmup_epochs:
             return DeviceNet.get_iterator(self, dataset, training)
         nets = (self, *self.peers)
-        splits = [callback_named(net, self.split, "split", "rows_") for net in nets]
+        splits = [dict(net.callbacks_)[DIVISION] for net in nets]
         self._estimate_noise(splits, dataset)
         labeled = self._divide(splits[-1], dataset)
         return super().get_iterator(dataset.only(labeled), training)

@@ -13,7 +13,7 @@ from ..._engine.batches import TrainingData
 from ..._engine.label_distribution import spread_over_others
 from ..._engine.net import DeviceNet
 from ...callbacks import PseudoCleanRows
-from .net import DivideMixNet
+from .net import DIVISION, DivideMixNet
 
 __all__ = ["division", "label_distribution_of", "new_net"]
 
@@ -22,14 +22,14 @@ _ALPHA_OF_TABLES, _ALPHA_OF_IMAGES = 0.2, 4.0
 
 def division(
     n_warmup_epochs: int, seed: int, *, threshold: float = 0.5, noise_rate: str | float = "auto"
-) -> tuple[str, PseudoCleanRows]:
-    """Return the callback that divides the rows, with the name that :class:`DivideMixNet` reads.
+) -> PseudoCleanRows:
+    """Return the callback that divides the rows for the other net.
 
     If the mixture does not separate the rows, the share of right labels is taken from each class:
     half of the rows, unless `noise_rate` is given.
     """
     share = 0.5 if noise_rate == "auto" else 1 - float(noise_rate)
-    return "split", PseudoCleanRows(
+    return PseudoCleanRows(
         n_warmup_epochs,
         threshold=threshold,
         stratify=False,
@@ -71,7 +71,7 @@ def label_distribution_of(
     among the other classes in proportion to the predictions `proba`. Rows without a label or a
     weight, and all rows if training ended in the warm-up, have the predictions.
     """
-    found = [dict(net.callbacks_)["split"].clean_proba_ for net in nets]
+    found = [dict(net.callbacks_)[DIVISION].clean_proba_ for net in nets]
     if any(clean_proba is None for clean_proba in found):
         return proba
     given = data.given.cpu().numpy()
