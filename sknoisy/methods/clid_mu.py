@@ -363,11 +363,12 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
 
     def _member_states(self) -> list[dict[str, Tensor]]:
         ensembles = [dict(net.callbacks_).get("ensemble") for net in self.nets_]
-        if not all(ensemble is not None and ensemble.members_ for ensemble in ensembles):
+        members = [getattr(ensemble, "members_", []) for ensemble in ensembles]
+        if not all(members):
             self.ensemble_epochs_ = [self.n_iter_]
             return super()._member_states()
-        self.ensemble_epochs_ = [epoch for _, epoch, _ in ensembles[0].members_]
-        return [state for ensemble in ensembles for _, _, state in ensemble.members_]
+        self.ensemble_epochs_ = [epoch for _, epoch, _ in members[0]]
+        return [state for of_net in members for _, _, state in of_net]
 
     def _finish(self, data: TrainingData) -> None:
         if self.weighting is None:

@@ -36,7 +36,7 @@ class Record(Callback):
     """Keep the rows that a net takes for right, and those that it learns with labels."""
 
     def __init__(self):
-        self.chosen, self.with_labels, self.n_mixtures = [], [], []
+        self.chosen, self.with_labels = [], []
 
     def on_epoch_begin(self, net, **kwargs):
         self.rows = []
@@ -44,7 +44,6 @@ class Record(Callback):
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         if isinstance(batch, Mixtures):
             self.rows.append(batch.labeled.rows)
-            self.n_mixtures.append((len(batch[1]) // 2, len(batch.labeled[1])))
 
     def on_epoch_end(self, net, **kwargs):
         self.chosen.append(dict(net.callbacks_)[DIVISION].rows_)
@@ -100,19 +99,6 @@ def test_rows_without_a_label_or_weight_are_in_no_part_that_reads_them():
         assert not weightless[found].any()
 
 
-def test_labels_of_at_least_a_batch_of_rows_are_learned():
-    """No posterior exceeds 1, so the guard of each class alone would leave thirty rows."""
-    for record in recorded(divide_mix(threshold=1.0, batch_size=64)):
-        assert [len(rows) for rows in record.with_labels[1:]] == [64] * 3
-        assert np.isin(record.chosen[0], record.with_labels[1]).mean() > 0.5
-
-
-def test_where_all_rows_are_taken_for_right_none_is_learned_without_a_label():
-    for record in recorded(divide_mix(threshold=0.0)):
-        assert record.without is None
-        assert all(n_rows == n_labeled for n_rows, n_labeled in record.n_mixtures)
-
-
 def test_no_class_loses_all_its_labels():
     labels = np.where(np.arange(N) < 12, 2, Y % 2)  # a rare class whose labels are mostly wrong
     for record in recorded(y=labels):
@@ -140,14 +126,11 @@ def test_a_given_noise_rate_sets_the_weight_of_guesses(rate, weight):
     assert divide_mix(noise_rate=rate, lambda_u=7).fit(X, Y).lambda_u_ == 7
 
 
-def test_a_given_noise_rate_divides_rows_that_the_mixture_cannot_separate():
-    """All labels are right and learned, so that there is one component."""
-    blobs, y, _ = noisy_blobs(240, rate=0.0, margin=9.0)
-    for rate, share in (("auto", 0.5), (0.25, 0.75)):
-        record = Record()
-        settings = {"n_warmup_epochs": 20, "max_epochs": 21, "callbacks": [record]}
-        divide_mix(noise_rate=rate, **settings).fit(blobs, y)
-        assert len(record.with_labels[-1]) == pytest.approx(share * N, abs=2)
+@pytest.mark.parametrize(("rate", "share"), [("auto", 0.5), (0.25, 0.75)])
+def test_a_given_noise_rate_divides_rows_that_the_mixture_cannot_separate(rate, share):
+    clf = divide_mix(noise_rate=rate, max_epochs=1).fit(X, Y)
+    for net in clf.nets_:
+        assert dict(net.callbacks_)[DIVISION].fallback_share == share
 
 
 def test_logits_and_posteriors_are_means_over_both_networks():
@@ -217,12 +200,12 @@ def test_it_withstands_noise_that_cross_entropy_learns(noise, rate, gain):
     for seed in range(2):
         digits = load_noisy_digits(noise=noise, rate=rate, random_state=seed)
         scores = [
-            clf.fit(digits.data[:800], digits.target[:800]).score(
-                digits.data[800:], digits.target_clean[800:]
+            clf.fit(digits.data[:600], digits.target[:600]).score(
+                digits.data[600:], digits.target_clean[600:]
             )
             for clf in (
-                DivideMixClassifier(max_epochs=40, random_state=seed),
-                NetworkClassifier(max_epochs=40, random_state=seed),
+                DivideMixClassifier(max_epochs=25, random_state=seed),
+                NetworkClassifier(max_epochs=25, random_state=seed),
             )
         ]
         gains.append(scores[0] - scores[1])

@@ -32,12 +32,14 @@ class Batches(Callback):
     """Keep the mixtures and the weights of the squared error."""
 
     def on_train_begin(self, net, **kwargs):
-        self.mixtures, self.weights = [], []
+        self.mixtures, self.weights, self.without = [], [], None
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         if isinstance(batch, Mixtures):
             self.mixtures.append(batch)
             self.weights.append(net.row_losses.unlabeled_weight)
+            batches = net.source._unlabeled
+            self.without = None if batches is None else batches.index.tolist()
 
 
 def build(seed=0, division=None, **params):
@@ -111,6 +113,31 @@ def test_without_mixup_the_inputs_are_the_views():
     assert_allclose(X.sum(dim=1), 1)
     mixed, _ = mixtures_of(build(alpha=4.0).fit(unit_data()))[0]
     assert mixed.max(dim=1).values.min() < 1
+
+
+# The division
+
+
+def labeled_rows(division, **params):
+    """Return the rows with labels and without of one epoch."""
+    net = build(0, division, **params).fit(unit_data())
+    batches = dict(net.callbacks_)["batches"]
+    rows = torch.cat([mixtures.labeled.rows for mixtures in batches.mixtures])
+    return sorted(rows.tolist()), batches.without
+
+
+def test_labels_of_at_least_a_batch_of_rows_are_learned():
+    """Two rows are chosen; the others of the batch are most probably right of those left."""
+    division = Division(2, np.roll(CLEAN, 10))
+    rows, without = labeled_rows(division, batch_size=6)
+    assert rows == [0, 1, 10, 11, 12, 13]
+    assert without == sorted({*range(N)} - {*rows})
+
+
+def test_where_all_rows_are_taken_for_right_none_is_learned_without_its_label():
+    rows, without = labeled_rows(Division(N), batch_size=10)
+    assert rows == [*range(N)]
+    assert without is None
 
 
 # The loss
