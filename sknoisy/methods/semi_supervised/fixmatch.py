@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, islice, repeat
-from math import ceil
 
 import torch
 from torch import Tensor
@@ -31,8 +30,8 @@ class FixMatchNet(SemiSupervisedNet):
     row without label multiplies its term. Trusted rows among the rows without labels keep their
     labels, whatever the network predicts.
 
-    An epoch is a pass over all rows: the rows with labels are repeated until each row without has
-    been used, or the other way round.
+    An epoch is a pass over all rows: the rows with labels are repeated until all full batches of
+    the others have been used, or the other way round.
 
     Parameters
     ----------
@@ -103,7 +102,7 @@ class FixMatchNet(SemiSupervisedNet):
         batches = Batches(dataset, self.batch_size, self.order if training else None)
         if not training:
             return batches
-        n_unlabeled = ceil(len(self.unlabeled) / (self.unlabeled_ratio * self.batch_size))
+        n_unlabeled = len(self.unlabeled) // (self.unlabeled_ratio * self.batch_size)
         return _Repeated(batches, max(len(batches), n_unlabeled))
 
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
