@@ -11,7 +11,7 @@ from sknoisy.datasets import load_noisy_digits
 from sknoisy.pipeline import make_pipeline
 
 # DMLP-X by the name of X.
-METHODS = [DivideMixClassifier(max_epochs=30)]
+METHODS = [DivideMixClassifier(max_epochs=20)]
 N_TRAIN = 700
 
 
