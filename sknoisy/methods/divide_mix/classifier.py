@@ -47,7 +47,7 @@ class DivideMixClassifier(SemiSupervisedClassifier):
         division of rows that the mixture cannot separate. "auto": it is estimated by the mixtures
         of both networks after the warm-up; rows that they cannot separate are halved.
     lambda_u : "auto" or float, default="auto"
-        Weight of the squared error of the guessed labels. "auto": 25 or, if fewer than 30 % of
+        Weight of the squared error of the guessed labels. "auto": 25 or, if fewer than 20 % of
         the labels are wrong, 0.
     n_ramp_epochs : float, default=16
         Number of epochs after the warm-up in which the weight grows linearly to ``lambda_u``.

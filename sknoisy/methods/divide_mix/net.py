@@ -20,7 +20,7 @@ __all__ = ["DIVISION", "DivideMixNet", "default_lambda_u", "refine"]
 
 DIVISION = "pseudo_clean"  # name of the callback that divides the rows
 
-_FEW_WRONG, _LAMBDA_U = 0.3, 25.0
+_FEW_WRONG, _LAMBDA_U = 0.2, 25.0
 
 
 def refine(given: Tensor, predicted: Tensor, clean_proba: Tensor, temperature: float) -> Tensor:
