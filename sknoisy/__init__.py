@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ impo
     from .methods.cdr import CDRClassifier
     from .methods.clid_mu import CLIDMUClassifier
     from .methods.co_teaching import CoTeachingClassifier
+    from .methods.divide_mix import DivideMixClassifier
     from .methods.dmlp import DMLPClassifier, LabelPurifier
     from .methods.elr import ELRClassifier
     from .methods.famus import FaMUSClassifier
@@ -35,6 +36,7 @@ __all__ = [
     "CoTeachingClassifier",
     "DMLPClassifier",
     "ELRClassifier",
+    "DivideMixClassifier",
     "FaMUSClassifier",
     "FixMatchClassifier",
     "FlexMatchClassifier",

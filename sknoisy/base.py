@@ -6,6 +6,7 @@ constraints of scikit-learn for numbers in a range, and for parameters that take
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import sys
@@ -366,6 +367,17 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             verbose=0,
             **{f"optimizer__{name}": value for name, value in params.items()},
         )
+
+    def _build_pair(
+        self, data: TrainingData, rng: np.random.RandomState, **settings: Any
+    ) -> list[DeviceNet]:
+        """Return two untrained nets; the second has copies of the user's callbacks.
+
+        `settings` are further arguments of :meth:`_build_net`.
+        """
+        extra = [*(self.callbacks or []), *self._progress()]
+        copies = copy.deepcopy(self.callbacks or [])
+        return [self._build_net(data, rng, own, **settings) for own in (extra, copies)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

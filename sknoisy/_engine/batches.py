@@ -147,6 +147,16 @@ class TrainingData(Dataset):
         return self.targets.device
 
     @property
+    def counts(self) -> Tensor:
+        """True for each row that has a label and a positive weight, bool of shape (n,)."""
+        counts = torch.ones_like(self.targets, dtype=torch.bool)
+        if self.sample_weight is not None:
+            counts = self.sample_weight > 0
+        if self.unlabeled is not None:
+            counts = counts.index_fill(0, self.unlabeled, False)
+        return counts
+
+    @property
     def effective_share(self) -> float:
         """Effective number of rows by their weights, (sum w)^2 / sum w^2, as a share of all."""
         weights = self.sample_weight

@@ -76,6 +76,11 @@ class PerSampleCrossEntropy(nn.CrossEntropyLoss):
         # A tuple keeps the meta model out of this module's parameters.
         self._guide = (meta_model, guidance, outputs)
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether a meta model guides the next loss."""
+        return self._guide is not None
+
     def release(self) -> None:
         """Use the weighted mean of the row losses again, and drop the batch."""
         self._guide = self.batch = None

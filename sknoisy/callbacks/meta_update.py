@@ -160,6 +160,8 @@ class MetaUpdate(Callback):
             self.gradient_.share_forward = False
         features, logits, _ = next(evaluate(net, dataset, first, 2))
         self.meta_model_ = self._build_meta_model(features.shape[1], logits.shape[1]).to(features)
+        if hasattr(net, "row_losses"):  # the batches are mixtures, which have losses of their own
+            self._take_losses(net)
         self.meta_model_.start_learning()
         if rows is not None:
             self._set_meta_rows(net, rows)
@@ -212,6 +214,16 @@ class MetaUpdate(Callback):
         known = {"n_features": n_features, "n_classes": n_classes}
         wanted = inspect.signature(self.meta_model).parameters
         return self.meta_model(**{name: known[name] for name in wanted if name in known})
+
+    def _take_losses(self, net) -> None:
+        model = self.meta_model_
+        if not hasattr(model, "loss"):
+            raise TypeError(
+                f"{type(model).__name__} has no attribute loss, the loss of a row, so that it "
+                f"cannot guide the mixtures of {type(net).__name__}. Pass WNet or VRI, or a meta "
+                "model whose row_losses call self.loss(logits, targets)."
+            )
+        model.loss = net.row_losses
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         """Update the meta model and pass its guidance to the criterion."""

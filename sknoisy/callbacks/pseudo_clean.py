@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from .._engine.batches import TrainingData
 from .._engine.evaluation import evaluate, rows_per_pass
 from ..exceptions import MixtureWarning, warn_user
 from ..meta.models import per_sample_loss
@@ -27,7 +28,7 @@ class PseudoCleanRows(Callback):
     :func:`~sknoisy.mixture.split_by_loss` splits the rows. The chosen rows can serve as the meta
     set of a :class:`MetaUpdate`, which refers to this callback by its name. Each given class keeps
     its share of the rows. Trusted rows of a ``TrainingData`` are always chosen. Rows of sample
-    weight 0 are never chosen, and the mixture is fitted without them.
+    weight 0 and rows without a label are never chosen, and the mixture is fitted without them.
 
     The data set of a stock skorch net is read by its ``__getitem__``. If that augments at random,
     the losses are those of augmented rows.
@@ -118,9 +119,8 @@ class PseudoCleanRows(Callback):
 
     def _split(self, net, dataset) -> NDArray[np.int64]:
         losses, targets = _losses_of_all_rows(net, dataset)
-        sample_weight = getattr(dataset, "sample_weight", None)
         trusted = getattr(dataset, "trusted", None)
-        counts = np.ones(len(losses), bool) if sample_weight is None else _mask(sample_weight > 0)
+        counts = _counts(dataset)
         (self.clean_proba_, is_clean), trouble = split_or_fall_back(
             losses,
             targets,
@@ -153,3 +153,9 @@ def _losses_of_all_rows(net, dataset) -> tuple[NDArray[np.float64], NDArray[np.i
 
 def _mask(flags: Tensor) -> NDArray[np.bool_]:
     return flags.cpu().numpy()
+
+
+def _counts(dataset) -> NDArray[np.bool_]:
+    """Return which rows can be chosen; of a stock net all."""
+    is_own = isinstance(dataset, TrainingData)
+    return _mask(dataset.counts) if is_own else np.ones(len(dataset), bool)

@@ -88,7 +88,8 @@ class WNet(MetaModel):
         exponent = self.exponent
         if exponent is not None:
             exponent = exponent.to(weights).expand(batch.logits.shape[1])
-        return balance_weights(weights, batch.targets, exponent, batch.sample_weight)
+        classes = _classes(batch.targets)
+        return balance_weights(weights, classes, exponent, batch.sample_weight)
 
     def training_loss(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
         """Return the weighted sum of the row losses; the guidance includes sample weights."""
@@ -98,6 +99,11 @@ class WNet(MetaModel):
         """Return the weights v before normalisation; 1 for trusted rows."""
         weights = self.weigh(self.loss(batch.logits, batch.targets))
         return weights if batch.trusted is None else torch.where(batch.trusted, 1.0, weights)
+
+
+def _classes(targets: Tensor) -> Tensor:
+    """Return targets (n,), or the most probable classes of distributions (n, n_classes)."""
+    return targets if targets.ndim == 1 else targets.argmax(dim=1)
 
 
 def gaussian_kl(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -> Tensor:
@@ -120,6 +126,7 @@ class VRI(MetaModel):
     The posterior q(v | x, y) reads penultimate features and an embedding of the given label; the
     prior p(v | x) is the same network with the embedding replaced by zeros. A draw is
     v = sigmoid(mean + std * noise), and the training loss is the cross-entropy of softmax(v * z).
+    The embedding of a soft label is that of its most probable class.
 
     Parameters
     ----------
@@ -135,6 +142,9 @@ class VRI(MetaModel):
         Weight of KL(posterior || prior) in the meta loss. The released code adds the term to the
         training loss of the virtual step instead, where the features are detached, so that it has
         no gradient and no effect; the default is equivalent to this.
+    loss : callable, default=per_sample_loss
+        ``loss(logits, targets)`` returns the training loss of each row, shape (n,), from scaled
+        logits.
     optimizer : callable, default=functools.partial(torch.optim.Adam, lr=1e-5)
         Called with the meta parameters; returns their optimiser. See :class:`MetaModel`.
 
@@ -160,10 +170,11 @@ class VRI(MetaModel):
         n_embedding: int = 64,
         hidden: tuple[int, ...] = (1024, 512, 512),
         kl_weight: float = 0.0,
+        loss: Callable[[Tensor, Tensor], Tensor] = per_sample_loss,
         optimizer: Callable[..., torch.optim.Optimizer] = _ADAM,
     ):
         super().__init__(optimizer)
-        self.kl_weight = kl_weight
+        self.kl_weight, self.loss = kl_weight, loss
         self.embedding = nn.Embedding(n_classes, n_embedding)
         widths = (n_features + n_embedding, *hidden)
         layers: list[nn.Module] = []
@@ -183,7 +194,7 @@ class VRI(MetaModel):
         if targets is None:
             embedded = features.new_zeros(len(features), self.embedding.embedding_dim)
         else:
-            embedded = self.embedding(targets)
+            embedded = self.embedding(_classes(targets))
         hidden = self.body(torch.cat([features, embedded], dim=1))
         return self.mean(hidden), (self.log_variance(hidden) / 2).exp()
 
@@ -196,8 +207,8 @@ class VRI(MetaModel):
         return scale
 
     def row_losses(self, logits: Tensor, guidance: Tensor, batch: BatchOutputs) -> Tensor:
-        """Return the cross-entropy of the scaled logits of each row."""
-        return per_sample_loss(logits * guidance, batch.targets)
+        """Return the loss of the scaled logits of each row."""
+        return self.loss(logits * guidance, batch.targets)
 
     def penalty(self, batch: BatchOutputs) -> Tensor | None:
         """Return kl_weight * KL(posterior || prior), None if the weight is 0."""

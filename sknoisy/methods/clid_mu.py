@@ -15,11 +15,12 @@ from torch import Tensor
 from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
+from .._engine.net import DeviceNet
 from .._engine.problem import Problem
 from .._engine.sizes import bounded_meta_lr
-from ..base import NetworkClassifier
 from ..callbacks import CheckpointEnsemble, CLIDScore, CollapseGuard, MetaUpdate, PseudoCleanRows
 from ..meta import VRI, CLIDObjective, CrossEntropyObjective, MAEObjective, MetaModel, WNet
+from .divide_mix import DIVISION, division, label_distribution_of, new_net
 from .meta_learning import (
     GRADIENT,
     META_LR,
@@ -29,6 +30,8 @@ from .meta_learning import (
     resolve_warmup,
     trusted_rows,
 )
+from .semi_supervised import FixMatchNet, FlexMatchNet
+from .semi_supervised.classifier import SemiSupervisedClassifier
 
 __all__ = ["CLIDMUClassifier", "class_balance", "class_exponents"]
 
@@ -38,9 +41,11 @@ _OBJECTIVES: dict[str, Callable[[], Callable[..., Tensor]]] = {
     "mae": MAEObjective,
 }
 
+_MATCHERS: dict[str, type[FixMatchNet]] = {"fixmatch": FixMatchNet, "flexmatch": FlexMatchNet}
+
 
 @share_docs
-class CLIDMUClassifier(NetworkClassifier):
+class CLIDMUClassifier(SemiSupervisedClassifier):
     """Classifier for noisy labels by CLID-MU, a meta update that needs no clean labels.
 
     A weighting network is trained beside the classifier and weights the given labels. Its meta
@@ -69,6 +74,14 @@ class CLIDMUClassifier(NetworkClassifier):
         the trusted rows or, without ``clean_mask``, of rows of small loss, chosen anew after each
         epoch (:class:`~sknoisy.callbacks.PseudoCleanRows`). So does a callable whose attribute
         ``reads_labels`` is True.
+    semi : {None, "fixmatch", "flexmatch", "dividemix"}, default=None
+        Semi-supervised framework around the weighted loss; only with one of them does ``fit`` take
+        ``unlabeled_mask``. "fixmatch", "flexmatch": the unsupervised loss of
+        :class:`~sknoisy.FixMatchClassifier` or :class:`~sknoisy.FlexMatchClassifier` is added, and
+        the weighting network weights only the given labels. "dividemix": two networks are trained
+        as by :class:`~sknoisy.DivideMixClassifier`, and each weighting network guides the losses
+        of the mixtures. "wnet" weights each mixture by its loss, cross-entropy or squared error;
+        "vri" scales the logits in both of them. The class of a mixture is the most probable one.
     {gradient}
     n_meta : "auto" or int, default="auto"
         Number of rows in the unlabelled meta set. They stay in the training set. "auto" stands
@@ -99,7 +112,8 @@ class CLIDMUClassifier(NetworkClassifier):
     ----------
     {classes_, label_distribution_, purified_labels_, clean_proba_}
     sample_weight_ : ndarray of shape (n_samples,)
-        Weight of each given label by the weighting network, in [0, 1], before normalisation. With
+        Weight of each given label by the weighting network, in [0, 1], before normalisation; the
+        mean of both networks with ``semi="dividemix"``, and 0 for rows without a label. With
         "vri", it is the rectified probability of the given label. Absent if ``weighting=None``,
         or if training ended in the warm-up.
     net_ : DeviceNet
@@ -109,9 +123,12 @@ class CLIDMUClassifier(NetworkClassifier):
         ``dur``.
     {n_iter_, batch_size_}
     ensemble_epochs_ : list of int
-        Epochs (from 1) whose logits are averaged, the best first.
+        Epochs (from 1) of ``net_`` whose logits are averaged, the best first. A second net adds
+        its own.
     n_warmup_epochs_, meta_lr_, exponent_ : int, float, ndarray of shape (n_classes,)
         Values of ``n_warmup_epochs``, ``meta_lr`` and ``normalize`` after "auto" is resolved.
+    nets_ : list of DeviceNet
+        The fitted nets: two with ``semi="dividemix"``, else ``net_`` alone.
     n_recoveries_ : int
         Number of times that a collapsing network was set back to an earlier epoch. Absent if
         ``weighting=None``.
@@ -144,13 +161,14 @@ class CLIDMUClassifier(NetworkClassifier):
     """
 
     _parameter_constraints: dict = {
-        **NetworkClassifier._parameter_constraints,
+        **SemiSupervisedClassifier._parameter_constraints,
         "weighting": [StrOptions({"wnet", "vri"}), MetaModel, callable, None],
         "normalize": [
             StrOptions({"auto", "class", "batch"}),
             Interval(Real, 0, 1, closed="both"),
         ],
         "meta_objective": [StrOptions({"clid", "cross_entropy", "mae"}), callable],
+        "semi": [StrOptions({*_MATCHERS, "dividemix"}), None],
         "gradient": GRADIENT,
         "n_meta": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "meta_lr": META_LR,
@@ -166,6 +184,7 @@ class CLIDMUClassifier(NetworkClassifier):
         weighting: Any = "wnet",
         normalize: str | float = "auto",
         meta_objective: str | Callable[..., Tensor] = "clid",
+        semi: str | None = None,
         gradient: Any = "forward",
         n_meta: str | int = "auto",
         meta_lr: str | float = "auto",
@@ -179,6 +198,7 @@ class CLIDMUClassifier(NetworkClassifier):
         self.weighting = weighting
         self.normalize = normalize
         self.meta_objective = meta_objective
+        self.semi = semi
         self.gradient = gradient
         self.n_meta = n_meta
         self.meta_lr = meta_lr
@@ -188,6 +208,12 @@ class CLIDMUClassifier(NetworkClassifier):
         self.n_ensemble = n_ensemble
 
     def _prepare(self, problem: Problem) -> Problem:
+        if self.semi is None and problem.unlabeled is not None and problem.unlabeled.any():
+            raise ValueError(
+                f"unlabeled_mask is True for {problem.unlabeled.sum()} rows, which semi=None "
+                f"cannot use. Pass semi as one of {[*_MATCHERS, 'dividemix']}, or leave out these "
+                "rows."
+            )
         if not isinstance(self.weighting, str) and self.meta_lr != "auto":
             raise ValueError(
                 f"meta_lr={self.meta_lr!r} is the step size of 'wnet' and 'vri', but "
@@ -210,8 +236,11 @@ class CLIDMUClassifier(NetworkClassifier):
         if self.weighting is not None:
             n_reference = max(self.n_warmup_epochs_, 1)
             guard = CollapseGuard(n_reference, rows=unlabelled, meta_update="meta")
-            updates = self._update_callbacks(data, objective, unlabelled, seeds[0])
-            callbacks = [("guard", guard), *updates]
+            callbacks = [("guard", guard)]
+        if self.semi == "dividemix":
+            callbacks.append((DIVISION, division(self.n_warmup_epochs_, seeds[0])))
+        if self.weighting is not None:
+            callbacks += self._update_callbacks(data, objective, unlabelled, seeds[0])
         if self.n_ensemble:
             # After the guard, because a collapsed network has a low CLID.
             by_clid = objective if isinstance(objective, CLIDObjective) else CLIDObjective()
@@ -246,9 +275,10 @@ class CLIDMUClassifier(NetworkClassifier):
         if getattr(objective, "reads_labels", False):
             rows = trusted_rows(data)
             if rows is None:
-                rows = "pseudo_clean"
-                choosers = [(rows, PseudoCleanRows(self.n_warmup_epochs_, random_state=seed))]
-        meta_set = "rows of small loss" if choosers else f"{len(rows)} rows"
+                rows = DIVISION
+                if self.semi != "dividemix":
+                    choosers = [(rows, PseudoCleanRows(self.n_warmup_epochs_, random_state=seed))]
+        meta_set = "rows of small loss" if isinstance(rows, str) else f"{len(rows)} rows"
         self._say(f"n_warmup_epochs={self.n_warmup_epochs_}, meta set: {meta_set}")
         update = MetaUpdate(
             self._meta_model(data),
@@ -290,24 +320,70 @@ class CLIDMUClassifier(NetworkClassifier):
 
     def _counts(self, data: TrainingData) -> np.ndarray:
         """Return the number of rows of each given class, by sample weight."""
-        counts = torch.bincount(data.targets, data.sample_weight, minlength=len(self.classes_))
+        targets, weights, rows = data.targets, data.sample_weight, data.counts
+        if weights is not None:
+            weights = weights[rows]
+        counts = torch.bincount(targets[rows], weights, minlength=len(self.classes_))
         return counts.cpu().double().numpy()
 
+    # --- the framework ----------------------------------------------------------------------
+
+    strong_augment = "auto"  # of FixMatch and FlexMatch
+
+    def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
+        if self.semi is None:
+            return super()._networks(data, rng)
+        if self.semi == "dividemix":
+            return self._build_pair(data, rng, net_class=self._divide_mix_net)
+        weights = data.sample_weight
+        every = torch.arange(len(data), device=data.device)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        net_class = partial(
+            _MATCHERS[self.semi],
+            unlabeled=every if weights is None else weights.nonzero()[:, 0],
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return [self._build_net(data, rng, net_class=net_class)]
+
+    def _divide_mix_net(self, module: Any, criterion: Any, **settings: Any) -> DeviceNet:
+        return new_net(
+            module,
+            criterion,
+            is_image=self.image_shape_ is not None,
+            n_warmup_epochs=self.n_warmup_epochs_,
+            **settings,
+        )
+
+    def _label_distribution(self, data: TrainingData, proba: np.ndarray) -> np.ndarray:
+        if self.semi != "dividemix":
+            return proba
+        return label_distribution_of(self.nets_, data, proba)
+
+    # --- the end of a fit -------------------------------------------------------------------
+
     def _member_states(self) -> list[dict[str, Tensor]]:
-        ensemble = dict(self.net_.callbacks_).get("ensemble")
-        if ensemble is None or not ensemble.members_:
+        ensembles = [dict(net.callbacks_).get("ensemble") for net in self.nets_]
+        members = [getattr(ensemble, "members_", []) for ensemble in ensembles]
+        if not all(members):
             self.ensemble_epochs_ = [self.n_iter_]
             return super()._member_states()
-        self.ensemble_epochs_ = [epoch for _, epoch, _ in ensemble.members_]
-        return [state for _, _, state in ensemble.members_]
+        self.ensemble_epochs_ = [epoch for _, epoch, _ in members[0]]
+        return [state for of_net in members for _, _, state in of_net]
 
     def _finish(self, data: TrainingData) -> None:
         if self.weighting is None:
             return
-        callbacks = dict(self.net_.callbacks_)
-        self.n_recoveries_ = callbacks["guard"].n_recoveries_
-        if callbacks["meta"].n_steps_:
-            self.sample_weight_ = callbacks["meta"].weigh_rows(self.net_, data)
+        callbacks = [dict(net.callbacks_) for net in self.nets_]
+        self.n_recoveries_ = sum(named["guard"].n_recoveries_ for named in callbacks)
+        weights = [
+            named["meta"].weigh_rows(net, data)
+            for named, net in zip(callbacks, self.nets_, strict=True)
+            if named["meta"].n_steps_
+        ]
+        if weights:
+            self.sample_weight_ = np.mean(weights, axis=0)
+            if data.unlabeled is not None:
+                self.sample_weight_[data.unlabeled.cpu().numpy()] = 0
 
 
 def class_balance(counts: np.ndarray) -> float:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from .._compat import Interval
+from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import TrainingData
 from .._engine.net import DeviceNet
+from .._engine.problem import Problem
+from ..callbacks import PseudoCleanRows
 from ..meta import LayerSampledGradient
+from .divide_mix import DIVISION, division, label_distribution_of, new_net
 from .meta_weight_net import MetaWeightNetClassifier
 
 __all__ = ["FaMUSClassifier"]
@@ -44,6 +46,11 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     gradient : {"famus", "forward", "reverse"} or callable, default="famus"
         Gradient strategy. "famus" samples layers. With any other strategy of
         :class:`~sknoisy.MetaWeightNetClassifier`, the four parameters above have no effect.
+    semi : {None, "dividemix"}, default=None
+        "dividemix" trains the networks on DivideMix's targets, as the released code does: those of
+        :class:`~sknoisy.DivideMixClassifier` with its defaults. The weighting networks then weigh
+        the mixtures of rows by their losses, cross-entropies or squared errors. The released code
+        mixes and refines the rows of the meta batch, too; here they have their given labels.
     {loss, class_weight}
     meta_lr : "auto" or float, default="auto"
         Step size of the weighting networks, by Adam. "auto" stands for 1e-3.
@@ -92,6 +99,7 @@ class FaMUSClassifier(MetaWeightNetClassifier):
 
     _parameter_constraints: dict = {
         **MetaWeightNetClassifier._parameter_constraints,
+        "semi": [StrOptions({"dividemix"}), None],
         "n_active_layers": [Interval(Integral, 0, None, closed="left")],
         "sampler_lr": [Interval(Real, 0, None, closed="left")],
         "reg_weight": [Interval(Real, 0, None, closed="left")],
@@ -101,6 +109,7 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     def __init__(
         self,
         *,
+        semi: str | None = None,
         n_active_layers: int = 4,
         sampler_lr: float = 0.1,
         reg_weight: float = 0.1,
@@ -122,10 +131,19 @@ class FaMUSClassifier(MetaWeightNetClassifier):
             n_warmup_epochs=n_warmup_epochs,
             **shared,
         )
+        self.semi = semi
         self.n_active_layers = n_active_layers
         self.sampler_lr = sampler_lr
         self.reg_weight = reg_weight
         self.match_weight = match_weight
+
+    def _prepare(self, problem: Problem) -> Problem:
+        if self.semi is not None and self.loss != "cross_entropy":
+            raise ValueError(
+                f"loss={self.loss!r} reads one label of each row, but semi={self.semi!r} learns "
+                'distributions. Pass loss="cross_entropy", or semi=None.'
+            )
+        return super()._prepare(problem)
 
     def _strategy(self) -> Any:
         if self.gradient != "famus":
@@ -140,7 +158,30 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     # Algorithm 2: the pseudo-clean rows of each network are the meta set of the other one.
     _meta_rows = "peer.pseudo_clean"
 
+    def _pseudo_clean(self, n_warmup_epochs: int, seed: int) -> PseudoCleanRows:
+        if self.semi is None:
+            return super()._pseudo_clean(n_warmup_epochs, seed)
+        return division(n_warmup_epochs, seed)
+
+    def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
+        callbacks = super()._callbacks(data, random_state)
+        if self.semi is not None and DIVISION not in dict(callbacks):  # there are trusted rows
+            seed = int(random_state.randint(np.iinfo(np.int32).max))
+            callbacks.insert(1, (DIVISION, division(self.n_warmup_epochs_, seed)))
+        return callbacks
+
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
-        extra = [*(self.callbacks or []), *self._progress()]
-        copies = copy.deepcopy(self.callbacks or [])
-        return [self._build_net(data, rng, callbacks) for callbacks in (extra, copies)]
+        net_class = DeviceNet if self.semi is None else self._divide_mix_net
+        return self._build_pair(data, rng, net_class=net_class)
+
+    def _divide_mix_net(self, module: Any, criterion: Any, **settings: Any) -> DeviceNet:
+        return new_net(
+            module,
+            criterion,
+            is_image=self.image_shape_ is not None,
+            n_warmup_epochs=self.n_warmup_epochs_,
+            **settings,
+        )
+
+    def _label_distribution(self, data: TrainingData, proba: np.ndarray) -> np.ndarray:
+        return proba if self.semi is None else label_distribution_of(self.nets_, data, proba)

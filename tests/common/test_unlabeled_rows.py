@@ -19,7 +19,14 @@ SEMI_SUPERVISED = {
     "MILDClassifier",
     "ProMixClassifier",
 }
-over_semi_supervised = over_estimators("unlabeled_rows", takes("unlabeled_mask"))
+
+
+def uses_rows_without_labels(estimator):
+    """Return whether fit takes the mask, and the framework that would use it is on."""
+    return takes("unlabeled_mask")(estimator) and getattr(estimator, "semi", "") is not None
+
+
+over_semi_supervised = over_estimators("unlabeled_rows", uses_rows_without_labels)
 
 
 def without_labels(y, share=0.4):

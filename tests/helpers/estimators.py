@@ -41,6 +41,8 @@ QUICK = {
         "wnet": CLID_MU,
         "vri": {**CLID_MU, "weighting": "vri"},
         "no meta": {**CLID_MU, "weighting": None},
+        "fixmatch": {**CLID_MU, "semi": "fixmatch"},
+        "dividemix": {**CLID_MU, "semi": "dividemix"},
     },
     "CoTeachingClassifier": {"": NETWORK},
     "ELRClassifier": {"": NETWORK, "plus": {**NETWORK, "plus": True}},
@@ -53,6 +55,7 @@ QUICK = {
     "FixMatchClassifier": {"": NETWORK},
     "FlexMatchClassifier": {"": NETWORK},
     "FaMUSClassifier": {"": {**META, "n_active_layers": 2, "batch_size": 64, "lr": 0.2}},
+    "DivideMixClassifier": {"": {**NETWORK, "n_warmup_epochs": 1}},
     "DMLPClassifier": {"": {**NETWORK, "purifier": sknoisy.LabelPurifier(**PURIFICATION)}},
     "MLNTClassifier": {"": MLNT, "two iterations": {**MLNT, "n_iterations": 2}},
     "MILDClassifier": {
@@ -122,6 +125,7 @@ IN_CONTRACTS = {
     "CLIDMUClassifier": ("wnet", "vri", "no meta"),
     "ELRClassifier": ("", "plus"),
     "SOPClassifier": ("", "plus"),
+    "CLIDMUClassifier": ("wnet", "vri", "no meta", "fixmatch", "dividemix"),
     "BetaMixture": ("",),
 }
 NOT_CHECKED = {"BetaMixture": ("",)}  # the checks have values beyond its support, (0, 1)

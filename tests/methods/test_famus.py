@@ -27,6 +27,7 @@ from sknoisy._engine.net import DeviceNet, train_side_by_side
 from sknoisy.callbacks import PerSampleCrossEntropy
 from sknoisy.exceptions import InterruptedFitWarning
 from sknoisy.meta import WNet
+from sknoisy.methods.divide_mix import DivideMixNet
 
 X, Y, TRUSTED = noisy_blobs(240)
 LENIENT = pytest.mark.filterwarnings("ignore::sknoisy.exceptions.MixtureWarning")
@@ -267,3 +268,35 @@ def test_the_best_loss_so_far_is_marked_as_skorch_does():
     best = net.history[:, "train_loss_best"]
     assert best == [all(loss < other for other in losses[:i]) for i, loss in enumerate(losses)]
     assert False in best
+
+
+# DivideMix's targets
+
+
+@LENIENT
+@pytest.mark.parametrize("clean_mask", [None, TRUSTED], ids=["pseudo-clean", "trusted"])
+def test_the_networks_learn_mixtures_by_the_division_of_the_other_one(clean_mask):
+    clf = famus(semi="dividemix", max_epochs=4, meta_lr=0.1).fit(X, Y, clean_mask=clean_mask)
+    plain = famus(max_epochs=4, meta_lr=0.1).fit(X, Y, clean_mask=clean_mask)
+    assert not np.allclose(clf.predict_proba(X), plain.predict_proba(X))
+    for net, named in zip(clf.nets_, callbacks(clf), strict=True):
+        assert isinstance(net, DivideMixNet)
+        assert named["meta"].n_steps_ > 0
+        assert named["meta"].meta_model_.loss is net.row_losses
+    found = [named["pseudo_clean"].clean_proba_ for named in callbacks(clf)]
+    trusted = np.zeros(len(Y), bool) if clean_mask is None else clean_mask
+    assert_allclose(clf.clean_proba_, np.where(trusted, 1, np.mean(found, axis=0)))
+
+
+@LENIENT
+def test_the_weighting_networks_guide_the_losses_of_mixtures():
+    still, learned = (
+        famus(semi="dividemix", max_epochs=4, meta_lr=rate).fit(X, Y).predict_proba(X)
+        for rate in (0.0, 0.1)
+    )
+    assert not np.allclose(still, learned)
+
+
+def test_margins_of_one_label_and_mixed_labels_exclude_each_other():
+    with pytest.raises(ValueError, match=r"loss='ldam' reads one label .* semi='dividemix'"):
+        famus(semi="dividemix", loss="ldam").fit(X, Y)

@@ -97,7 +97,8 @@ class MILDClassifier(NetworkClassifier):
         are guessed and they are mixed with the selected rows (``MixMatchNet``).
         "mixup+contrastive": the selected rows are mixed, and two views of each row are brought
         together (``ContrastiveMixUpNet``). "auto": "mixmatch" if at least 30 % of the rows were
-        not selected, else "none".
+        not selected or some rows have no label, else "none". Rows without a label,
+        ``unlabeled_mask`` in ``fit``, are used like those that were not selected.
     semi_params : dict or None, default=None
         Parameters of that net, such as ``{"unlabeled_weight": 25}``. With "auto", parameters of
         MixMatchNet; they have no effect if "auto" chooses "none".
@@ -167,7 +168,7 @@ class MILDClassifier(NetworkClassifier):
 
     @fit_context(prefer_skip_nested_validation=False)  # the selector checks its own
     @share_docs
-    def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None):
+    def fit(self, X, y, *, clean_mask=None, sample_weight=None, groups=None, unlabeled_mask=None):
         """Select rows, then train on them.
 
         Parameters
@@ -181,6 +182,7 @@ class MILDClassifier(NetworkClassifier):
             Group of each row, such as a patient, if the labels of a group may be wrong together.
             The selector receives them if it takes them, and folds of held-out rows never divide a
             group.
+        {unlabeled_mask}
 
         Returns
         -------
@@ -194,7 +196,7 @@ class MILDClassifier(NetworkClassifier):
         NonFiniteLossError
             If the training loss becomes NaN or infinite.
         """
-        return self._fit(X, y, clean_mask, sample_weight, groups)
+        return self._fit(X, y, clean_mask, sample_weight, groups, unlabeled_mask)
 
     # --- the selection ----------------------------------------------------------------------
 
@@ -203,13 +205,19 @@ class MILDClassifier(NetworkClassifier):
         self._check_semi_params()
         keeps_integers = self._check_integers(problem)
         candidates = problem.weighted_rows
+        is_labeled = np.ones(len(problem), bool)
+        if problem.unlabeled is not None:
+            is_labeled = ~problem.unlabeled
+            candidates = candidates[is_labeled[candidates]]
+        self._check_use_of_unlabeled(np.sum(~is_labeled), keeps_integers)
         selected = candidates[self._select(problem, candidates)]
         self.sample_indices_ = selected
         self.clean_mask_ = np.isin(np.arange(len(problem)), selected)
         self.semi_ = self.semi
         if self.semi == "auto":
             many_rejected = len(candidates) - len(selected) >= _MANY_REJECTED * len(candidates)
-            self.semi_ = "mixmatch" if many_rejected and not keeps_integers else "none"
+            mixes = (many_rejected or not is_labeled.all()) and not keeps_integers
+            self.semi_ = "mixmatch" if mixes else "none"
         return replace(problem, active=selected)
 
     def _select(self, problem: Problem, candidates: np.ndarray) -> np.ndarray:
@@ -271,6 +279,14 @@ class MILDClassifier(NetworkClassifier):
                 'they are. Pass semi="none", or X as floats if they are no codes.'
             )
         return keeps
+
+    def _check_use_of_unlabeled(self, n_unlabeled: int, keeps_integers: bool) -> None:
+        if n_unlabeled and (self.semi == "none" or keeps_integers):
+            why = "X holds integers, which cannot be mixed" if keeps_integers else "semi='none'"
+            raise ValueError(
+                f"unlabeled_mask is True for {n_unlabeled} rows, which cannot be used: {why}. "
+                'Leave out these rows, or pass semi="mixmatch" and X as floats.'
+            )
 
     def _check_semi_params(self) -> None:
         """Refuse parameters that the net does not have, before the selection."""

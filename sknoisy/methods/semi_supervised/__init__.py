@@ -12,6 +12,6 @@ After a selection, the selected rows keep their labels and the rejected rows los
 
 from .contrastive import ContrastiveMixUpNet
 from .fixmatch import FixMatchNet, FlexMatchNet
-from .mixmatch import MixMatchNet
+from .mixmatch import MixMatchNet, Mixtures
 
-__all__ = ["ContrastiveMixUpNet", "FixMatchNet", "FlexMatchNet", "MixMatchNet"]
+__all__ = ["ContrastiveMixUpNet", "FixMatchNet", "FlexMatchNet", "MixMatchNet", "Mixtures"]

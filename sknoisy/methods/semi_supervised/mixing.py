@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["mixing_share", "mixup", "prior_penalty", "sharpen", "squared_error"]
+__all__ = ["mixing_share", "mixup", "prior_penalty", "sharpen", "squared_errors"]
 
 
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
@@ -34,23 +34,29 @@ def mixing_share(alpha: float, random: np.random.Generator) -> float:
 
 def mixup(values: Tensor, share: float, permutation: Tensor) -> Tensor:
     """Return ``share * values + (1 - share) * values[permutation]``, of shape (n, ...)."""
+    if share == 1:
+        return values
     return torch.lerp(values[permutation], values, share)  # MixMatch, eqs. (10) and (11)
 
 
-def squared_error(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the mean squared error of the predicted probabilities, over rows and classes.
+def squared_errors(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the squared error of the predicted probabilities of each row, the mean over classes.
 
-    Logits and targets have the shape (n, n_classes). The mean is that of all n rows, whatever
-    their weights (n,).
+    Logits and targets have the shape (n, n_classes).
     """
-    errors = (logits.softmax(dim=1) - targets).square().mean(dim=1)
-    return (errors if weights is None else errors * weights).mean()
+    return (logits.softmax(dim=1) - targets).square().mean(dim=1)
 
 
-def prior_penalty(logits: Tensor, prior: Tensor) -> Tensor:
+def prior_penalty(logits: Tensor, prior: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the Kullback-Leibler divergence KL(prior || mean prediction).
 
-    The prior (n_classes,) sums to one and may have entries of zero.
+    The prior (n_classes,) sums to one and may have entries of zero. The mean over the rows is
+    weighted if there are weights (n,).
     """
-    log_mean = F.log_softmax(logits, dim=1).logsumexp(dim=0) - math.log(len(logits))
+    log_p = F.log_softmax(logits, dim=1)
+    if weights is None:
+        log_mean = log_p.logsumexp(dim=0) - math.log(len(logits))
+    else:
+        weights = weights.clamp(min=torch.finfo(weights.dtype).tiny)
+        log_mean = (log_p + (weights / weights.sum()).log()[:, None]).logsumexp(dim=0)
     return (torch.xlogy(prior, prior) - prior * log_mean).sum()

@@ -105,11 +105,8 @@ class Source:
         augment = _augmentation(data, net.corruption_rate, net.module_, is_table=first.ndim == 2)
         self._weak, self._strong = augment, data.strong_augment or augment
         self._views = TwoViews(augment, augment)
-        self._unlabeled = None
-        if net.unlabeled is not None and len(net.unlabeled):
-            index = net.unlabeled.to(data.rows.index_device)
-            batch_size = net.unlabeled_ratio * net.batch_size
-            self._unlabeled = EndlessBatches(index, batch_size, net.generator)
+        self._batch_size = net.unlabeled_ratio * net.batch_size
+        self.set_unlabeled(net.unlabeled)
         dtype = first.dtype if first.is_floating_point() else None
         self._one_hot = torch.eye(net.count_classes(first), dtype=dtype, device=data.device)
         self.class_shares = self._class_shares()
@@ -124,6 +121,13 @@ class Source:
     def one_hot(self, targets: Tensor) -> Tensor:
         """Return targets (n,) as distributions (n, n_classes)."""
         return self._one_hot[targets]
+
+    def set_unlabeled(self, rows: Tensor | None) -> None:
+        """Set the rows without labels, int64; None: there are none."""
+        self._unlabeled = None
+        if rows is not None and len(rows):
+            index = rows.to(self.data.rows.index_device)
+            self._unlabeled = EndlessBatches(index, self._batch_size, self.generator)
 
     def with_unlabeled(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the rows of a batch followed by rows without labels, and the weights of all."""

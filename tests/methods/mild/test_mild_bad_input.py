@@ -44,3 +44,11 @@ def test_a_class_whose_trusted_rows_have_no_weight_is_refused():
     weights = np.where(trusted & (GIVEN == 1), 0.0, 1.0)
     with pytest.raises(ValueError, match="trusted rows of some class have a sample_weight of 0"):
         MILDClassifier(selector=Unasked()).fit(X, GIVEN, clean_mask=trusted, sample_weight=weights)
+
+
+def test_rows_without_labels_need_a_net_that_uses_them():
+    mask = np.arange(len(GIVEN)) % 5 == 0
+    with pytest.raises(
+        ValueError, match=f"True for {mask.sum()} rows, which cannot be used: semi="
+    ):
+        MILDClassifier(selector=Unasked(), semi="none").fit(X, GIVEN, unlabeled_mask=mask)

@@ -11,7 +11,7 @@ from sknoisy.methods.semi_supervised.mixing import (
     mixup,
     prior_penalty,
     sharpen,
-    squared_error,
+    squared_errors,
 )
 
 
@@ -84,13 +84,10 @@ def test_a_mixture_has_its_shares_of_both_rows():
     assert_allclose(mixup(torch.from_numpy(values), 0.7, torch.tensor(order)), expected)
 
 
-def test_squared_error_is_the_mean_over_rows_and_classes():
-    z, targets, weights = logits(), distributions(), np.array([0.0, 1, 2, 3, 4])
-    squares = (softmax(z, axis=1) - targets) ** 2
-    z, targets = torch.from_numpy(z), torch.from_numpy(targets)
-    assert_allclose(squared_error(z, targets), squares.mean())
-    weighted = squared_error(z, targets, torch.from_numpy(weights))
-    assert_allclose(weighted, (weights[:, None] * squares).mean())
+def test_squared_errors_are_means_over_the_classes():
+    z, targets = logits(), distributions()
+    expected = ((softmax(z, axis=1) - targets) ** 2).mean(axis=1)
+    assert_allclose(squared_errors(torch.from_numpy(z), torch.from_numpy(targets)), expected)
 
 
 def test_prior_penalty_is_the_divergence_from_the_mean_prediction():
@@ -98,6 +95,14 @@ def test_prior_penalty_is_the_divergence_from_the_mean_prediction():
     mean = softmax(z, axis=1).mean(axis=0)
     expected = sum(p * np.log(p / m) for p, m in zip(prior, mean, strict=True) if p > 0)
     assert_allclose(prior_penalty(torch.from_numpy(z), torch.from_numpy(prior)), expected)
+
+
+def test_the_mean_prediction_of_the_prior_penalty_is_weighted():
+    z, prior = torch.from_numpy(logits()), torch.tensor([0.5, 0.3, 0.2, 0.0])
+    weights = torch.tensor([2.0, 1, 1, 0, 0])
+    repeated = prior_penalty(z[[0, 0, 1, 2]], prior)
+    assert_allclose(prior_penalty(z, prior, weights), repeated, rtol=1e-6)
+    assert_allclose(prior_penalty(z, prior, 0 * weights), prior_penalty(z, prior), rtol=1e-6)
 
 
 def test_prior_penalty_vanishes_where_the_mean_prediction_is_the_prior():

@@ -54,11 +54,14 @@ def mixmatch_loss(module, mixtures, targets, weights, weight, prior_weight):
     z, shares = logits_of(module, mixtures), mixtures.numpy()
     is_labeled = np.arange(len(z)) % N < len(LABELED)
     log_p, p = log_softmax(z, axis=1), softmax(z, axis=1)
-    cross_entropy = -(shares @ (weights[:, None] * targets) * log_p).sum(axis=1)[is_labeled].mean()
-    squares = ((p - shares @ targets) ** 2).mean(axis=1) * (shares @ weights)
+    mixed_weights = shares @ weights
+    mixed = shares @ (weights[:, None] * targets) / np.maximum(mixed_weights, 1e-300)[:, None]
+    cross_entropy = -(mixed_weights * (mixed * log_p).sum(axis=1))[is_labeled].mean()
+    squares = mixed_weights * ((p - mixed) ** 2).mean(axis=1)
     of_labels = weights[:12] @ ONE_HOT[:12]
     prior = of_labels / of_labels.sum()
-    divergence = (prior * np.log(prior / p.mean(axis=0))).sum()
+    mean = np.average(p, axis=0, weights=mixed_weights)
+    divergence = (prior * np.log(prior / mean)).sum()
     return cross_entropy + weight * squares[~is_labeled].mean() + prior_weight * divergence
 
 

@@ -1,0 +1,47 @@
+"""Methods that learn the labels of LabelPurifier, in a pipeline, as DMLP combines them."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from sknoisy import DivideMixClassifier, LabelPurifier
+from sknoisy.datasets import load_noisy_digits
+from sknoisy.pipeline import make_pipeline
+
+# DMLP-X by the name of X.
+METHODS = [DivideMixClassifier(max_epochs=20)]
+N_TRAIN = 700
+
+
+def scores(estimator, rate):
+    """Return the accuracy of a method on given and on purified labels, by seed."""
+    found = []
+    for seed in range(3):
+        digits = load_noisy_digits(rate=rate, random_state=seed)
+        plain = clone(estimator).set_params(random_state=seed)
+        purified = make_pipeline(LabelPurifier(random_state=seed), clone(plain))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the losses of purified labels have one component
+            found.append(
+                [
+                    model.fit(digits.data[:N_TRAIN], digits.target[:N_TRAIN]).score(
+                        digits.data[N_TRAIN:], digits.target_clean[N_TRAIN:]
+                    )
+                    for model in (plain, purified)
+                ]
+            )
+    return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize("estimator", METHODS, ids=lambda estimator: type(estimator).__name__)
+def test_purified_labels_are_not_worse(estimator):
+    given, purified = scores(estimator, 0.3)
+    assert purified > given - 0.005
+
+
+@pytest.mark.parametrize("estimator", METHODS, ids=lambda estimator: type(estimator).__name__)
+def test_purified_labels_are_better_where_most_labels_are_wrong(estimator):
+    given, purified = scores(estimator, 0.6)
+    assert purified > given
