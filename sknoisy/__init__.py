@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ impo
     from .methods.mlc import MLCClassifier
     from .methods.mlnt import MLNTClassifier
     from .methods.mslc import MSLCClassifier
+    from .methods.pro_mix import ProMixClassifier
     from .methods.transition_mlc import TransitionMLCClassifier
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "MSLCClassifier",
     "MetaWeightNetClassifier",
     "NoisyLabelClassifier",
+    "ProMixClassifier",
     "PurifiedClassifier",
     "TransitionMLCClassifier",
 ]

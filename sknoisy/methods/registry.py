@@ -64,6 +64,11 @@ METHODS: dict[str, Method] = {
         "MSLCClassifier", "MSLC", "AAAI 2021",
         "learns to mix given label, last soft label and prediction",
     ),
+    "pro_mix": Method(
+        "ProMixClassifier", "ProMix", "IJCAI 2023",
+        "selects rows by small losses and matched confidence, and guesses labels where two "
+        "networks agree"
+    ),
     "transition_mlc": Method(
         "TransitionMLCClassifier", "transition MLC", "CVPR 2020",
         "chooses a transition matrix from true to given labels in each batch",

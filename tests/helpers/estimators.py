@@ -57,6 +57,7 @@ QUICK = {
             "mixup+contrastive": {**SELECTION, "n_folds": 0},
         }.items()
     },
+    "ProMixClassifier": {"": {**NETWORK, "n_warmup_epochs": 1}},
     "CleanSampleSelector": {
         "": SELECTION,
         "segments": {
