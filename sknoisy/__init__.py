@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ impo
     from .methods.clid_mu import CLIDMUClassifier
     from .methods.dmlp import DMLPClassifier, LabelPurifier
     from .methods.famus import FaMUSClassifier
+    from .methods.fixmatch import FixMatchClassifier
+    from .methods.flexmatch import FlexMatchClassifier
     from .methods.l2r import L2RClassifier
     from .methods.meta_weight_net import MetaWeightNetClassifier
     from .methods.mild import CleanSampleSelector, MILDClassifier
@@ -28,6 +30,8 @@ __all__ = [
     "CleanSampleSelector",
     "DMLPClassifier",
     "FaMUSClassifier",
+    "FixMatchClassifier",
+    "FlexMatchClassifier",
     "L2RClassifier",
     "LabelPurifier",
     "MILDClassifier",

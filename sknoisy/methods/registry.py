@@ -39,6 +39,14 @@ METHODS: dict[str, Method] = {
         "learns row weights by a meta gradient through a few layers; two networks choose meta "
         "rows for each other"
     ),
+    "fixmatch": Method(
+        "FixMatchClassifier", "FixMatch", "NeurIPS 2020",
+        "learns confident predictions of weak views as the labels of strong views",
+    ),
+    "flexmatch": Method(
+        "FlexMatchClassifier", "FlexMatch", "NeurIPS 2021",
+        "does as FixMatch, with a threshold of confidence for each class",
+    ),
     "l2r": Method(
         "L2RClassifier", "L2R", "ICML 2018",
         "weights rows by how well their gradients agree with those of the meta set",

@@ -46,6 +46,8 @@ QUICK = {
     "MLCClassifier": {"": META},
     "MSLCClassifier": {"": META},
     "TransitionMLCClassifier": {"": META},
+    "FixMatchClassifier": {"": {**NETWORK, "threshold": 0.7}},
+    "FlexMatchClassifier": {"": {**NETWORK, "threshold": 0.7}},
     "FaMUSClassifier": {"": {**META, "n_active_layers": 2, "batch_size": 64, "lr": 0.2}},
     "DMLPClassifier": {"": {**NETWORK, "purifier": sknoisy.LabelPurifier(**PURIFICATION)}},
     "MLNTClassifier": {"": MLNT, "two iterations": {**MLNT, "n_iterations": 2}},

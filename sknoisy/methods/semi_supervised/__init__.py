@@ -4,11 +4,14 @@ After a selection, the selected rows keep their labels and the rejected rows los
 
 ============================  =================================================================
 :class:`MixMatchNet`          guesses the missing labels and mixes all rows
+:class:`FixMatchNet`          takes confident predictions as the labels of strong views
+:class:`FlexMatchNet`         the same, with a threshold for each class
 :class:`ContrastiveMixUpNet`  mixes the rows with labels and contrasts all rows
 ============================  =================================================================
 """
 
 from .contrastive import ContrastiveMixUpNet
+from .fixmatch import FixMatchNet, FlexMatchNet
 from .mixmatch import MixMatchNet
 
-__all__ = ["ContrastiveMixUpNet", "MixMatchNet"]
+__all__ = ["ContrastiveMixUpNet", "FixMatchNet", "FlexMatchNet", "MixMatchNet"]

@@ -32,6 +32,9 @@ class SemiSupervisedNet(DeviceNet):
     of each row. A subclass defines the loss, :meth:`loss_of`, and documents the parameters.
     """
 
+    #: Rows without labels per row with a label in a step.
+    unlabeled_ratio = 1
+
     _source: Source | None = None
 
     def __init__(
@@ -105,7 +108,8 @@ class Source:
         self._unlabeled = None
         if net.unlabeled is not None and len(net.unlabeled):
             index = net.unlabeled.to(data.rows.index_device)
-            self._unlabeled = EndlessBatches(index, net.batch_size, net.generator)
+            batch_size = net.unlabeled_ratio * net.batch_size
+            self._unlabeled = EndlessBatches(index, batch_size, net.generator)
         dtype = first.dtype if first.is_floating_point() else None
         self._one_hot = torch.eye(net.count_classes(first), dtype=dtype, device=data.device)
         self.class_shares = self._class_shares()
@@ -125,11 +129,16 @@ class Source:
         """Return the rows of a batch followed by rows without labels, and the weights of all."""
         X, weights = batch[0], batch.sample_weight
         if self._unlabeled is not None:
-            others = self.data.take(next(self._unlabeled))
+            others = self.next_unlabeled()
             X = torch.cat([X, others[0]])
             if weights is not None and others.sample_weight is not None:
                 weights = torch.cat([weights, others.sample_weight])
         return X, X.new_ones(len(X)) if weights is None else weights
+
+    def next_unlabeled(self) -> Batch:
+        """Return the next rows without labels, not augmented."""
+        assert self._unlabeled is not None
+        return self.data.take(next(self._unlabeled))
 
     def views(self, X: Tensor) -> Tensor:
         """Return two views of m rows, (2m, ...): all first views, then all second views."""

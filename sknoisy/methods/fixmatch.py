@@ -1,0 +1,122 @@
+"""Classifier that learns from few labels by confident pseudo-labels (FixMatch)."""
+
+from __future__ import annotations
+
+from functools import partial
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._compat import Interval
+from .._docs import share_docs
+from .._engine.augment import Augmentation
+from .._engine.batches import TrainingData
+from .._engine.net import DeviceNet
+from .._engine.strong_augment import STRONG_AUGMENT
+from .semi_supervised import FixMatchNet
+from .semi_supervised.classifier import SemiSupervisedClassifier
+
+__all__ = ["FixMatchClassifier"]
+
+
+@share_docs
+class FixMatchClassifier(SemiSupervisedClassifier):
+    """Classifier that learns from few labels by confident pseudo-labels (FixMatch).
+
+    The network learns the labels of weakly augmented rows. Beside that, it predicts a weak view of
+    each row and, if the prediction is confident, learns it as the label of a strong view of the
+    row.
+
+    Rows without a label are marked by ``unlabeled_mask``. All rows, with a label and without, get
+    pseudo-labels, so that wrong given labels are opposed by what the network predicts for the
+    row. Trusted rows, passed as ``clean_mask``, keep their given labels in both terms.
+
+    Parameters
+    ----------
+    threshold : float, default=0.95
+        Least probability of a pseudo-label, in [0, 1].
+    unlabeled_weight : float, default=1.0
+        Weight of the loss of the strong views.
+    unlabeled_ratio : int, default=1
+        Number of strong views per row with a label in a batch. The papers use 7 for images. An
+        epoch is a pass over all rows, in which few labels are repeated.
+    {strong_augment}
+    {module, module_params, optimizer, optimizer_params, lr}
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks, verbose}
+    {random_state}
+
+    Attributes
+    ----------
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
+    {net_, history_, n_iter_, batch_size_, n_features_in_}
+    {feature_names_in_, image_shape_}
+
+    See Also
+    --------
+    FlexMatchClassifier : The same with a threshold for each class.
+
+    References
+    ----------
+    K. Sohn, D. Berthelot, C.-L. Li, Z. Zhang, N. Carlini, E. D. Cubuk, A. Kurakin, H. Zhang and
+    C. Raffel. FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence.
+    NeurIPS 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sknoisy import FixMatchClassifier
+    >>> from sknoisy.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(rate=0.0, random_state=0)
+    >>> X, y = digits.data[:900], digits.target[:900]
+    >>> clf = FixMatchClassifier(max_epochs=30, random_state=0)
+    >>> clf = clf.fit(X, y, unlabeled_mask=np.arange(900) >= 60)
+    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.8)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **SemiSupervisedClassifier._parameter_constraints,
+        "threshold": [Interval(Real, 0, 1, closed="both")],
+        "unlabeled_weight": [Interval(Real, 0, None, closed="left")],
+        "unlabeled_ratio": [Interval(Integral, 1, None, closed="left")],
+        "strong_augment": STRONG_AUGMENT,
+    }
+
+    _net_class = FixMatchNet
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.95,
+        unlabeled_weight: float = 1.0,
+        unlabeled_ratio: int = 1,
+        strong_augment: str | Augmentation | None = "auto",
+        **shared: Any,
+    ):
+        super().__init__(**shared)
+        self.threshold = threshold
+        self.unlabeled_weight = unlabeled_weight
+        self.unlabeled_ratio = unlabeled_ratio
+        self.strong_augment = strong_augment
+
+    def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        net_class = partial(
+            self._net_class,
+            unlabeled=_rows_that_count(data),
+            threshold=self.threshold,
+            unlabeled_weight=self.unlabeled_weight,
+            unlabeled_ratio=self.unlabeled_ratio,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return [self._build_net(data, rng, net_class=net_class)]
+
+
+def _rows_that_count(data: TrainingData) -> torch.Tensor:
+    """Return the rows whose weight is not zero, int64."""
+    weights = data.sample_weight
+    if weights is None:
+        return torch.arange(len(data), device=data.device)
+    return weights.nonzero()[:, 0]
