@@ -11,8 +11,11 @@ from .methods.registry import estimator_class as _estimator_class
 if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ imports on first access
     from .cleaning import PurifiedClassifier
     from .methods.auto import NoisyLabelClassifier
+    from .methods.cdr import CDRClassifier
     from .methods.clid_mu import CLIDMUClassifier
+    from .methods.co_teaching import CoTeachingClassifier
     from .methods.dmlp import DMLPClassifier, LabelPurifier
+    from .methods.elr import ELRClassifier
     from .methods.famus import FaMUSClassifier
     from .methods.fixmatch import FixMatchClassifier
     from .methods.flexmatch import FlexMatchClassifier
@@ -23,12 +26,16 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ impo
     from .methods.mlnt import MLNTClassifier
     from .methods.mslc import MSLCClassifier
     from .methods.pro_mix import ProMixClassifier
+    from .methods.sop import SOPClassifier
     from .methods.transition_mlc import TransitionMLCClassifier
 
 __all__ = [
+    "CDRClassifier",
     "CLIDMUClassifier",
     "CleanSampleSelector",
+    "CoTeachingClassifier",
     "DMLPClassifier",
+    "ELRClassifier",
     "FaMUSClassifier",
     "FixMatchClassifier",
     "FlexMatchClassifier",
@@ -42,6 +49,7 @@ __all__ = [
     "NoisyLabelClassifier",
     "ProMixClassifier",
     "PurifiedClassifier",
+    "SOPClassifier",
     "TransitionMLCClassifier",
 ]
 __version__ = "0.1.0.dev0"

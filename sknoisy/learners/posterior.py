@@ -13,6 +13,7 @@ __all__ = [
     "Answer",
     "Mixture",
     "answer",
+    "estimate_noise_rate",
     "estimate_transition",
     "fit_mixture",
     "log_likelihoods",
@@ -140,6 +141,34 @@ def estimate_transition(
     prior = rate * normalized(wrong)
     np.fill_diagonal(prior, 1 - rate)
     return normalized(counts + _PSEUDO_ROWS * prior)
+
+
+def estimate_noise_rate(
+    proba: np.ndarray,
+    codes: np.ndarray,
+    weights: np.ndarray | None = None,
+    trusted: np.ndarray | None = None,
+) -> float:
+    """Return the share of wrong labels among the rows that are not trusted.
+
+    It is the mean of the rates of the classes, by :func:`estimate_transition`, weighted by the
+    number of rows that are predicted as each class. The rate is less than 1, and 0 if all rows are
+    trusted.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n, n_classes)
+        Probabilities of the true class, which do not depend much on the row's given label.
+    codes, weights, trusted : ndarray of shape (n,)
+        As in :func:`answer`.
+    """
+    counted = relative_weights(weights, len(codes))
+    if trusted is not None:
+        counted = np.where(trusted, 0, counted)
+    if not counted.any():
+        return 0.0
+    right = np.diag(estimate_transition(proba, codes, weights, trusted))
+    return float(1 - np.average(right[proba.argmax(axis=1)], weights=counted))
 
 
 def posterior(

@@ -26,13 +26,25 @@ class Method(NamedTuple):
 # that of the module in sknoisy/methods. An idea has no subject: the method is.
 # fmt: off
 METHODS: dict[str, Method] = {
+    "cdr": Method(
+        "CDRClassifier", "CDR", "ICLR 2021",
+        "trains the weights that matter most for the loss, and shrinks the others",
+    ),
     "clid_mu": Method(
         "CLIDMUClassifier", "CLID-MU", "KDD 2025",
         "learns row weights by a meta objective that needs no trusted labels",
     ),
+    "co_teaching": Method(
+        "CoTeachingClassifier", "Co-teaching", "NeurIPS 2018",
+        "trains two networks, each on the rows of small loss that the other one chooses",
+    ),
     "dmlp": Method(
         "DMLPClassifier", "DMLP", "CVPR 2023",
         "purifies the labels on frozen features, then trains on the purified labels",
+    ),
+    "elr": Method(
+        "ELRClassifier", "ELR", "NeurIPS 2020",
+        "holds the network to its own earlier predictions of each row",
     ),
     "famus": Method(
         "FaMUSClassifier", "FaMUS", "CVPR 2021",
@@ -76,6 +88,9 @@ METHODS: dict[str, Method] = {
         "ProMixClassifier", "ProMix", "IJCAI 2023",
         "selects rows by small losses and matched confidence, and guesses labels where two "
         "networks agree"
+    "sop": Method(
+        "SOPClassifier", "SOP", "ICML 2022",
+        "learns a sparse correction of each row, which takes up the wrong labels",
     ),
     "transition_mlc": Method(
         "TransitionMLCClassifier", "transition MLC", "CVPR 2020",

@@ -36,15 +36,19 @@ WIDE = (-1e4, 1e4)  # scikit-learn's checks draw rows from all over the line
 # By class: name and parameters of each variant. scikit-learn's checks run on all but those of
 # NOT_CHECKED, the contracts on the first variant or on those of IN_CONTRACTS, for four steps.
 QUICK = {
+    "CDRClassifier": {"": NETWORK},
     "CLIDMUClassifier": {
         "wnet": CLID_MU,
         "vri": {**CLID_MU, "weighting": "vri"},
         "no meta": {**CLID_MU, "weighting": None},
     },
+    "CoTeachingClassifier": {"": NETWORK},
+    "ELRClassifier": {"": NETWORK, "plus": {**NETWORK, "plus": True}},
     "L2RClassifier": {"": META},
     "MetaWeightNetClassifier": {"": META},
     "MLCClassifier": {"": META},
     "MSLCClassifier": {"": META},
+    "SOPClassifier": {"": NETWORK, "plus": {**NETWORK, "plus": True}},
     "TransitionMLCClassifier": {"": META},
     "FixMatchClassifier": {"": {**NETWORK, "threshold": 0.7}},
     "FlexMatchClassifier": {"": {**NETWORK, "threshold": 0.7}},
@@ -115,7 +119,12 @@ QUICK = {
         "": {"random_state": 0},
     },
 }
-IN_CONTRACTS = {"CLIDMUClassifier": ("wnet", "vri", "no meta"), "BetaMixture": ("",)}
+IN_CONTRACTS = {
+    "CLIDMUClassifier": ("wnet", "vri", "no meta"),
+    "ELRClassifier": ("", "plus"),
+    "SOPClassifier": ("", "plus"),
+    "BetaMixture": ("",),
+}
 NOT_CHECKED = {"BetaMixture": ("",)}  # the checks have values beyond its support, (0, 1)
 
 # Public estimators that are not in the registry, by the module that holds them.

@@ -1,0 +1,294 @@
+"""Classifier for noisy labels by early-learning regularisation (ELR, ELR+)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .._compat import Interval
+from .._docs import share_docs
+from .._engine.batches import Batch, TrainingData, row_order
+from .._engine.evaluation import copied_state
+from .._engine.net import DeviceNet
+from ..base import NetworkClassifier
+from ..callbacks import TeacherAverage
+from ..meta import BatchOutputs
+from ..meta.models import per_sample_loss
+from ..networks.features import full_precision
+from .semi_supervised.mixing import mixing_share, mixup
+
+__all__ = ["ELRClassifier", "EarlyLearningLoss"]
+
+_EPS = 1e-4  # bound of the probabilities, as in the released code
+
+
+class EarlyLearningLoss(nn.Module):
+    r"""Cross-entropy with early-learning regularisation, for each row.
+
+    The loss of a row with label y, predicted probabilities p and target t is
+
+    .. math:: -\log p_y + \lambda \log(1 - \langle p, t \rangle) ,
+
+    where t is the moving average of the row's predictions:
+    :math:`t \leftarrow \beta t + (1 - \beta) p` at each visit. Probabilities are clipped to
+    [1e-4, 1 - 1e-4], and those in t are normalised. The target of a trusted row is its label.
+
+    Parameters
+    ----------
+    n_samples, n_classes : int
+        Numbers of training rows and of classes.
+    memory_decay : float
+        Beta, in [0, 1).
+    reg_weight : float
+        Lambda, not negative.
+
+    Attributes
+    ----------
+    memory : Tensor of shape (n_samples, n_classes)
+        The targets; zeros before the first visit of a row.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sknoisy.meta import BatchOutputs
+    >>> from sknoisy.methods.elr import EarlyLearningLoss
+    >>> loss = EarlyLearningLoss(4, 2, memory_decay=0.7, reg_weight=3.0)
+    >>> rows = torch.tensor([2, 3])
+    >>> loss(BatchOutputs(torch.zeros(2, 2), None, torch.tensor([0, 1]), rows=rows)).shape
+    torch.Size([2])
+    >>> loss.memory[2:].sum(dim=1)
+    tensor([0.3000, 0.3000])
+    """
+
+    memory: Tensor
+
+    def __init__(self, n_samples: int, n_classes: int, *, memory_decay: float, reg_weight: float):
+        super().__init__()
+        self.memory_decay, self.reg_weight = memory_decay, reg_weight
+        self.register_buffer("memory", torch.zeros(n_samples, n_classes))
+
+    @torch.no_grad()
+    def remember(self, batch: BatchOutputs) -> Tensor:
+        """Update the memory by the logits of a batch; return its rows, (n, n_classes)."""
+        assert batch.rows is not None
+        proba = _probabilities(batch.logits)
+        proba /= proba.sum(dim=1, keepdim=True)
+        last = self.memory[batch.rows]
+        targets = self.memory_decay * last + (1 - self.memory_decay) * proba  # ELR, eq. (9)
+        if batch.trusted is not None:
+            given = F.one_hot(batch.targets, proba.shape[1]).to(targets)
+            targets = torch.where(batch.trusted[:, None], given, targets)
+        self.memory[batch.rows] = targets.to(self.memory)
+        return targets
+
+    def regularizer(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return lambda log(1 - <p, t>) of each row, for targets t (n, n_classes)."""
+        agreement = (targets * _probabilities(logits)).sum(dim=1)
+        return self.reg_weight * torch.log1p(-agreement)  # ELR, eq. (6)
+
+    def forward(self, batch: BatchOutputs) -> Tensor:
+        """Return the loss of each row, shape (n,), after the update of the memory."""
+        targets = self.remember(batch)
+        losses = per_sample_loss(batch.logits, batch.targets)
+        return losses + self.regularizer(batch.logits, targets)
+
+
+class MixedEarlyLearningLoss(EarlyLearningLoss):
+    """The loss of ELR+ on mixtures of rows.
+
+    ``mixed`` are the mixtures of the targets t, and ``batch.targets`` those of the one-hot labels
+    times their sample weights, both of shape (n, n_classes). The net sets ``mixed`` before the
+    loss is called.
+    """
+
+    mixed: Tensor
+
+    def forward(self, batch: BatchOutputs) -> Tensor:
+        """Return the loss of each mixture, shape (n,)."""
+        losses = -(batch.targets * batch.logits.log_softmax(dim=1)).sum(dim=1)
+        weights = batch.targets.sum(dim=1)
+        return losses + weights * self.regularizer(batch.logits, self.mixed)
+
+
+class ELRPlusNet(DeviceNet):
+    """One of the two nets of ELR+.
+
+    Each needs the callback ``"teacher"``, a :class:`~sknoisy.callbacks.TeacherAverage`. In each
+    step, the teacher of the other net predicts the rows of the batch, and these predictions are
+    averaged in the memory. Rows, labels and targets are then mixed with those of other rows of the
+    batch, in the same way.
+
+    Parameters
+    ----------
+    module, criterion, **kwargs
+        As in ``DeviceNet``. The criterion has a :class:`MixedEarlyLearningLoss`.
+    alpha : float
+        Parameter of the beta distribution of the mixing shares. 0: rows are not mixed.
+
+    Attributes
+    ----------
+    generator : torch.Generator
+        Generator on the CPU of the shares and of the pairs of rows.
+    """
+
+    def __init__(self, module, criterion, *, alpha: float, **kwargs):
+        super().__init__(module, criterion, **kwargs)
+        self.alpha, self.generator = alpha, torch.Generator()
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Seed the draws of the shares."""
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        seed = torch.randint(2**62, (), generator=self.generator).item()
+        self._shares = np.random.default_rng(int(seed))
+
+    def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss of a batch and the logits of its mixtures."""
+        X, y = batch
+        loss = self.criterion_.row_loss
+        with torch.no_grad():
+            logits = full_precision(_teacher(self.peers[0])(X))
+        targets = loss.remember(
+            BatchOutputs(logits, None, y, trusted=batch.trusted, rows=batch.rows)
+        )
+        labels = F.one_hot(y, logits.shape[1]).to(logits)
+        if batch.sample_weight is not None:
+            labels = labels * batch.sample_weight[:, None]
+        mixed = partial(
+            mixup,
+            share=mixing_share(self.alpha, self._shares),
+            permutation=row_order(len(y), self.generator, y.device),
+        )
+        loss.mixed = mixed(targets)
+        logits = self.infer(mixed(X))
+        return self.criterion_(logits, mixed(labels)), logits
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.softmax(dim=1).clamp(_EPS, 1 - _EPS)
+
+
+@share_docs
+class ELRClassifier(NetworkClassifier):
+    """Classifier for noisy labels by early-learning regularisation (ELR, ELR+).
+
+    Networks learn right labels before wrong ones. ELR averages the predictions for each training
+    row over the epochs, and holds the network to this average: the gradient of a label that it
+    contradicts is cancelled. ELR+ trains two networks, each held to the predictions of the other
+    one's weight average, on mixtures of rows.
+
+    No trusted rows are needed. The target of those in ``clean_mask`` is their label.
+
+    Parameters
+    ----------
+    plus : bool, default=False
+        Whether to train by ELR+.
+    memory_decay : float, default=0.7
+        Share beta of its past that the average of a row's predictions keeps at each visit, in
+        [0, 1).
+    reg_weight : float, default=3.0
+        Weight lambda of the regularisation. 0: plain cross-entropy.
+    mixup_alpha : float, default=1.0
+        Parameter of the beta distribution from which ELR+ draws the share of a row in its mixture,
+        anew for each batch. 0: rows are not mixed.
+    {module, module_params, optimizer, optimizer_params}
+    lr : "auto" or float, default="auto"
+        Learning rate of the network. "auto": 0.05, more for larger batches.
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device}
+    callbacks : list or None, default=None
+        Additional skorch callbacks. The second network of ELR+ receives copies of them.
+    verbose : int, default=0
+        1 shows a progress bar and messages.
+    {random_state}
+
+    Attributes
+    ----------
+    {classes_, label_distribution_, purified_labels_, clean_proba_}
+    net_ : DeviceNet
+        The fitted skorch net, with ELR+ of the first network. Its module expects scaled rows.
+    nets_ : list of DeviceNet
+        All fitted skorch nets: two with ELR+.
+    history_ : skorch.history.History
+        Per epoch of ``net_``: ``train_loss``, ``event_lr`` and ``dur``.
+    {n_iter_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
+
+    References
+    ----------
+    S. Liu, J. Niles-Weed, N. Razavian and C. Fernandez-Granda. Early-Learning Regularization
+    Prevents Memorization of Noisy Labels. NeurIPS 2020.
+
+    Examples
+    --------
+    >>> from sknoisy import ELRClassifier
+    >>> from sknoisy.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(rate=0.4, random_state=0)
+    >>> clf = ELRClassifier(max_epochs=30, random_state=0)
+    >>> clf = clf.fit(digits.data[:900], digits.target[:900])
+    >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.85)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **NetworkClassifier._parameter_constraints,
+        "plus": ["boolean"],
+        "memory_decay": [Interval(Real, 0, 1, closed="left")],
+        "reg_weight": [Interval(Real, 0, None, closed="left")],
+        "mixup_alpha": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        plus: bool = False,
+        memory_decay: float = 0.7,
+        reg_weight: float = 3.0,
+        mixup_alpha: float = 1.0,
+        **shared: Any,
+    ):
+        super().__init__(**shared)
+        self.plus = plus
+        self.memory_decay = memory_decay
+        self.reg_weight = reg_weight
+        self.mixup_alpha = mixup_alpha
+
+    def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor]:
+        made = MixedEarlyLearningLoss if self.plus else EarlyLearningLoss
+        return made(
+            len(data),
+            len(self.classes_),
+            memory_decay=self.memory_decay,
+            reg_weight=self.reg_weight,
+        )
+
+    def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
+        if not self.plus:
+            return []
+        decay = 1 - 1 / min(max(self._n_steps(len(data)) / 100, 2), 1000)
+        return [("teacher", TeacherAverage(decay))]
+
+    def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
+        if not self.plus:
+            return super()._networks(data, rng)
+        extra = [*(self.callbacks or []), *self._progress()]
+        copies = copy.deepcopy(self.callbacks or [])
+        net_class = partial(ELRPlusNet, alpha=self.mixup_alpha)
+        nets = [self._build_net(data, rng, own, net_class=net_class) for own in (extra, copies)]
+        for net in nets:  # after the nets, whose batches are thus those of plain training
+            net.generator.manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
+        return nets
+
+    def _member_states(self) -> list[dict[str, Tensor]]:
+        if not self.plus:
+            return super()._member_states()
+        return [copied_state(_teacher(net)) for net in self.nets_]
+
+
+def _teacher(net: DeviceNet) -> nn.Module:
+    return dict(net.callbacks_)["teacher"].teacher_

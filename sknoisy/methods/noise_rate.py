@@ -1,0 +1,74 @@
+"""The noise rate of the methods that need one: given by the user, or estimated in training."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+
+from .._compat import Interval, StrOptions
+from .._engine.evaluation import outputs_of, rows_per_pass
+from ..learners.posterior import estimate_noise_rate
+
+__all__ = ["NOISE_RATE", "NoiseRate"]
+
+#: Constraint of the parameter ``noise_rate``.
+NOISE_RATE: list[Any] = [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")]
+
+# Measured on digits, wine, breast cancer and a made problem of five classes, at rates from 0 to
+# 0.6: estimates are best after two to five epochs, and fall as labels are memorised.
+_N_WARMUP_EPOCHS = 3
+
+
+class NoiseRate(Callback):
+    """The noise rate of the training labels.
+
+    "auto" is resolved once, after three epochs or half of the training, by
+    :func:`~sknoisy.learners.posterior.estimate_noise_rate` on the predictions for all training
+    rows. Networks learn right labels first, so these predictions are not yet those of the wrong
+    labels.
+
+    Parameters
+    ----------
+    noise_rate : "auto" or float
+        The rate, in [0, 1), if it is known.
+
+    Attributes
+    ----------
+    rate_ : float
+        The noise rate; 0 until it is estimated.
+    """
+
+    def __init__(self, noise_rate: str | float = "auto"):
+        self.noise_rate = noise_rate
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        """Forget the estimate of an earlier training."""
+        self.rate_ = 0.0 if self.noise_rate == "auto" else float(self.noise_rate)
+
+    def on_epoch_end(self, net, dataset_train=None, **kwargs):
+        """Estimate the rate at the end of the warm-up."""
+        if self.noise_rate != "auto":
+            return
+        if len(net.history) == max(1, min(_N_WARMUP_EPOCHS, net.max_epochs // 2)):
+            self.rate_ = _estimate(net, dataset_train)
+
+
+def _estimate(net, data) -> float:
+    rows = data.active
+    if rows is None:
+        rows = torch.arange(len(data), device=data.device)
+    logits = outputs_of(net.module_, data, rows, rows_per_pass(net))[1]
+
+    def of_rows(values: torch.Tensor | None) -> np.ndarray | None:
+        return None if values is None else values[rows].cpu().numpy()
+
+    return estimate_noise_rate(
+        logits.cpu().double().softmax(dim=1).numpy(),
+        data.targets[rows].cpu().numpy(),
+        of_rows(data.sample_weight),
+        of_rows(data.trusted),
+    )
