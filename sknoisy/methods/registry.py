@@ -87,7 +87,8 @@ METHODS: dict[str, Method] = {
     "pro_mix": Method(
         "ProMixClassifier", "ProMix", "IJCAI 2023",
         "selects rows by small losses and matched confidence, and guesses labels where two "
-        "networks agree"
+        "networks agree",
+    ),
     "sop": Method(
         "SOPClassifier", "SOP", "ICML 2022",
         "learns a sparse correction of each row, which takes up the wrong labels",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -14,8 +13,10 @@ from torch import nn
 
 from ..._compat import Interval, StrOptions
 from ..._docs import share_docs
+from ..._engine.augment import Augmentation
 from ..._engine.batches import Batch, TrainingData
 from ..._engine.net import DeviceNet
+from ..._engine.strong_augment import STRONG_AUGMENT
 from ..semi_supervised.classifier import SemiSupervisedClassifier
 from ..semi_supervised.contrastive import count_features
 from .net import ProMixNet, joint_step
@@ -50,7 +51,7 @@ class ProMixClassifier(SemiSupervisedClassifier):
         Share of the rows that are selected by small losses, in (0, 1], the rho of the
         paper. Pass about the share of right labels, or less: 0.7 for a fifth of wrong labels and
         0.5 for more in the paper. "auto" stands for the share of the rows whose label is the
-        network's prediction after the warm-up.
+        network's prediction, anew before each epoch.
     confidence : float, default=0.99
         Threshold of the confidence, in [0, 1]. The paper has 0.95 for 100 classes. 1: rows are
         selected by small losses alone, and no label is guessed.
@@ -72,8 +73,8 @@ class ProMixClassifier(SemiSupervisedClassifier):
     n_guessing_epochs : "auto" or int, default="auto"
         Number of last epochs in which labels are guessed. "auto" stands for 5/12 of
         ``max_epochs``, as published. 0: none are guessed.
-    {module, module_params, optimizer, optimizer_params, lr, lr_schedule, max_epochs, batch_size}
-    {augment, standardize, device}
+    {strong_augment, module, module_params, optimizer, optimizer_params, lr, lr_schedule}
+    {max_epochs, batch_size, augment, standardize, device}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     verbose : int, default=0
@@ -84,8 +85,8 @@ class ProMixClassifier(SemiSupervisedClassifier):
     ----------
     {classes_, label_distribution_, purified_labels_, clean_proba_}
     small_loss_share_ : float or None
-        Value of ``small_loss_share`` after "auto" is resolved, the mean of both networks; None if
-        training ended in the warm-up.
+        Share of the last epoch, the mean of both networks; None if it is "auto" and training ended
+        in the warm-up.
     alpha_, n_warmup_epochs_ : float, int
         Values of ``alpha`` and ``n_warmup_epochs`` after "auto" is resolved.
     net_ : ProMixNet
@@ -132,7 +133,7 @@ class ProMixClassifier(SemiSupervisedClassifier):
         "debias": [Interval(Real, 0, None, closed="left")],
         "alpha": [_AUTO, Interval(Real, 0, None, closed="left")],
         "unlabeled_weight": [Interval(Real, 0, None, closed="left")],
-        "strong_augment": [str, callable, None],
+        "strong_augment": STRONG_AUGMENT,
         "n_warmup_epochs": [_AUTO, Interval(Integral, 0, None, closed="left")],
         "n_unlabeled_epochs": [_AUTO, Interval(Integral, 0, None, closed="left")],
         "n_guessing_epochs": [_AUTO, Interval(Integral, 0, None, closed="left")],
@@ -149,7 +150,7 @@ class ProMixClassifier(SemiSupervisedClassifier):
         n_warmup_epochs: str | int = "auto",
         n_unlabeled_epochs: str | int = "auto",
         n_guessing_epochs: str | int = "auto",
-        strong_augment: str | Callable[..., Any] | None = "auto",
+        strong_augment: str | Augmentation | None = "auto",
         **shared: Any,
     ):
         super().__init__(**shared)
@@ -181,7 +182,8 @@ class ProMixClassifier(SemiSupervisedClassifier):
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         is_table = data.rows.take(torch.arange(1, device=data.rows.index_device)).ndim == 2
-        self.alpha_ = (0.2 if is_table else 4.0) if self.alpha == "auto" else self.alpha
+        default = 0.2 if is_table else 4.0
+        self.alpha_ = default if self.alpha == "auto" else float(self.alpha)
         schedule = self._schedule(data)
         self.n_warmup_epochs_ = schedule.n_warmup_epochs
         extra = [*(self.callbacks or []), *self._progress()]

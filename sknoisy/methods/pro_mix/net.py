@@ -29,8 +29,8 @@ _LARGEST_SHARE = 0.9  # of the rows of a batch that have a label after guessing
 class Seen(NamedTuple):
     """Views of m rows, of which the first n are those of a batch; the others have no label.
 
-    ``weights`` (m,) are sample weights. ``primary`` and ``pseudo`` are the logits of the weak views
-    by both heads, (m, n_classes).
+    ``weights`` (m,) are sample weights. ``primary`` and ``pseudo``, (m, n_classes), are the logits
+    of the weak views by both heads.
     """
 
     weak: Tensor
@@ -57,7 +57,7 @@ class ProMixNet(SemiSupervisedNet):
         Lengths of the phases.
     small_loss_share : float or None
         Share of the rows that is selected by small losses, in (0, 1]. None: the share of the
-        rows whose label is the prediction after the warm-up.
+        rows whose label is the prediction, anew before each epoch.
     confidence : float
         Rows keep their label if its probability is larger.
     debias : float
@@ -77,7 +77,7 @@ class ProMixNet(SemiSupervisedNet):
     head_ : nn.Linear
         The pseudo head.
     small_loss_share_ : float or None
-        The share that None stands for; None if training ended in the warm-up.
+        The share in the last epoch; None if it was not given and training ended in the warm-up.
     """
 
     _selected: Tensor | None = None
@@ -164,7 +164,7 @@ class ProMixNet(SemiSupervisedNet):
             parts = evaluate(self, data, rows, rows_per_pass(self))
             logits = torch.cat([logits for _, logits, _ in parts])
             targets = data.targets[rows]
-            if self.small_loss_share_ is None:
+            if self.small_loss_share is None:
                 n_agreeing = int((logits.argmax(dim=1) == targets).sum())
                 self.small_loss_share_ = max(n_agreeing, 1) / len(rows)
             losses = per_sample_loss(logits, targets)
@@ -177,8 +177,9 @@ class ProMixNet(SemiSupervisedNet):
     def see(self, weak: Tensor, strong: Tensor, weights: Tensor) -> Tensor:
         """Make the forward pass on the weak views; return their probabilities, detached."""
         self._set_training(True)
-        self._seen = Seen(weak, strong, weights, *self._heads(weak))
-        return self._seen.primary.detach().softmax(dim=1)
+        primary, pseudo = self._heads(weak)
+        self._seen = Seen(weak, strong, weights.to(primary), primary, pseudo)
+        return primary.detach().softmax(dim=1)
 
     def guess(self, own: Tensor, of_peer: Tensor, batch: Batch) -> None:
         """Choose the rows of a batch whose label is guessed, by the probabilities of both nets."""
@@ -265,11 +266,11 @@ class ProMixNet(SemiSupervisedNet):
         if not self.alpha or not X.is_floating_point():
             return []
         share, permutation = self.source.share(), self.source.permutation(len(X))
-        mixtures = [tuple(mixup(values, share, permutation) for values in (X, targets))]
+        mixtures = [(mixup(X, share, permutation), mixup(targets, share, permutation))]
         if X.ndim == 4:
             share = torch.rand((), generator=self.generator).item()
             permutation = self.source.permutation(len(X))
-            mask = random_mask(*X.shape[2:], share, self.generator)
+            mask = random_mask(X.shape[2], X.shape[3], share, self.generator)
             mixtures.append((fmix(X, mask, permutation), mixup(targets, share, permutation)))
         return mixtures
 
@@ -277,7 +278,7 @@ class ProMixNet(SemiSupervisedNet):
 _ONLY_IN_TRAINING = ("_selected", "_seen", "_guessed", "_of_labeled", "_of_rest")
 
 
-def joint_step(nets: Sequence[ProMixNet], batch: Batch) -> list[dict[str, Any]]:
+def joint_step(nets: Sequence[Any], batch: Batch) -> list[dict[str, Any]]:
     """Make one step of both nets on the same views of a batch."""
     first = nets[0]
     source, schedule, epoch = first.source, first.schedule, first.epoch

@@ -301,6 +301,7 @@ def test_prediction_is_the_mean_of_the_primary_logits():
         {"n_warmup_epochs": 3},
         {"n_unlabeled_epochs": 12},
         {"n_guessing_epochs": 0},
+        {"strong_augment": None},
     ],
     ids=str,
 )
