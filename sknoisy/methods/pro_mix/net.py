@@ -164,12 +164,13 @@ class ProMixNet(SemiSupervisedNet):
             parts = evaluate(self, data, rows, rows_per_pass(self))
             logits = torch.cat([logits for _, logits, _ in parts])
             targets = data.targets[rows]
-            if self.small_loss_share is None:
+            share = self.small_loss_share
+            if share is None:
                 n_agreeing = int((logits.argmax(dim=1) == targets).sum())
-                self.small_loss_share_ = max(n_agreeing, 1) / len(rows)
+                share = max(n_agreeing, 1) / len(rows)
+            self.small_loss_share_ = share
             losses = per_sample_loss(logits, targets)
-            n_classes = len(targets.unique())
-            selected[rows] = small_loss_rows(losses, targets, self.small_loss_share_, n_classes)
+            selected[rows] = small_loss_rows(losses, targets, share, len(targets.unique()))
         return selected if data.trusted is None else selected | data.trusted
 
     # --- the step ---------------------------------------------------------------------------
