@@ -170,7 +170,7 @@ class ProMixClassifier(SemiSupervisedClassifier):
         n_warmup, n_unlabeled = self.n_warmup_epochs, _none_if_auto(self.n_unlabeled_epochs)
         if n_warmup == "auto":
             n_warmup = Schedule.default_warmup(self.max_epochs)
-        if n_unlabeled is None and data.unlabeled is not None:
+        if n_unlabeled is None and data.unlabeled is not None and len(data.unlabeled):
             n_unlabeled = self.max_epochs
         return Schedule(
             self.max_epochs,

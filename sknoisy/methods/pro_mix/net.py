@@ -195,6 +195,7 @@ class ProMixNet(SemiSupervisedNet):
             return DeviceNet.loss_of(self, batch)
         seen, guessed, n = self._seen, self._guessed, len(batch[1])
         self._seen = self._guessed = None
+        self.criterion_.batch = None  # that of the warm-up; the targets hold the weights
         logits = seen.primary.detach()
         p = logits.softmax(dim=1)
         labels, has_label = batch[1], self._keeps_label(p[:n], batch)

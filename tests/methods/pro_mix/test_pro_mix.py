@@ -205,6 +205,20 @@ def test_automatic_share_is_that_of_the_rows_with_the_predicted_label():
     assert net.small_loss_share_ == pytest.approx(agree.double().mean().item())
 
 
+def test_weights_multiply_the_losses_of_the_labels():
+    data = make_data()
+    net, batch = make_net(data, epoch=3, small_loss_share=1.0), whole(data)
+    weights = torch.linspace(0, 2, N, dtype=torch.float64)
+    net.criterion_.batch = "of the warm-up"
+    losses = []
+    for part in (weights, torch.ones(N, dtype=torch.float64), 2 - weights):
+        net.see(batch[0], 2 * batch[0], part)
+        net._of_labeled = torch.full((N_CLASSES,), 1 / N_CLASSES, dtype=torch.float64)
+        losses.append(net.loss_of(batch)[0])
+    assert_close(losses[0] + losses[2], 2 * losses[1])
+    assert not torch.isclose(losses[0], losses[1])
+
+
 # --- both nets ------------------------------------------------------------------------------
 
 
