@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from estimators import fit, has, over_estimators, takes
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.utils.class_weight import compute_sample_weight
 
 
@@ -26,7 +26,7 @@ def test_a_rare_class_of_large_weight_is_learned(estimator):
     """Each positive row weighs 99 times as much as a negative one."""
     X, y = rare_rows(0)
     if has("max_epochs")(estimator):
-        estimator = estimator.set_params(max_epochs=10)
+        estimator = clone(estimator).set_params(max_epochs=10)
     clf = fit(estimator, X, y, sample_weight=compute_sample_weight("balanced", y))
     predicted = clf.predict(X)
     assert predicted[y == 1].mean() == 1.0
