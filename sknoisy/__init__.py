@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ impo
     from .methods.mlc import MLCClassifier
     from .methods.mlnt import MLNTClassifier
     from .methods.mslc import MSLCClassifier
+    from .methods.pro_mix import ProMixClassifier
     from .methods.sop import SOPClassifier
     from .methods.transition_mlc import TransitionMLCClassifier
 
@@ -48,6 +49,7 @@ __all__ = [
     "MSLCClassifier",
     "MetaWeightNetClassifier",
     "NoisyLabelClassifier",
+    "ProMixClassifier",
     "PurifiedClassifier",
     "SOPClassifier",
     "TransitionMLCClassifier",

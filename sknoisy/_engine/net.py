@@ -121,7 +121,7 @@ class DeviceNet(NeuralNet):
         ``param_groups`` matches none.
         """
         named_parameters = list(named_parameters)
-        if not any(p.requires_grad for _, p in named_parameters):
+        if not any(p.requires_grad for p in self.module_.parameters()):
             raise ValueError(
                 f"No parameter of {type(self.module_).__name__} requires a gradient, so nothing "
                 "can be trained: leave at least its last layer unfrozen."

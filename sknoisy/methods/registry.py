@@ -88,6 +88,11 @@ METHODS: dict[str, Method] = {
         "MSLCClassifier", "MSLC", "AAAI 2021",
         "learns to mix given label, last soft label and prediction",
     ),
+    "pro_mix": Method(
+        "ProMixClassifier", "ProMix", "IJCAI 2023",
+        "selects rows by small losses and matched confidence, and guesses labels where two "
+        "networks agree",
+    ),
     "sop": Method(
         "SOPClassifier", "SOP", "ICML 2022",
         "learns a sparse correction of each row, which takes up the wrong labels",

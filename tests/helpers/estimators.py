@@ -66,6 +66,7 @@ QUICK = {
             "mixup+contrastive": {**SELECTION, "n_folds": 0},
         }.items()
     },
+    "ProMixClassifier": {"": {**NETWORK, "n_warmup_epochs": 1}},
     "CleanSampleSelector": {
         "": SELECTION,
         "segments": {
@@ -174,6 +175,9 @@ def quick_estimators(*, checks=False):
 LEFT_OUT = {
     ("FixMatchClassifier", "training_loss_falls"): "Pseudo-labels add a term after the warm-up.",
     ("FlexMatchClassifier", "training_loss_falls"): "Pseudo-labels add a term after the warm-up.",
+    ("ProMixClassifier", "training_loss_falls"): (
+        "The loss after the warm-up is a sum over two heads and several views."
+    ),
     ("PurifiedClassifier", "equal_weights_equal_none"): "Logistic regression weighs its penalty.",
     ("PurifiedClassifier", "only_ratios_of_weights_count"): "Logistic regression, again.",
     ("PurifiedClassifier", "weights_that_vanish_beside_the_largest"): (

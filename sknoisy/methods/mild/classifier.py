@@ -29,8 +29,8 @@ from ..._engine.stopping import part_of_fit
 from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_classes_left, rows_that_are_left
 from ...cleaning.run import run_cleaner
-from ...networks import WithFeatures
 from ..semi_supervised import ContrastiveMixUpNet, MixMatchNet
+from ..semi_supervised.contrastive import count_features
 from ..semi_supervised.unlabeled import SemiSupervisedNet
 from .selector import CleanSampleSelector
 
@@ -324,7 +324,7 @@ class MILDClassifier(NetworkClassifier):
             **(self.semi_params or {}),
         }
         if self.semi_ == "mixup+contrastive":
-            settings["n_features"] = _count_features(module, data)
+            settings["n_features"] = count_features(module, data)
         return _NETS[self.semi_](module, criterion, **settings)
 
 
@@ -333,11 +333,3 @@ def _settings_of(net: type[SemiSupervisedNet]) -> set[str]:
     parameters = inspect.signature(net).parameters.values()
     own = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
     return own - {"unlabeled", "generator", "n_features"}
-
-
-@torch.no_grad()
-def _count_features(module: nn.Module, data: TrainingData) -> int:
-    """Return the number of penultimate features of a module."""
-    X, _ = data.take(torch.arange(2, device=data.device))
-    features, _ = WithFeatures(module).eval()(X)
-    return features.shape[1]
