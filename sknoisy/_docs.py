@@ -118,6 +118,10 @@ standardize : "auto" or bool, default="auto"
     such as that of text, is not standardised but reduced (:ref:`text`).
 device : "auto", str or torch.device, default="auto"
     Device to train on. "auto" selects a CUDA GPU, else an Apple GPU, else the CPU.
+precision : {"auto", "float32", "bfloat16"}, default="auto"
+    Precision of the network's passes. With "bfloat16", torch's autocast is on in them; weights,
+    running statistics, losses and meta models stay in float32. "auto" stands for "bfloat16" if
+    rows are no table and the device is a CUDA GPU that supports it, else for "float32".
 callbacks : list or None, default=None
     Additional skorch callbacks.
 random_state : int, RandomState or None, default=None
@@ -134,8 +138,8 @@ clean_proba_ : ndarray of float64 of shape (n_samples,)
     Probability that the given label of each training row is right, by ``label_distribution_``.
 n_iter_ : int
     Number of epochs run.
-batch_size_, lr_ : int, float
-    Values of ``batch_size`` and ``lr`` after "auto" is resolved.
+batch_size_, lr_, precision_ : int, float, str
+    Values of ``batch_size``, ``lr`` and ``precision`` after "auto" is resolved.
 n_features_in_ : int
     Number of columns, or of the values of an image or another row.
 feature_names_in_ : ndarray of shape (n_features,)

@@ -34,6 +34,7 @@ from ._engine.construction import (
     placed,
     random_state_of,
     resolve_device,
+    resolve_precision,
     seeded,
     warn_of_a_shared_gpu,
 )
@@ -55,6 +56,7 @@ from ._engine.views import strong_augmentation
 from .callbacks import EpochProgress, PerSampleCrossEntropy
 from .meta import BatchOutputs
 from .networks import mlp_settings
+from .networks.precision import set_precision
 
 __all__ = [
     "Batch",
@@ -89,6 +91,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         "augment": [StrOptions({"auto", *AUGMENTATIONS}), None, callable],
         "standardize": [StrOptions({"auto"}), "boolean"],
         "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "callbacks": [list, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -108,6 +111,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         augment: str | Callable[..., Tensor] | None = "auto",
         standardize: str | bool = "auto",
         device: str | torch.device = "auto",
+        precision: str = "auto",
         callbacks: list | None = None,
         verbose: int = 0,
         random_state: Any = None,
@@ -123,6 +127,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.augment = augment
         self.standardize = standardize
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
@@ -204,11 +209,13 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         groups = check_groups(groups, n_samples)
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
+        precision = resolve_precision(self.precision, device, is_table=X.ndim == 2)
         rng = random_state_of(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         self._forget()
         self.classes_ = classes
+        self.precision_ = precision
         self._resolve_steps(n_samples, is_table=X.ndim == 2)
         problem = Problem(
             X,
@@ -341,6 +348,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         module = build_module(self.module, self.module_params, shape, n_classes, settings)
         module = placed(module, first)
         check_logits(module, first, n_classes)
+        set_precision(module, self.precision_)
         weight_decay = settings.weight_decay if self.module is None else 5e-4
         # A few heavy rows are soon memorised. Where a quarter of the rows or more has the weight,
         # nothing changes.
@@ -406,7 +414,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state}

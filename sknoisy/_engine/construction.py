@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,6 +22,7 @@ from skorch.callbacks import LRScheduler
 from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ..exceptions import warn_user
@@ -36,6 +38,7 @@ __all__ = [
     "placed",
     "random_state_of",
     "resolve_device",
+    "resolve_precision",
     "seed_undecided",
     "seeded",
     "warn_of_a_shared_gpu",
@@ -146,6 +149,37 @@ def resolve_device(device: str | torch.device) -> torch.device:
             'device="auto", "cpu" or "cuda".'
         )
     return found
+
+
+def resolve_precision(precision: str, device: torch.device, *, is_table: bool) -> str:
+    """Return "float32" or "bfloat16"; "auto" is bfloat16 for rows other than tables on a CUDA GPU.
+
+    The small network for tables is no faster in bfloat16. ValueError is raised if the device does
+    not compute in bfloat16.
+    """
+    if precision == "auto":
+        fits = device.type == "cuda" and not is_table and _has_bfloat16(device)
+        return "bfloat16" if fits else "float32"
+    if precision == "bfloat16" and not _has_bfloat16(device):
+        raise ValueError(
+            f"precision='bfloat16' cannot be used on the device {str(device)!r}, which does not "
+            'compute in it. Pass precision="float32", or "auto", which chooses by the device.'
+        )
+    return precision
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Return whether the device computes in bfloat16 and torch's autocast supports it there."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not torch.amp.is_autocast_available(device.type):
+        return False
+    one = torch.ones((1, 1), device=device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an old Apple GPU: autocast stays off
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return (one @ one).dtype == torch.bfloat16
 
 
 def warn_of_a_shared_gpu(device: torch.device) -> None:
@@ -311,11 +345,11 @@ def placed(module: nn.Module, example: torch.Tensor) -> nn.Module:
     has_convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
     if not has_convolutions or any(is_lazy(parameter) for parameter in module.parameters()):
         return module
-    module = module.to(memory_format=torch.channels_last)
+    convert_conv2d_weight_memory_format(module, torch.channels_last)
     try:
         module(example)
     except RuntimeError:
-        module = module.to(memory_format=torch.contiguous_format)
+        convert_conv2d_weight_memory_format(module, torch.contiguous_format)
     return module
 
 

@@ -93,7 +93,8 @@ class CLIDMUClassifier(NetworkClassifier):
         Schedule of the learning rate over the epochs. "cosine" ends at a fiftieth of ``lr``. A
         callable receives the optimiser and returns a torch scheduler. The released schedule is
         ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)``.
-    {max_epochs, batch_size, augment, standardize, device, callbacks, verbose, random_state}
+    {max_epochs, batch_size, augment, standardize, device, precision, callbacks, verbose}
+    {random_state}
 
     Attributes
     ----------

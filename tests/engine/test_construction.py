@@ -47,6 +47,7 @@ OTHERS = {
     "batch_size": 33,
     "augment": noise,
     "standardize": False,
+    "precision": "bfloat16",
     "callbacks": [Shift()],
     "random_state": 12345,
 }

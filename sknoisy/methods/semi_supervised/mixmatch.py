@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..._engine.batches import Batch
-from ...networks.features import full_precision
+from ...networks.precision import logits_of
 from .mixing import mixup, prior_penalty, sharpen, squared_error
 from .unlabeled import SemiSupervisedNet
 
@@ -132,7 +132,7 @@ class MixMatchNet(SemiSupervisedNet):
         targets, weights = targets.repeat(2, 1), weights.repeat(2)
         mixed = partial(mixup, share=source.share(), permutation=source.permutation(len(views)))
 
-        logits = full_precision(self.module_(mixed(views)))
+        logits = logits_of(self.module_, mixed(views))
         # Cross-entropy is linear in the target, so that each label in a mixture can be weighted.
         loss = self.criterion_(labeled(logits), labeled(mixed(weights[:, None] * targets)))
         if n_unlabeled:
@@ -147,7 +147,7 @@ class MixMatchNet(SemiSupervisedNet):
     def _guess(self, views: Tensor) -> Tensor:
         """Return guessed labels of m rows, (m, n_classes), from their two views (2m, ...)."""
         self._set_training(False)
-        logits = full_precision(self.module_(views))
+        logits = logits_of(self.module_, views)
         self._set_training(True)
         mean = logits.softmax(dim=1).unflatten(0, (2, -1)).mean(dim=0)
         return sharpen(mean, self.temperature)  # MixMatch, eqs. (6) and (7)
