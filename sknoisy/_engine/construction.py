@@ -27,10 +27,12 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ..exceptions import warn_user
 from ..networks import MLP, MLPSettings, PreActResNet
+from .scaling import channel_axis
 
 __all__ = [
     "build_module",
     "build_scheduler",
+    "check_image_size",
     "check_logits",
     "check_optimizer_params",
     "optimizer_class",
@@ -330,6 +332,19 @@ def build_module(
             f"module must give an nn.Module, got {type(built).__name__} from {module!r}."
         )
     return built
+
+
+def check_image_size(shape: tuple[int, ...]) -> None:
+    """Raise ValueError if images (n, H, W, C) or (n, C, H, W) are too small for PreActResNet."""
+    axis = channel_axis(shape)
+    height, width = shape[1:3] if axis == 3 else shape[2:4]
+    least = PreActResNet.min_size
+    if min(height, width) < least:
+        raise ValueError(
+            f"X holds images of {height} x {width} pixels, but the default network, which halves "
+            f"them several times, needs {least} x {least} or more. Enlarge the images, pass them "
+            "as a table, X.reshape(len(X), -1), or pass a module that takes them."
+        )
 
 
 @torch.no_grad()

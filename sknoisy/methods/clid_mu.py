@@ -18,7 +18,7 @@ from .._engine.batches import TrainingData
 from .._engine.problem import Problem
 from .._engine.sizes import bounded_meta_lr
 from ..base import NetworkClassifier
-from ..callbacks import CheckpointEnsemble, CLIDScore, CollapseGuard, MetaUpdate, PseudoCleanRows
+from ..callbacks import CLIDScore, CollapseGuard, MetaUpdate, PseudoCleanRows
 from ..meta import VRI, CLIDObjective, CrossEntropyObjective, MAEObjective, MetaModel, WNet
 from .meta_learning import (
     GRADIENT,
@@ -94,7 +94,7 @@ class CLIDMUClassifier(NetworkClassifier):
         callable receives the optimiser and returns a torch scheduler. The released schedule is
         ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)``.
     {max_epochs, batch_size, augment, standardize, device, precision, callbacks, verbose}
-    {random_state}
+    {random_state, pretrained, weight_average}
 
     Attributes
     ----------
@@ -108,9 +108,7 @@ class CLIDMUClassifier(NetworkClassifier):
     history_ : skorch.history.History
         Training history. Each epoch has ``train_loss``, ``meta_loss``, ``clid``, ``event_lr`` and
         ``dur``.
-    {n_iter_, batch_size_}
-    ensemble_epochs_ : list of int
-        Epochs (from 1) whose logits are averaged, the best first.
+    {n_iter_, batch_size_, ensemble_epochs_}
     n_warmup_epochs_, meta_lr_, exponent_ : int, float, ndarray of shape (n_classes,)
         Values of ``n_warmup_epochs``, ``meta_lr`` and ``normalize`` after "auto" is resolved.
     n_recoveries_ : int
@@ -158,7 +156,6 @@ class CLIDMUClassifier(NetworkClassifier):
         "meta_batch_size": [Interval(Integral, 2, None, closed="left")],
         "meta_every": [Interval(Integral, 1, None, closed="left")],
         "n_warmup_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
-        "n_ensemble": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -176,7 +173,7 @@ class CLIDMUClassifier(NetworkClassifier):
         n_ensemble: int = 5,
         **shared: Any,
     ):
-        super().__init__(**shared)
+        super().__init__(n_ensemble=n_ensemble, **shared)
         self.weighting = weighting
         self.normalize = normalize
         self.meta_objective = meta_objective
@@ -186,7 +183,6 @@ class CLIDMUClassifier(NetworkClassifier):
         self.meta_batch_size = meta_batch_size
         self.meta_every = meta_every
         self.n_warmup_epochs = n_warmup_epochs
-        self.n_ensemble = n_ensemble
 
     def _prepare(self, problem: Problem) -> Problem:
         if not isinstance(self.weighting, str) and self.meta_lr != "auto":
@@ -221,14 +217,13 @@ class CLIDMUClassifier(NetworkClassifier):
                 temperature=by_clid.temperature,
                 batch_size=self.meta_batch_size,
                 random_state=seeds[1],
+                teacher=self._teacher,
             )
-            n_skip = min(self.n_warmup_epochs_, self.max_epochs - 1)
-            ensemble = CheckpointEnsemble("clid", self.n_ensemble, n_skip_epochs=n_skip)
-            callbacks += [("clid", score), ("ensemble", ensemble)]
+            callbacks.append(("clid", score))
         return callbacks
 
     def _recorded_keys(self) -> list[str]:
-        keys = ["clid"] if self.n_ensemble else []
+        keys = super()._recorded_keys()
         if self.weighting is not None:
             keys += ["set_back", *(["meta_loss"] if self.n_warmup_epochs == 0 else [])]
         return keys
@@ -293,14 +288,6 @@ class CLIDMUClassifier(NetworkClassifier):
         """Return the number of rows of each given class, by sample weight."""
         counts = torch.bincount(data.targets, data.sample_weight, minlength=len(self.classes_))
         return counts.cpu().double().numpy()
-
-    def _member_states(self) -> list[dict[str, Tensor]]:
-        ensemble = dict(self.net_.callbacks_).get("ensemble")
-        if ensemble is None or not ensemble.members_:
-            self.ensemble_epochs_ = [self.n_iter_]
-            return super()._member_states()
-        self.ensemble_epochs_ = [epoch for _, epoch, _ in ensemble.members_]
-        return [state for _, _, state in ensemble.members_]
 
     def _finish(self, data: TrainingData) -> None:
         if self.weighting is None:

@@ -51,7 +51,7 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
-    {verbose, random_state}
+    {verbose, random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------

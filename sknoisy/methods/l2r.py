@@ -46,7 +46,7 @@ class L2RClassifier(MetaLearningClassifier):
         Learning rate of the network. "auto": 0.05, more for larger batches.
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
     {verbose}
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ class MLCClassifier(MetaLearningClassifier):
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
     {verbose}
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------

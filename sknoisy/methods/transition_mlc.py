@@ -38,7 +38,7 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
     {verbose}
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------

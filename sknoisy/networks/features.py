@@ -125,6 +125,11 @@ class WithFeatures(nn.Module):
         features = self._check_features(features, len(logits)).flatten(1)
         return full_precision(features), full_precision(logits)
 
+    def last_linear(self, x: Any) -> str | None:
+        """Return the name of the linear layer that runs last in a pass on `x`, None without."""
+        self._trace(x)
+        return self._last_linear
+
     def _ask(self, x: Any) -> tuple[Tensor, Tensor]:
         """Return features and logits by timm's methods."""
         module: Any = self.module

@@ -61,7 +61,7 @@ class DMLPClassifier(NetworkClassifier):
     {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
     verbose : int, default=0
         1 shows the progress of the purification and of the training.
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------
