@@ -121,7 +121,8 @@ device : "auto", str or torch.device, default="auto"
 precision : {"auto", "float32", "bfloat16"}, default="auto"
     Precision of the network's passes. With "bfloat16", torch's autocast is on in them; weights,
     running statistics, losses and meta models stay in float32. "auto" stands for "bfloat16" if
-    rows are no table and the device is a CUDA GPU that supports it, else for "float32".
+    rows are no table and the device is a CUDA GPU that supports it, else for "float32": most CPUs
+    are slower in bfloat16.
 pretrained : fitted representation, nn.Module, dict or None, default=None
     Start of the network. A fitted representation, such as
     :class:`~sknoisy.representation.SimCLR`, gives its encoder and its scaling of X. A module that
