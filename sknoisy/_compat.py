@@ -60,10 +60,13 @@ def is_under_functorch() -> bool:
 
 @contextmanager
 def restored_function_modes() -> Iterator[None]:
-    """Leave torch function modes that a KeyboardInterrupt in their ``__exit__`` left active."""
+    """Leave torch function modes and autocast, which a KeyboardInterrupt may have left active."""
     depth = torch._C._len_torch_function_stack()
+    autocast = {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")}
     try:
         yield
     finally:
+        for device, enabled in autocast.items():
+            torch.set_autocast_enabled(device, enabled)
         while torch._C._len_torch_function_stack() > depth:
             torch._C._pop_torch_function_stack()

@@ -118,6 +118,25 @@ standardize : "auto" or bool, default="auto"
     such as that of text, is not standardised but reduced (:ref:`text`).
 device : "auto", str or torch.device, default="auto"
     Device to train on. "auto" selects a CUDA GPU, else an Apple GPU, else the CPU.
+precision : {"auto", "float32", "bfloat16"}, default="auto"
+    Precision of the network's passes. With "bfloat16", torch's autocast is on in them; weights,
+    running statistics, losses and meta models stay in float32. "auto" stands for "bfloat16" if
+    rows are no table and the device is a CUDA GPU that supports it, else for "float32": most CPUs
+    are slower in bfloat16.
+pretrained : fitted representation, nn.Module, dict or None, default=None
+    Start of the network. A fitted representation, such as
+    :class:`~sknoisy.representation.SimCLR`, gives its encoder and its scaling of X. A module that
+    returns features (n, d) is an encoder, too. Each network gets a copy with a new last layer;
+    frozen parameters stay frozen. A dict is a state dict for the network, in which the last layer
+    may be missing. In cross-validation, wrap a representation in
+    :class:`sklearn.frozen.FrozenEstimator`, because a copy of it is not fitted.
+weight_average : float or None, default=None
+    Decay of a moving average of the weights over the steps, which predicts instead of the network
+    (:class:`~sknoisy.callbacks.TeacherAverage`). It should be below 1 minus ten over the number
+    of steps. None: no average.
+n_ensemble : int, default=0
+    Number of epochs, those of lowest CLID after the warm-up, whose logits are averaged for
+    prediction (:class:`~sknoisy.callbacks.CheckpointEnsemble`). If 0, the last epoch is used.
 callbacks : list or None, default=None
     Additional skorch callbacks.
 random_state : int, RandomState or None, default=None
@@ -134,8 +153,10 @@ clean_proba_ : ndarray of float64 of shape (n_samples,)
     Probability that the given label of each training row is right, by ``label_distribution_``.
 n_iter_ : int
     Number of epochs run.
-batch_size_, lr_ : int, float
-    Values of ``batch_size`` and ``lr`` after "auto" is resolved.
+ensemble_epochs_ : list of int
+    Epochs (from 1) of ``net_`` whose logits are averaged, the best first.
+batch_size_, lr_, precision_ : int, float, str
+    Values of ``batch_size``, ``lr`` and ``precision`` after "auto" is resolved.
 n_features_in_ : int
     Number of columns, or of the values of an image or another row.
 feature_names_in_ : ndarray of shape (n_features,)

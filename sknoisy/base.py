@@ -21,13 +21,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ._compat import Interval, StrOptions, fit_context
+from ._compat import HasMethods, Interval, StrOptions, fit_context
 from ._docs import share_docs
 from ._engine.augment import AUGMENTATIONS, resolve_augmentation
 from ._engine.batches import Batch, TrainingData
 from ._engine.construction import (
     build_module,
     build_scheduler,
+    check_image_size,
     check_logits,
     check_optimizer_params,
     optimizer_class,
@@ -35,6 +36,7 @@ from ._engine.construction import (
     placed,
     random_state_of,
     resolve_device,
+    resolve_precision,
     seeded,
     warn_of_a_shared_gpu,
 )
@@ -45,17 +47,32 @@ from ._engine.label_distribution import set_label_distribution
 from ._engine.labels import check_clean_mask, check_unlabeled_mask, encode_labels
 from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
+from ._engine.pretrained import (
+    check_pretrained,
+    check_same_rows,
+    encoder_of,
+    load_state,
+    scaling_of,
+)
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
-from ._engine.scaling import scaling_for
+from ._engine.scaling import InputScaling, scaling_for
 from ._engine.sizes import auto_batch_size, auto_lr
 from ._engine.stopping import current_stop, interruptible
 from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from ._engine.views import strong_augmentation
-from .callbacks import EpochProgress, PerSampleCrossEntropy
+from .callbacks import (
+    CheckpointEnsemble,
+    CLIDScore,
+    EpochProgress,
+    PerSampleCrossEntropy,
+    TeacherAverage,
+)
 from .meta import BatchOutputs
-from .networks import mlp_settings
+from .networks import MLPSettings, mlp_settings
+from .networks.heads import with_new_head
+from .networks.precision import set_precision
 
 __all__ = [
     "Batch",
@@ -90,6 +107,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         "augment": [StrOptions({"auto", *AUGMENTATIONS}), None, callable],
         "standardize": [StrOptions({"auto"}), "boolean"],
         "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "callbacks": [list, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -109,6 +127,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         augment: str | Callable[..., Tensor] | None = "auto",
         standardize: str | bool = "auto",
         device: str | torch.device = "auto",
+        precision: str = "auto",
         callbacks: list | None = None,
         verbose: int = 0,
         random_state: Any = None,
@@ -124,6 +143,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.augment = augment
         self.standardize = standardize
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
@@ -196,7 +216,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
-        X = check_X(self, X, reset=True, any_shape=self.module is not None)
+        X = check_X(self, X, reset=True, any_shape=self._has_own_network)
         n_samples = X.shape[0]
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
@@ -205,11 +225,13 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         groups = check_groups(groups, n_samples)
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
+        precision = resolve_precision(self.precision, device, is_table=X.ndim == 2)
         rng = random_state_of(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         self._forget()
         self.classes_ = classes
+        self.precision_ = precision
         self._resolve_steps(n_samples, is_table=X.ndim == 2)
         problem = Problem(
             X,
@@ -224,6 +246,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             groups=groups,
             unlabeled=unlabeled,
         )
+        self._check_network(problem)
         problem = self._prepare(problem)
         current_stop().check()  # what was prepared may be cut short
         data = self._training_data(problem)
@@ -236,6 +259,16 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         """Check the parameters whose constraints depend on others, before any work."""
         check_optimizer_params(self.optimizer, self.optimizer_params)
         check_callbacks(self.callbacks, self.lr_schedule, self._recorded_keys())
+
+    @property
+    def _has_own_network(self) -> bool:
+        """Whether the network is the user's own, so that X may be of any shape."""
+        return self.module is not None
+
+    def _check_network(self, problem: Problem) -> None:
+        """Check that the network can take X, before the work of :meth:`_prepare`."""
+        if problem.is_image and not self._has_own_network:
+            check_image_size(problem.X.shape)
 
     def _forget(self) -> None:
         """Remove what an earlier fit learned, so that a failed fit leaves no fitted estimator."""
@@ -257,8 +290,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _training_data(self, problem: Problem) -> TrainingData:
         """Fit the input scaling and move the problem to the device."""
         X, device = problem.X, problem.device
-        self._scaling = scaling_for(X, self.standardize, own_network=self.module is not None)
-        self._scaling.fit(X, getattr(self, "feature_names_in_", None))
+        self._scaling = self._fitted_scaling(X)
         augment = self.augment
         if augment == "auto":
             augment = "flip+crop" if problem.is_image else None
@@ -291,6 +323,10 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         if problem.active is None:
             return data
         return data.only(torch.as_tensor(problem.active, device=device))
+
+    def _fitted_scaling(self, X) -> InputScaling:
+        scaling = scaling_for(X, self.standardize, own_network=self._has_own_network)
+        return scaling.fit(X, getattr(self, "feature_names_in_", None))
 
     def _progress(self) -> list:
         return [EpochProgress(type(self).__name__)] if self.verbose else []
@@ -336,13 +372,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             extra_callbacks = [*(self.callbacks or []), *self._progress()]
         # Drawn before the callbacks' seeds: methods that differ in callbacks share the order.
         order = torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
-        first = data.take(torch.arange(min(2, len(data)), device=data.device))[0]
-        shape, n_classes = tuple(first.shape[1:]), len(self.classes_)
-        settings = mlp_settings(len(data), shape[0], n_classes)
-        module = build_module(self.module, self.module_params, shape, n_classes, settings)
-        module = placed(module, first)
-        check_logits(module, first, n_classes)
-        weight_decay = settings.weight_decay if self.module is None else 5e-4
+        module, weight_decay = self._new_module(data)
         # A few heavy rows are soon memorised. Where a quarter of the rows or more has the weight,
         # nothing changes.
         of_weights = min(1 / (4 * data.effective_share), 10.0)
@@ -360,7 +390,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             device=str(data.device),
             callbacks=[
                 *build_scheduler(self.lr_schedule, self.lr_, max_epochs),
-                *self._callbacks(data, rng),
+                *self._callbacks_with_states(data, rng),
                 *extra_callbacks,
             ],
             order=order,
@@ -378,6 +408,25 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         extra = [*(self.callbacks or []), *self._progress()]
         copies = copy.deepcopy(self.callbacks or [])
         return [self._build_net(data, rng, own, **settings) for own in (extra, copies)]
+
+    def _new_module(self, data: TrainingData) -> tuple[nn.Module, float]:
+        """Return a new module on the device, checked on two rows, and its default weight decay."""
+        first = data.take(torch.arange(min(2, len(data)), device=data.device))[0]
+        n_classes = len(self.classes_)
+        settings = mlp_settings(len(data), first.shape[1], n_classes)
+        module = placed(self._built_module(first, settings), first)
+        check_logits(module, first, n_classes)
+        set_precision(module, self.precision_)
+        return module, 5e-4 if self._has_own_network else settings.weight_decay
+
+    def _built_module(self, example: Tensor, settings: MLPSettings) -> nn.Module:
+        """Return a new module for rows such as the two of `example`."""
+        shape = tuple(example.shape[1:])
+        return build_module(self.module, self.module_params, shape, len(self.classes_), settings)
+
+    def _callbacks_with_states(self, data: TrainingData, rng: np.random.RandomState) -> list:
+        """Return the method's callbacks, and those that keep the states that predict."""
+        return self._callbacks(data, rng)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -418,10 +467,10 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
     verbose : int, default=0
         1 shows a progress bar and messages.
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------
@@ -430,7 +479,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         All fitted nets; ``net_`` is the first one.
     history_ : skorch.history.History
         Per epoch of ``net_``: ``train_loss``, ``event_lr``, ``dur``, and what callbacks record.
-    {n_iter_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
+    {n_iter_, ensemble_epochs_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------
@@ -447,6 +496,26 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     >>> bool(clf.score(digits.data[900:], digits.target_clean[900:]) > 0.9)
     True
     """
+
+    _parameter_constraints: dict = {
+        **NetworkEstimator._parameter_constraints,
+        "pretrained": [None, dict, nn.Module, HasMethods(["fit", "transform"])],
+        "weight_average": [None, Interval(Real, 0, 1, closed="left")],
+        "n_ensemble": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        pretrained: Any = None,
+        weight_average: float | None = None,
+        n_ensemble: int = 0,
+        **shared: Any,
+    ):
+        super().__init__(**shared)
+        self.pretrained = pretrained
+        self.weight_average = weight_average
+        self.n_ensemble = n_ensemble
 
     # --- what a method adds -----------------------------------------------------------------
 
@@ -467,7 +536,43 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
         They are state dicts of the module, the best first: :meth:`features` reads this one.
         """
-        return [copied_state(net.module_) for net in self.nets_]
+        kept = [self._kept_states(net) for net in self.nets_]
+        self.ensemble_epochs_ = [epoch for epoch, _ in kept[0]]
+        return [state for of_net in kept for _, state in of_net]
+
+    def _kept_states(self, net: DeviceNet) -> list[tuple[int, dict[str, Tensor]]]:
+        """Return epochs and states of a net by ``n_ensemble`` and ``weight_average``."""
+        callbacks = dict(net.callbacks_)
+        if self.n_ensemble and callbacks["ensemble"].members_:
+            return [(epoch, state) for _, epoch, state in callbacks["ensemble"].members_]
+        module = net.module_ if self._teacher is None else callbacks[self._teacher].teacher_
+        return [(net.n_finished_epochs, copied_state(module))]
+
+    @property
+    def _teacher(self) -> str | None:
+        """Name of the callback that averages the weights."""
+        return None if self.weight_average is None else "weight_average"
+
+    def _callbacks_with_states(self, data: TrainingData, rng: np.random.RandomState) -> list:
+        callbacks, teacher = [*self._callbacks(data, rng)], self._teacher
+        if self.weight_average is not None:
+            callbacks.append((teacher, TeacherAverage(self.weight_average)))
+        if self.n_ensemble:
+            if "clid" not in dict(callbacks):  # a method may score epochs by rows of its own
+                seed = int(rng.randint(np.iinfo(np.int32).max))
+                callbacks.append(("clid", CLIDScore(teacher=teacher, random_state=seed)))
+            # CLID requires trained features.
+            n_skip = getattr(self, "n_warmup_epochs_", min(5, self.max_epochs // 2))
+            ensemble = CheckpointEnsemble(
+                n_members=self.n_ensemble,
+                n_skip_epochs=min(n_skip, self.max_epochs - 1),
+                teacher=teacher,
+            )
+            callbacks.append(("ensemble", ensemble))
+        return callbacks
+
+    def _recorded_keys(self) -> list[str]:
+        return ["clid"] if self.n_ensemble else []
 
     def _label_distribution(self, data: TrainingData, proba: np.ndarray) -> np.ndarray:
         """Return the probability of each class for each training row, given the predictions.
@@ -479,6 +584,35 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     def _finish(self, data: TrainingData) -> None:
         """Set the method's fitted attributes; the nets are trained and in eval mode."""
+
+    # --- the start of the network -------------------------------------------------------------
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_pretrained(self.pretrained, self.module, self.module_params)
+
+    @property
+    def _has_own_network(self) -> bool:
+        return super()._has_own_network or encoder_of(self.pretrained) is not None
+
+    def _check_network(self, problem: Problem) -> None:
+        super()._check_network(problem)
+        if self.pretrained is not None:
+            check_same_rows(self.pretrained, self, problem.X)
+            with seeded(problem.seed, problem.device):
+                self._new_module(self._training_data(problem))
+
+    def _fitted_scaling(self, X) -> InputScaling:
+        return scaling_of(self.pretrained) or super()._fitted_scaling(X)
+
+    def _built_module(self, example: Tensor, settings: MLPSettings) -> nn.Module:
+        encoder = encoder_of(self.pretrained)
+        if encoder is not None:
+            return with_new_head(encoder, example, len(self.classes_))
+        module = super()._built_module(example, settings)
+        if self.pretrained is not None:
+            load_state(module.to(example.device), self.pretrained, example)
+        return module
 
     # --- fit --------------------------------------------------------------------------------
 
@@ -599,7 +733,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     def _rows(self, X):
         check_is_fitted(self)
-        X = check_X(self, X, reset=False, any_shape=self.module is not None)
+        X = check_X(self, X, reset=False, any_shape=self._has_own_network)
         self._scaling.check_unit(X)
         return make_rows(X, self._scaling, self._members.device, in_memory=False)
 

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,14 +22,17 @@ from skorch.callbacks import LRScheduler
 from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from ..exceptions import warn_user
 from ..networks import MLP, MLPSettings, PreActResNet
+from .scaling import channel_axis
 
 __all__ = [
     "build_module",
     "build_scheduler",
+    "check_image_size",
     "check_logits",
     "check_optimizer_params",
     "optimizer_class",
@@ -36,6 +40,7 @@ __all__ = [
     "placed",
     "random_state_of",
     "resolve_device",
+    "resolve_precision",
     "seed_undecided",
     "seeded",
     "warn_of_a_shared_gpu",
@@ -146,6 +151,37 @@ def resolve_device(device: str | torch.device) -> torch.device:
             'device="auto", "cpu" or "cuda".'
         )
     return found
+
+
+def resolve_precision(precision: str, device: torch.device, *, is_table: bool) -> str:
+    """Return "float32" or "bfloat16"; "auto" is bfloat16 for rows other than tables on a CUDA GPU.
+
+    The small network for tables is no faster in bfloat16. ValueError is raised if the device does
+    not compute in bfloat16.
+    """
+    if precision == "auto":
+        fits = device.type == "cuda" and not is_table and _has_bfloat16(device)
+        return "bfloat16" if fits else "float32"
+    if precision == "bfloat16" and not _has_bfloat16(device):
+        raise ValueError(
+            f"precision='bfloat16' cannot be used on the device {str(device)!r}, which does not "
+            'compute in it. Pass precision="float32", or "auto", which chooses by the device.'
+        )
+    return precision
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Return whether the device computes in bfloat16 and torch's autocast supports it there."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not torch.amp.is_autocast_available(device.type):
+        return False
+    one = torch.ones((1, 1), device=device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an old Apple GPU: autocast stays off
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return (one @ one).dtype == torch.bfloat16
 
 
 def warn_of_a_shared_gpu(device: torch.device) -> None:
@@ -298,6 +334,19 @@ def build_module(
     return built
 
 
+def check_image_size(shape: tuple[int, ...]) -> None:
+    """Raise ValueError if images (n, H, W, C) or (n, C, H, W) are too small for PreActResNet."""
+    axis = channel_axis(shape)
+    height, width = shape[1:3] if axis == 3 else shape[2:4]
+    least = PreActResNet.min_size
+    if min(height, width) < least:
+        raise ValueError(
+            f"X holds images of {height} x {width} pixels, but the default network, which halves "
+            f"them several times, needs {least} x {least} or more. Enlarge the images, pass them "
+            "as a table, X.reshape(len(X), -1), or pass a module that takes them."
+        )
+
+
 @torch.no_grad()
 def placed(module: nn.Module, example: torch.Tensor) -> nn.Module:
     """Return a module on the device of its rows, in float32 as they are, and in eval mode.
@@ -311,11 +360,11 @@ def placed(module: nn.Module, example: torch.Tensor) -> nn.Module:
     has_convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
     if not has_convolutions or any(is_lazy(parameter) for parameter in module.parameters()):
         return module
-    module = module.to(memory_format=torch.channels_last)
+    convert_conv2d_weight_memory_format(module, torch.channels_last)
     try:
         module(example)
     except RuntimeError:
-        module = module.to(memory_format=torch.contiguous_format)
+        convert_conv2d_weight_memory_format(module, torch.contiguous_format)
     return module
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..meta import BatchOutputs, MetaModel, weighted_mean
 from ..meta.models import per_sample_loss
-from ..networks.features import full_precision
+from ..networks.precision import full_precision
 
 __all__ = ["PerSampleCrossEntropy", "cross_entropy"]
 

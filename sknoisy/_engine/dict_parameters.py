@@ -33,7 +33,8 @@ class DictParameters:
         """
         for name, value in params.items():
             owner, _, entry = name.partition("__")
-            if entry and dict in self._parameter_constraints.get(owner, []):
+            is_estimator = hasattr(getattr(self, owner, None), "get_params")
+            if entry and not is_estimator and dict in self._parameter_constraints.get(owner, []):
                 raise ValueError(
                     f"{name!r} is no parameter of {type(self).__name__}: {owner!r} is a dict and "
                     f"is set as a whole. Pass {owner}={{{entry!r}: {value!r}}}, with all other "

@@ -109,10 +109,17 @@ def rows_per_pass(net) -> int:
     return min(factor * max(int(net.batch_size), 25), _MAX_ROWS)
 
 
-def evaluate(net, dataset, index: Tensor, batch_size: int) -> Iterator[tuple]:
-    """Yield (features, logits, targets) of batches of rows, in eval mode, without augmentation."""
+def evaluate(
+    net, dataset, index: Tensor, batch_size: int, module: nn.Module | None = None
+) -> Iterator[tuple]:
+    """Yield (features, logits, targets) of batches of rows, in eval mode, without augmentation.
+
+    They are those of another `module` if it is given, on the rows of the net.
+    """
     parts = index.split(min(int(batch_size), max(len(index), 1)))
-    return _passes(net.module_, (take(net, dataset, part) for part in parts))
+    return _passes(
+        net.module_ if module is None else module, (take(net, dataset, part) for part in parts)
+    )
 
 
 def outputs_of(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import WithFeatures
+from ..networks.precision import logits_of
 from .rows import Rows
 
 __all__ = ["Members"]
@@ -45,7 +46,9 @@ class Members:
 
     def logits(self, rows: Rows) -> Tensor:
         """Return the mean logits of the networks, float64 on the CPU."""
-        logits = self._outputs(lambda X: [network(X) for network in self.networks], rows)
+        logits = self._outputs(
+            lambda X: [logits_of(network, X) for network in self.networks], rows
+        )
         return _finite(_on_cpu(torch.stack(logits)).mean(dim=0))
 
     def features(self, rows: Rows) -> Tensor:

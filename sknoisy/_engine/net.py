@@ -14,7 +14,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from torch import Tensor
 
 from ..exceptions import NonFiniteLossError
-from ..networks.features import full_precision
+from ..networks.precision import logits_of
 from .batches import Batch, Batches, TrainingData
 from .evaluation import copied_state
 from .stopping import current_stop
@@ -197,7 +197,7 @@ class DeviceNet(NeuralNet):
     def _has_finite_logits(self, batch: Batch) -> bool:
         """Return whether the logits are finite after the last step, which no loss reflects."""
         self._set_training(False)
-        return bool(self.module_(batch[0]).isfinite().all())
+        return bool(logits_of(self.module_, batch[0]).isfinite().all())
 
     def share_logits(self, logits: Tensor) -> None:
         """Set the logits of the next batch, with their graph to the parameters."""
@@ -207,7 +207,7 @@ class DeviceNet(NeuralNet):
         """Return the shared logits if there are any, else those of a forward pass."""
         logits, self._shared_logits = self._shared_logits, None
         if logits is None:
-            return full_precision(self.module_(x))
+            return logits_of(self.module_, x)
         if len(logits) != len(x):
             raise ValueError(
                 f"A callback guides a batch of {len(logits)} rows, but the step is made on "

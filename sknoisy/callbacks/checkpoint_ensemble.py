@@ -9,7 +9,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.evaluation import copied_state
-from .named import RecordedInTime
+from .named import RecordedInTime, network_of
 
 __all__ = ["CheckpointEnsemble"]
 
@@ -27,6 +27,8 @@ class CheckpointEnsemble(Callback):
         Number of states to keep.
     n_skip_epochs : int, default=0
         Number of epochs at the beginning that cannot be chosen.
+    teacher : str or None, default=None
+        Name of a :class:`TeacherAverage` whose network is kept. None: the net's own.
 
     Attributes
     ----------
@@ -40,10 +42,18 @@ class CheckpointEnsemble(Callback):
     3
     """
 
-    def __init__(self, monitor: str = "clid", n_members: int = 5, *, n_skip_epochs: int = 0):
+    def __init__(
+        self,
+        monitor: str = "clid",
+        n_members: int = 5,
+        *,
+        n_skip_epochs: int = 0,
+        teacher: str | None = None,
+    ):
         self.monitor = monitor
         self.n_members = n_members
         self.n_skip_epochs = n_skip_epochs
+        self.teacher = teacher
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Drop the states of an earlier training."""
@@ -72,5 +82,6 @@ class CheckpointEnsemble(Callback):
             return
         if len(self.members_) == self.n_members and value >= self.members_[-1][0]:
             return
-        self.members_.append((value, epoch, copied_state(net.module_)))
+        state = copied_state(network_of(net, self.teacher))
+        self.members_.append((value, epoch, state))
         self.members_ = heapq.nsmallest(self.n_members, self.members_, key=lambda m: m[:2])

@@ -8,6 +8,7 @@ from skorch.callbacks import Callback
 from .._engine.construction import random_state_of
 from .._engine.evaluation import draw_rows, evaluate
 from ..meta import CLIDObjective
+from .named import network_of
 
 __all__ = ["CLIDScore"]
 
@@ -28,6 +29,8 @@ class CLIDScore(Callback):
         the number of rows.
     random_state : int, RandomState or None, default=None
         Controls the draw of the rows.
+    teacher : str or None, default=None
+        Name of a :class:`TeacherAverage` whose network is scored. None: the net's own.
 
     Examples
     --------
@@ -36,11 +39,14 @@ class CLIDScore(Callback):
     200
     """
 
-    def __init__(self, rows=1000, *, temperature=0.5, batch_size=100, random_state=None):
+    def __init__(
+        self, rows=1000, *, temperature=0.5, batch_size=100, random_state=None, teacher=None
+    ):
         self.rows = rows
         self.temperature = temperature
         self.batch_size = batch_size
         self.random_state = random_state
+        self.teacher = teacher
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Drop the rows of an earlier training."""
@@ -55,7 +61,10 @@ class CLIDScore(Callback):
             self._index = torch.as_tensor(rows, device=net.device)
         objective = CLIDObjective(self.temperature)
         total, count = 0.0, 0
-        for features, logits, _ in evaluate(net, dataset_train, self._index, self.batch_size):
+        module = network_of(net, self.teacher)
+        for features, logits, _ in evaluate(
+            net, dataset_train, self._index, self.batch_size, module
+        ):
             if count and len(logits) < self.batch_size / 2:
                 break
             total += objective(features, logits).item() * len(logits)

@@ -21,7 +21,7 @@ from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, Meta
 from ..meta.functional import RandomState, StatelessModule
 from ..meta.gradients import forward_batch
 from ..networks import WithFeatures
-from ..networks.features import full_precision
+from ..networks.precision import full_precision
 from .named import callback_named
 
 __all__ = ["MetaUpdate"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["RecordedInTime", "callback_named"]
+__all__ = ["RecordedInTime", "callback_named", "network_of"]
 
 
 def callback_named(net, name: str, parameter: str, attribute: str) -> Any:
@@ -44,6 +44,13 @@ def callback_named(net, name: str, parameter: str, attribute: str) -> Any:
             "their names; a callback without a name has that of its class."
         )
     return found
+
+
+def network_of(net, teacher: str | None) -> Any:
+    """Return the network of a teacher that is a callback of this name; None: the net's own."""
+    if teacher is None:
+        return net.module_
+    return callback_named(net, teacher, "teacher", "teacher_").teacher_
 
 
 class RecordedInTime:

@@ -18,7 +18,7 @@ from .._engine.batches import TrainingData
 from .._engine.net import DeviceNet
 from .._engine.problem import Problem
 from .._engine.sizes import bounded_meta_lr
-from ..callbacks import CheckpointEnsemble, CLIDScore, CollapseGuard, MetaUpdate, PseudoCleanRows
+from ..callbacks import CLIDScore, CollapseGuard, MetaUpdate, PseudoCleanRows
 from ..meta import VRI, CLIDObjective, CrossEntropyObjective, MAEObjective, MetaModel, WNet
 from .divide_mix import DIVISION, division, label_distribution_of, new_net
 from .meta_learning import (
@@ -106,7 +106,8 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         Schedule of the learning rate over the epochs. "cosine" ends at a fiftieth of ``lr``. A
         callable receives the optimiser and returns a torch scheduler. The released schedule is
         ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)``.
-    {max_epochs, batch_size, augment, standardize, device, callbacks, verbose, random_state}
+    {max_epochs, batch_size, augment, standardize, device, precision, callbacks, verbose}
+    {random_state, pretrained, weight_average}
 
     Attributes
     ----------
@@ -121,10 +122,7 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
     history_ : skorch.history.History
         Training history. Each epoch has ``train_loss``, ``meta_loss``, ``clid``, ``event_lr`` and
         ``dur``.
-    {n_iter_, batch_size_}
-    ensemble_epochs_ : list of int
-        Epochs (from 1) of ``net_`` whose logits are averaged, the best first. A second net adds
-        its own.
+    {n_iter_, batch_size_, ensemble_epochs_}
     n_warmup_epochs_, meta_lr_, exponent_ : int, float, ndarray of shape (n_classes,)
         Values of ``n_warmup_epochs``, ``meta_lr`` and ``normalize`` after "auto" is resolved.
     nets_ : list of DeviceNet
@@ -175,7 +173,6 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         "meta_batch_size": [Interval(Integral, 2, None, closed="left")],
         "meta_every": [Interval(Integral, 1, None, closed="left")],
         "n_warmup_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
-        "n_ensemble": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -194,7 +191,7 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         n_ensemble: int = 5,
         **shared: Any,
     ):
-        super().__init__(**shared)
+        super().__init__(n_ensemble=n_ensemble, **shared)
         self.weighting = weighting
         self.normalize = normalize
         self.meta_objective = meta_objective
@@ -205,7 +202,6 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         self.meta_batch_size = meta_batch_size
         self.meta_every = meta_every
         self.n_warmup_epochs = n_warmup_epochs
-        self.n_ensemble = n_ensemble
 
     def _prepare(self, problem: Problem) -> Problem:
         if self.semi is None and problem.unlabeled is not None and problem.unlabeled.any():
@@ -249,14 +245,13 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
                 temperature=by_clid.temperature,
                 batch_size=self.meta_batch_size,
                 random_state=seeds[1],
+                teacher=self._teacher,
             )
-            n_skip = min(self.n_warmup_epochs_, self.max_epochs - 1)
-            ensemble = CheckpointEnsemble("clid", self.n_ensemble, n_skip_epochs=n_skip)
-            callbacks += [("clid", score), ("ensemble", ensemble)]
+            callbacks.append(("clid", score))
         return callbacks
 
     def _recorded_keys(self) -> list[str]:
-        keys = ["clid"] if self.n_ensemble else []
+        keys = super()._recorded_keys()
         if self.weighting is not None:
             keys += ["set_back", *(["meta_loss"] if self.n_warmup_epochs == 0 else [])]
         return keys
@@ -360,15 +355,6 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         return label_distribution_of(self.nets_, data, proba)
 
     # --- the end of a fit -------------------------------------------------------------------
-
-    def _member_states(self) -> list[dict[str, Tensor]]:
-        ensembles = [dict(net.callbacks_).get("ensemble") for net in self.nets_]
-        members = [getattr(ensemble, "members_", []) for ensemble in ensembles]
-        if not all(members):
-            self.ensemble_epochs_ = [self.n_iter_]
-            return super()._member_states()
-        self.ensemble_epochs_ = [epoch for _, epoch, _ in members[0]]
-        return [state for of_net in members for _, _, state in of_net]
 
     def _finish(self, data: TrainingData) -> None:
         if self.weighting is None:

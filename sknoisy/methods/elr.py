@@ -22,7 +22,7 @@ from ..base import NetworkClassifier
 from ..callbacks import TeacherAverage
 from ..meta import BatchOutputs
 from ..meta.models import per_sample_loss
-from ..networks.features import full_precision
+from ..networks.precision import logits_of
 from .semi_supervised.mixing import mixing_share, mixup
 
 __all__ = ["ELRClassifier", "EarlyLearningLoss"]
@@ -154,7 +154,7 @@ class ELRPlusNet(DeviceNet):
         X, y = batch
         loss = self.criterion_.row_loss
         with torch.no_grad():
-            logits = full_precision(_teacher(self.peers[0])(X))
+            logits = logits_of(_teacher(self.peers[0]), X)
         targets = loss.remember(
             BatchOutputs(logits, None, y, trusted=batch.trusted, rows=batch.rows)
         )

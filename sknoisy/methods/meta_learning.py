@@ -137,7 +137,8 @@ class MetaLearningClassifier(NetworkClassifier):
         return gradient_strategy(self.gradient)
 
     def _recorded_keys(self) -> list[str]:
-        return ["set_back", *(["meta_loss"] if self.n_warmup_epochs == 0 else [])]
+        keys = [*super()._recorded_keys(), "set_back"]
+        return [*keys, *(["meta_loss"] if self.n_warmup_epochs == 0 else [])]
 
     def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
         """Set the fitted attributes of the method, if any meta update was made."""

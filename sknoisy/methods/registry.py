@@ -37,6 +37,7 @@ METHODS: dict[str, Method] = {
     "co_teaching": Method(
         "CoTeachingClassifier", "Co-teaching", "NeurIPS 2018",
         "trains two networks, each on the rows of small loss that the other one chooses",
+    ),
     "divide_mix": Method(
         "DivideMixClassifier", "DivideMix", "ICLR 2020",
         "divides the rows by their losses and learns those with wrong labels without their "

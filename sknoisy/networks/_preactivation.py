@@ -7,9 +7,6 @@ from torch import Tensor, nn
 
 from .dropout import Dropout
 
-# The largest network halves its input three times.
-MIN_SIZE = 8
-
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
@@ -58,6 +55,9 @@ class PreActNetwork(nn.Module):
     :class:`torch.nn.Linear`; its input are the penultimate features.
     """
 
+    #: Least height and width of the images: the largest network halves its input three times.
+    min_size = 8
+
     def __init__(
         self,
         in_channels: int,
@@ -92,11 +92,11 @@ class PreActNetwork(nn.Module):
         of 8 pixels or more, TypeError if it is not of a floating-point dtype.
         """
         name = type(self).__name__
-        if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < MIN_SIZE:
+        if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < self.min_size:
             raise ValueError(
                 f"{name} expects images of shape (n_samples, {self.in_channels}, H, W) with H "
-                f"and W >= {MIN_SIZE}, got {tuple(x.shape)}; move the channels to axis 1, set "
-                "in_channels, or enlarge the images."
+                f"and W >= {self.min_size}, got {tuple(x.shape)}; move the channels to axis 1, "
+                "set in_channels, or enlarge the images."
             )
         if not x.is_floating_point():
             raise TypeError(f"{name} expects floating-point images, got {x.dtype}; scale them.")

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from inspect import signature
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
+
+from .precision import full_precision, precision_of
 
 __all__ = ["WithFeatures", "full_precision"]
 
@@ -29,7 +30,7 @@ class WithFeatures(nn.Module):
       last. The first forward pass finds this layer, and later passes hook this layer only.
 
     Features of more than two dimensions are flattened from dimension 1. Features and logits of
-    half precision, as of a module with autocast in its forward, are returned in float32. Hooks are
+    half precision, as of a module that runs in bfloat16, are returned in float32. Hooks are
     removed after each forward pass, so `module` stays as it was. Parameters are named
     ``module.<name>``, as :func:`torch.func.functional_call` expects them.
 
@@ -113,15 +114,21 @@ class WithFeatures(nn.Module):
             pass did not run, or features and logits differ in the number of rows.
         """
         features: Tensor | None
-        if self._stops_at_features and _follows_timm(self.module):
-            features, logits = self._ask(x)
-        elif self._last_linear is None:
-            features, logits = self._trace(x)
-        else:
-            features, logits = self._watch(x, self._last_linear)
+        with precision_of(self.module):
+            if self._stops_at_features and _follows_timm(self.module):
+                features, logits = self._ask(x)
+            elif self._last_linear is None:
+                features, logits = self._trace(x)
+            else:
+                features, logits = self._watch(x, self._last_linear)
         self._check_logits(logits)
         features = self._check_features(features, len(logits)).flatten(1)
         return full_precision(features), full_precision(logits)
+
+    def last_linear(self, x: Any) -> str | None:
+        """Return the name of the linear layer that runs last in a pass on `x`, None without."""
+        self._trace(x)
+        return self._last_linear
 
     def _ask(self, x: Any) -> tuple[Tensor, Tensor]:
         """Return features and logits by timm's methods."""
@@ -199,11 +206,6 @@ class WithFeatures(nn.Module):
                 f"there are {n_samples} samples, which must be dimension 0. {_CURE}"
             )
         return features
-
-
-def full_precision(tensor: Tensor) -> Tensor:
-    """Return a tensor of half precision in float32, any other unchanged."""
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _follows_timm(module: nn.Module) -> bool:

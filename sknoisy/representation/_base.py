@@ -26,6 +26,7 @@ from .._engine.construction import (
     optimizer_settings,
     random_state_of,
     resolve_device,
+    resolve_precision,
     seeded,
     warn_of_a_shared_gpu,
 )
@@ -38,6 +39,7 @@ from .._engine.user_callbacks import check_callbacks
 from .._engine.validation import OF_X, check_X, forget_fit
 from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
+from ..networks.precision import set_precision
 from ._checkpoint import TrainingCheckpoint, check_path, describe_run
 from ._two_view_net import Criterion, RepresentationNet
 from .encoder import Projected, build_encoder
@@ -82,6 +84,9 @@ history_ : skorch.history.History
     Per epoch: ``train_loss``, ``event_lr``, ``dur``.
 n_iter_ : int
     Number of epochs, including those before a checkpoint.
+precision_ : str
+    Value of ``precision`` after "auto" is resolved, in training. ``transform`` computes in
+    float32.
 """,
     base=network_docs,
 )
@@ -109,6 +114,7 @@ class BaseRepresentation(
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "standardize": [StrOptions({"auto"}), "boolean"],
         "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "checkpoint": [str, os.PathLike, None],
         "callbacks": [list, None],
         "verbose": ["verbose"],
@@ -130,6 +136,7 @@ class BaseRepresentation(
         batch_size: int = 128,
         standardize: str | bool = "auto",
         device: str | torch.device = "auto",
+        precision: str = "auto",
         checkpoint: str | os.PathLike | None = None,
         callbacks: list | None = None,
         verbose: int = 0,
@@ -147,6 +154,7 @@ class BaseRepresentation(
         self.batch_size = batch_size
         self.standardize = standardize
         self.device = device
+        self.precision = precision
         self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.verbose = verbose
@@ -211,10 +219,12 @@ class BaseRepresentation(
         self._check_method(X)
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
+        precision = resolve_precision(self.precision, device, is_table=X.ndim == 2)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         last_callbacks = self._last_callbacks(X, device, seed)
 
         self._forget()
+        self.precision_ = precision
         data = self._training_data(X, device, seed)
         with seeded(seed, device):
             network = self._build_network(data)
@@ -254,7 +264,9 @@ class BaseRepresentation(
     def _build_network(self, data: TrainingData) -> Projected:
         example = data.take(torch.arange(2, device=data.device))[0]
         encoder, n_features = build_encoder(self.encoder, self.encoder_params, example)
-        return Projected(encoder, n_features, self.projection_dim)
+        network = Projected(encoder, n_features, self.projection_dim)
+        set_precision(network, self.precision_)
+        return network
 
     def _build_net(
         self, network: Projected, data: TrainingData, last_callbacks: list[Callback], seed: int

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .._engine.construction import build_module, placed
 from ..networks import MLPSettings
+from ..networks.heads import classifier_name, count_features
 
 __all__ = ["Projected", "build_encoder"]
 
@@ -74,33 +74,9 @@ def build_encoder(encoder: Any, encoder_params: dict | None, example: Tensor) ->
             f"{type(encoder).__name__}: pass the class as encoder instead."
         )
     module = build_module(encoder, encoder_params, tuple(example.shape[1:]), 1, _MLP)
-    _drop_classifier(module)
+    classifier = classifier_name(module)
+    if classifier is not None:
+        module.set_submodule(classifier, nn.Identity())
     module = placed(module, example)
-    n_features = _count_features(module, example)
+    n_features = count_features(module, example)
     return module.train(), n_features
-
-
-def _drop_classifier(module: nn.Module) -> None:
-    """Remove the last layer of a module with timm's methods, such as sknoisy's own networks."""
-    get_classifier: Any = getattr(module, "get_classifier", None)
-    classifier = None if get_classifier is None else get_classifier()
-    if isinstance(classifier, nn.Linear):
-        names = [name for name, part in module.named_modules() if part is classifier]
-        module.set_submodule(names[0], nn.Identity())
-
-
-@torch.no_grad()
-def _count_features(module: nn.Module, example: Tensor) -> int:
-    features, name = module(example), type(module).__name__
-    if not isinstance(features, Tensor):
-        raise TypeError(
-            f"The forward of {name} must return a tensor of features (n, d), got "
-            f"{type(features).__name__}."
-        )
-    if features.ndim != 2 or len(features) != len(example):
-        raise ValueError(
-            f"{name} returned shape {tuple(features.shape)} for {len(example)} rows: an encoder "
-            f"must return features of shape ({len(example)}, d). End it with a pooling layer or "
-            "torch.nn.Flatten."
-        )
-    return features.shape[1]

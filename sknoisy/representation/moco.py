@@ -15,6 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from .._compat import Interval, StrOptions
 from .._engine.augment import Augmentation
 from .._engine.rows import Rows
+from ..networks.precision import logits_of
 from ._augment import NAMES, check_augment, resolve_augment
 from ._base import BaseRepresentation, share_docs
 from .encoder import Projected
@@ -63,11 +64,11 @@ class MomentumContrast(nn.Module):
             Cosines; the own key comes first.
         """
         first, second = views.chunk(2)
-        queries = F.normalize(self.query(first), dim=1)
+        queries = F.normalize(logits_of(self.query, first), dim=1)
         with torch.no_grad():
             if self.training:
                 self._follow()
-            keys = F.normalize(self.key(second), dim=1)
+            keys = F.normalize(logits_of(self.key, second), dim=1)
         own = (queries * keys).sum(dim=1, keepdim=True)
         similarity = torch.cat([own, queries @ self.queue.T], dim=1)
         if self.training:  # the newest keys come first
@@ -134,11 +135,11 @@ class MoCo(BaseRepresentation):
     {lr, lr_schedule, max_epochs}
     batch_size : int, default=128
         Rows per batch.
-    {standardize, device, checkpoint, callbacks, verbose, random_state}
+    {standardize, device, precision, checkpoint, callbacks, verbose, random_state}
 
     Attributes
     ----------
-    {encoder_, net_, history_, n_iter_}
+    {encoder_, net_, history_, n_iter_, precision_}
     queue_size_ : int
         Length of the queue.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -193,6 +194,7 @@ class MoCo(BaseRepresentation):
         batch_size: int = 128,
         standardize: str | bool = "auto",
         device="auto",
+        precision: str = "auto",
         checkpoint=None,
         callbacks: list | None = None,
         verbose: int = 0,
@@ -211,6 +213,7 @@ class MoCo(BaseRepresentation):
             batch_size=batch_size,
             standardize=standardize,
             device=device,
+            precision=precision,
             checkpoint=checkpoint,
             callbacks=callbacks,
             verbose=verbose,

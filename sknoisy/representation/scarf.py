@@ -69,11 +69,11 @@ class SCARF(BaseRepresentation):
     {lr, lr_schedule, max_epochs}
     batch_size : int, default=128
         Rows per batch. Each row is contrasted with all others of its batch.
-    {standardize, device, checkpoint, callbacks, verbose, random_state}
+    {standardize, device, precision, checkpoint, callbacks, verbose, random_state}
 
     Attributes
     ----------
-    {encoder_, net_, history_, n_iter_}
+    {encoder_, net_, history_, n_iter_, precision_}
     n_features_in_ : int
         Number of columns.
     {feature_names_in_}
@@ -120,6 +120,7 @@ class SCARF(BaseRepresentation):
         batch_size: int = 128,
         standardize: str | bool = "auto",
         device="auto",
+        precision: str = "auto",
         checkpoint=None,
         callbacks: list | None = None,
         verbose: int = 0,
@@ -138,6 +139,7 @@ class SCARF(BaseRepresentation):
             batch_size=batch_size,
             standardize=standardize,
             device=device,
+            precision=precision,
             checkpoint=checkpoint,
             callbacks=callbacks,
             verbose=verbose,

@@ -71,11 +71,12 @@ class SimCLR(BaseRepresentation):
     batch_size : int, default=128
         Rows per batch. Each row is contrasted with all others of its batch, so a step on a larger
         batch learns more; with few data, the number of steps matters more.
-    {standardize, device, checkpoint, callbacks, verbose, random_state}
+    {standardize, device, precision, checkpoint, callbacks, verbose, random_state}
 
     Attributes
     ----------
-    {encoder_, net_, history_, n_iter_, n_features_in_, feature_names_in_, image_shape_}
+    {encoder_, net_, history_, n_iter_, precision_, n_features_in_, feature_names_in_}
+    {image_shape_}
 
     See Also
     --------
@@ -126,6 +127,7 @@ class SimCLR(BaseRepresentation):
         batch_size: int = 128,
         standardize: str | bool = "auto",
         device="auto",
+        precision: str = "auto",
         checkpoint=None,
         callbacks: list | None = None,
         verbose: int = 0,
@@ -144,6 +146,7 @@ class SimCLR(BaseRepresentation):
             batch_size=batch_size,
             standardize=standardize,
             device=device,
+            precision=precision,
             checkpoint=checkpoint,
             callbacks=callbacks,
             verbose=verbose,

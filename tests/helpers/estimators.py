@@ -123,7 +123,6 @@ QUICK = {
     },
 }
 IN_CONTRACTS = {
-    "CLIDMUClassifier": ("wnet", "vri", "no meta"),
     "ELRClassifier": ("", "plus"),
     "SOPClassifier": ("", "plus"),
     "CLIDMUClassifier": ("wnet", "vri", "no meta", "fixmatch", "dividemix"),

@@ -40,6 +40,7 @@ CHANGES = {
     "max_epochs": 3,
     "batch_size": 60,
     "standardize": False,
+    "precision": "bfloat16",
     "random_state": 1,
     "augment": "corruption rate 1",
     "queue_size": 3,

@@ -53,6 +53,7 @@ _SHARED_WITH_SELECTOR = (
     "augment",
     "standardize",
     "device",
+    "precision",
     "verbose",
 )
 
@@ -105,10 +106,10 @@ class MILDClassifier(NetworkClassifier):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
     verbose : int, default=0
         1 shows the progress of the selection and of the training.
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------
@@ -271,7 +272,7 @@ class MILDClassifier(NetworkClassifier):
 
     def _check_integers(self, problem: Problem) -> bool:
         """Return whether the module gets integers, which cannot be mixed; refuse to mix them."""
-        own = self.module is not None
+        own = self._has_own_network
         keeps = scaling_for(problem.X, self.standardize, own_network=own).keeps_integers
         if keeps and self.semi not in {"auto", "none"}:
             raise ValueError(

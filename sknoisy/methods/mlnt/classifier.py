@@ -100,13 +100,15 @@ class MLNTClassifier(NetworkClassifier):
     {lr_schedule}
     max_epochs : int, default=60
         Passes over the data in each iteration.
-    {batch_size, augment, standardize, device}
+    {batch_size, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Further skorch callbacks, for each iteration.
     verbose : int, default=0
         1 shows a progress bar, the values that "auto" stood for, and how many labels the mentor
         believes.
-    {random_state}
+    {random_state, pretrained}
+    weight_average, n_ensemble : default=None, default=0
+        Not available: ``teacher_decay``, ``predict_with`` and ``epoch_selection`` stand for them.
 
     Attributes
     ----------
@@ -201,6 +203,15 @@ class MLNTClassifier(NetworkClassifier):
         self.epoch_selection = epoch_selection
 
     # --- before training ------------------------------------------------------------------------
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.weight_average is not None or self.n_ensemble:
+            raise ValueError(
+                f"weight_average={self.weight_average!r} and n_ensemble={self.n_ensemble!r} have "
+                "no place in MLNT, which has an average and a choice of its own: leave them out, "
+                'and set teacher_decay, predict_with="teacher" and epoch_selection instead.'
+            )
 
     def _prepare(self, problem: Problem) -> Problem:
         if self._selection(problem.trusted) != "trusted":

@@ -25,7 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..._compat import StrOptions, validate_parameter_constraints
 from ...meta.functional import RandomState, draws_beyond_torch, without_mkldnn
-from ...networks.features import full_precision
+from ...networks.precision import full_precision, logits_of, precision_of
 
 __all__ = [
     "ToleranceGradient",
@@ -106,7 +106,8 @@ class ToleranceGradient:
         layers, layer norms and ``BatchNorm1d``, and all their copies have at most 2**26 numbers. A
         stack of small matrix products is faster than one after another, a stack of convolutions
         is not (``benchmarks/mlnt_step.py``). "auto", on a GPU: both ways are timed on the first
-        four batches. Modules that cannot be batched are computed one set after another.
+        four batches. Modules that cannot be batched are computed one set after another. The passes
+        for all sets at once are in float32, also if the module runs in bfloat16.
     joint : bool, default=False
         Make one step of the optimiser along the sum of this gradient and that of the given labels,
         taken at the same parameters. False: a step along this gradient first.
@@ -166,7 +167,7 @@ class ToleranceGradient:
         is_shared = self.joint and self.share_forward
         with contextlib.nullcontext() if self.first_order else _twice_differentiable(problem):
             if is_shared:
-                logits = full_precision(problem.module(problem.x))
+                logits = logits_of(problem.module, problem.x)
             else:
                 with random_state.replay():
                     logits = _stateless_logits(problem.module, problem.x)
@@ -339,7 +340,8 @@ def _stateless_logits(
     """Return the logits of a module, at other parameters if given; leave its buffers unchanged."""
     if buffers is None:
         buffers = {name: b.clone() for name, b in module.named_buffers()}
-    return full_precision(functional_call(module, {**(parameters or {}), **buffers}, (x,)))
+    with precision_of(module):
+        return full_precision(functional_call(module, {**(parameters or {}), **buffers}, (x,)))
 
 
 def _parameters(module: nn.Module) -> dict[str, Tensor]:

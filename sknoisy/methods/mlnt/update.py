@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..._engine.construction import random_state_of
 from ...callbacks.named import callback_named
-from ...networks.features import full_precision
+from ...networks.precision import logits_of
 from .gradient import ToleranceGradient, ToleranceProblem, tolerance_gradient
 from .mentoring import blend_targets
 from .transfer import transfer_labels
@@ -236,10 +236,10 @@ class NoiseToleranceUpdate(Callback):
     @torch.no_grad()
     def _target(self, x: Tensor, progress: float) -> Tensor:
         """Return the blended probabilities of teacher and mentor, both in eval mode."""
-        teacher = full_precision(self._teacher.teacher_(x)).softmax(dim=1)
+        teacher = logits_of(self._teacher.teacher_, x).softmax(dim=1)
         mentor = None
         if self.mentor is not None:
-            mentor = full_precision(self.mentor.eval()(x)).softmax(dim=1)
+            mentor = logits_of(self.mentor.eval(), x).softmax(dim=1)
         return blend_targets(teacher, mentor, self.blend * progress)
 
     def on_grad_computed(self, net, named_parameters=None, batch=None, **kwargs):

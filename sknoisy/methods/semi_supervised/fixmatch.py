@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..._engine.batches import Batch, Batches, TrainingData
 from ..._engine.net import DeviceNet
-from ...networks.features import full_precision
+from ...networks.precision import logits_of
 from ..noise_rate import NoiseRate
 from .unlabeled import SemiSupervisedNet
 
@@ -117,7 +117,7 @@ class FixMatchNet(SemiSupervisedNet):
         others = self.source.next_unlabeled()
         labels, is_confident = self._pseudo_labels(others, self.threshold)
         loss, logits = DeviceNet.loss_of(self, batch)
-        of_strong = full_precision(self.module_(self.source.strong(others[0])))
+        of_strong = logits_of(self.module_, self.source.strong(others[0]))
         losses = F.cross_entropy(of_strong, labels, reduction="none") * is_confident
         if others.sample_weight is not None:
             losses = losses * others.sample_weight
@@ -127,7 +127,7 @@ class FixMatchNet(SemiSupervisedNet):
     def _pseudo_labels(self, batch: Batch, threshold: float) -> tuple[Tensor, Tensor]:
         """Return the labels of rows, and whether they are confident, both of shape (n,)."""
         self._set_training(False)
-        logits = full_precision(self.module_(self.source.weak(batch[0])))
+        logits = logits_of(self.module_, self.source.weak(batch[0]))
         self._set_training(True)
         confidence, labels = logits.softmax(dim=1).max(dim=1)
         is_confident = confidence >= self._thresholds(batch.rows, labels, confidence, threshold)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..._engine.batches import Batch, Batches, TrainingData
 from ...meta import weighted_mean
 from ...meta.models import per_sample_loss
-from ...networks.features import full_precision
+from ...networks.precision import logits_of
 from .mixing import mixup, prior_penalty, sharpen, squared_errors
 from .unlabeled import SemiSupervisedNet
 
@@ -238,7 +238,7 @@ class MixMatchNet(SemiSupervisedNet):
         """Return the mean probabilities of a network, (m, n_classes), on two views (2m, ...)."""
         was_training = module.training
         module.eval()
-        logits = full_precision(module(views))
+        logits = logits_of(module, views)
         module.train(was_training)
         return logits.softmax(dim=1).unflatten(0, (2, -1)).mean(dim=0)
 

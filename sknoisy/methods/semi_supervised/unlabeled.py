@@ -14,6 +14,7 @@ from ..._engine.batches import Batch, Batches, EndlessBatches, TrainingData, row
 from ..._engine.net import DeviceNet
 from ..._engine.views import FeatureCorruption, TwoViews
 from ...networks import Dropout
+from ...networks.precision import logits_of
 from .mixing import mixing_share
 
 __all__ = ["SemiSupervisedNet", "Source"]
@@ -76,7 +77,7 @@ class SemiSupervisedNet(DeviceNet):
     def count_classes(self, X: Tensor) -> int:
         """Return the number of logits per row."""
         self._set_training(False)
-        return self.module_(X).shape[1]
+        return logits_of(self.module_, X).shape[1]
 
     @property
     def source(self) -> Source:

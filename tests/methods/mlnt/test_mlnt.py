@@ -134,8 +134,9 @@ def test_every_parameter_is_constrained_and_tested():
     names = MLNTClassifier().get_params().keys()
     assert MLNTClassifier._parameter_constraints.keys() == names
     elsewhere = {"epoch_selection", "mentoring"}
-    of_all = {"device", "callbacks", "verbose"}
-    assert names == OTHERS.keys() | elsewhere | of_all
+    of_all = {"device", "precision", "callbacks", "verbose", "pretrained"}
+    refused = {"weight_average", "n_ensemble"}
+    assert names == OTHERS.keys() | elsewhere | of_all | refused
 
 
 @pytest.mark.parametrize(
