@@ -24,7 +24,7 @@ from sknoisy import LabelPurifier
 SETTINGS = {**EXCLUSIVE, **PAIRFLIP}
 FRAMEWORKS = (
     *("cross_entropy", "clid_mu", "co_teaching", "elr", "elr:plus=True", "cdr", "sop"),
-    *("sop:plus=True", "divide_mix", "pro_mix", "fix_match", "flex_match"),
+    *("sop:plus=True", "divide_mix", "pro_mix", "fixmatch", "flexmatch"),
     *("clid_mu:semi=fixmatch", "clid_mu:semi=flexmatch", "clid_mu:semi=dividemix"),
     *("famus", "famus:semi=dividemix"),
 )

@@ -129,10 +129,10 @@ class CDRClassifier(NetworkClassifier):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, callbacks}
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
     verbose : int, default=0
         1 shows a progress bar and messages.
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------
@@ -203,7 +203,17 @@ class CDRClassifier(NetworkClassifier):
         return callbacks
 
     def _recorded_keys(self) -> list[str]:
-        return ["validation_loss"] if self.validation_fraction else []
+        keys = super()._recorded_keys()
+        return [*keys, "validation_loss"] if self.validation_fraction else keys
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.validation_fraction and (self.n_ensemble or self.weight_average is not None):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} chooses the epoch, and so do "
+                f"n_ensemble={self.n_ensemble!r} and weight_average={self.weight_average!r}: "
+                "pass validation_fraction=0, or leave out the others."
+            )
 
     def _member_states(self) -> list[dict[str, Tensor]]:
         chosen = dict(self.net_.callbacks_).get("best_epoch")

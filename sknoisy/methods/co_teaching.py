@@ -114,12 +114,12 @@ class CoTeachingClassifier(NetworkClassifier):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the networks. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device}
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     verbose : int, default=0
         1 shows a progress bar and messages.
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------

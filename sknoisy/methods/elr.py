@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from numbers import Real
@@ -16,7 +15,6 @@ from torch.nn import functional as F
 from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import Batch, TrainingData, row_order
-from .._engine.evaluation import copied_state
 from .._engine.net import DeviceNet
 from ..base import NetworkClassifier
 from ..callbacks import TeacherAverage
@@ -200,12 +198,12 @@ class ELRClassifier(NetworkClassifier):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device}
+    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network of ELR+ receives copies of them.
     verbose : int, default=0
         1 shows a progress bar and messages.
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------
@@ -259,6 +257,14 @@ class ELRClassifier(NetworkClassifier):
         self.reg_weight = reg_weight
         self.mixup_alpha = mixup_alpha
 
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.plus and self.weight_average is not None:
+            raise ValueError(
+                f"weight_average={self.weight_average!r} has no place in ELR+, whose networks "
+                "have averages of their own: pass weight_average=None, or plus=False."
+            )
+
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor]:
         made = MixedEarlyLearningLoss if self.plus else EarlyLearningLoss
         return made(
@@ -277,21 +283,18 @@ class ELRClassifier(NetworkClassifier):
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         if not self.plus:
             return super()._networks(data, rng)
-        extra = [*(self.callbacks or []), *self._progress()]
-        copies = copy.deepcopy(self.callbacks or [])
         is_table = data.take(torch.arange(1, device=data.device))[0].ndim == 2
         by_rows = 0.0 if is_table else 1.0
         self.mixup_alpha_ = by_rows if self.mixup_alpha == "auto" else float(self.mixup_alpha)
         net_class = partial(ELRPlusNet, alpha=self.mixup_alpha_)
-        nets = [self._build_net(data, rng, own, net_class=net_class) for own in (extra, copies)]
+        nets = self._build_pair(data, rng, net_class=net_class)
         for net in nets:  # after the nets, whose batches are thus those of plain training
             net.generator.manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
         return nets
 
-    def _member_states(self) -> list[dict[str, Tensor]]:
-        if not self.plus:
-            return super()._member_states()
-        return [copied_state(_teacher(net)) for net in self.nets_]
+    @property
+    def _teacher(self) -> str | None:
+        return "teacher" if self.plus else super()._teacher
 
 
 def _teacher(net: DeviceNet) -> nn.Module:

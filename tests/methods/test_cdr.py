@@ -188,3 +188,9 @@ def test_without_held_out_rows_the_last_epoch_predicts():
             rtol=1e-4,
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("params", [{"n_ensemble": 2}, {"weight_average": 0.9}])
+def test_one_choice_of_the_epoch_at_a_time(params, blobs):
+    with pytest.raises(ValueError, match=r"validation_fraction=0.1 chooses the epoch"):
+        CDRClassifier(validation_fraction=0.1, **params).fit(*blobs)

@@ -221,3 +221,11 @@ def test_elr_plus_trains_two_networks_and_elr_one():
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         small(**wrong).fit(X, Y)
+
+
+def test_the_average_of_elr_plus_is_its_own(blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match=r"weight_average=0.9 has no place in ELR\+"):
+        ELRClassifier(plus=True, weight_average=0.9).fit(X, y)
+    clf = ELRClassifier(plus=True, n_ensemble=2, max_epochs=4, random_state=0).fit(X, y)
+    assert len(clf._members.networks) == 4  # two epochs of each average

@@ -76,8 +76,9 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
 
     Parameters
     ----------
-    method : {"auto", "ensemble", "clid_mu", "dmlp", "famus", "l2r", "meta_weight_net", "mild", \
-            "mlc", "mlnt", "mslc", "transition_mlc"}, default="auto"
+    method : {"auto", "ensemble", "cdr", "clid_mu", "co_teaching", "divide_mix", "dmlp", "elr", \
+            "famus", "fixmatch", "flexmatch", "l2r", "meta_weight_net", "mild", "mlc", "mlnt", \
+            "mslc", "pro_mix", "sop", "transition_mlc"}, default="auto"
         "auto": "ensemble" for tables and images, "famus" for other arrays and for a ``module`` of
         your own in `network_params`. The other names stand for the library's classifiers, with
         default parameters.

@@ -74,12 +74,12 @@ class ProMixClassifier(SemiSupervisedClassifier):
         Number of last epochs in which labels are guessed. "auto" stands for 5/12 of
         ``max_epochs``, as published. 0: none are guessed.
     {strong_augment, module, module_params, optimizer, optimizer_params, lr, lr_schedule}
-    {max_epochs, batch_size, augment, standardize, device}
+    {max_epochs, batch_size, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     verbose : int, default=0
         1 shows a progress bar and messages.
-    {random_state}
+    {random_state, pretrained, weight_average, n_ensemble}
 
     Attributes
     ----------
