@@ -30,12 +30,14 @@ from ...cleaning.inner_estimator import fit_inner
 from ...exceptions import SelectionWarning, warn_user
 from ...learners.ensemble import Candidate, Ensemble
 from ...learners.probabilities import normalized, one_hot
+from ..dmlp.frozen_features import are_columns
 from ..registry import METHODS, estimator_class
 from .ensemble import TableColumns, further_classifiers
-from .features import Features, is_learned
+from .features import Features
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
 
+_FOR_IMAGES = "divide_mix"
 _FOR_OTHERS = "famus"  # rows that learners of tables do not take
 _ENSEMBLE = "ensemble"
 
@@ -79,15 +81,13 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     method : {"auto", "ensemble", "cdr", "clid_mu", "co_teaching", "divide_mix", "dmlp", "elr", \
             "famus", "fixmatch", "flexmatch", "l2r", "meta_weight_net", "mild", "mlc", "mlnt", \
             "mslc", "pro_mix", "sop", "transition_mlc"}, default="auto"
-        "auto": "ensemble" for tables and images, "famus" for other arrays and for a ``module`` of
-        your own in `network_params`. The other names stand for the library's classifiers, with
-        default parameters.
-    representation : {"auto", "simclr", "moco", "scarf"}, None or transformer, default="auto"
-        Features that the ensemble learns from, in place of X. "auto": those of
-        :class:`~sknoisy.representation.SimCLR` for images of more than 1,024 values, else None,
-        which stands for X itself: the columns, or the pixels. A name: that encoder of
-        :mod:`sknoisy.representation` with its defaults. A transformer is cloned and fitted on X;
-        wrap a fitted one in ``sklearn.frozen.FrozenEstimator`` to use it as it is.
+        "auto": "ensemble" for tables, for images of up to 1,024 values, whose pixels are columns,
+        and if there is a `representation`; "divide_mix" for larger images, "famus" for other
+        arrays. The other names stand for the library's classifiers, with default parameters.
+    representation : None, {"simclr", "moco", "scarf"} or transformer, default=None
+        Features that the ensemble learns from, in place of X. None: X itself. A name: that encoder
+        of :mod:`sknoisy.representation` with its defaults. A transformer is cloned and fitted on
+        X; wrap a fitted one in ``sklearn.frozen.FrozenEstimator`` to use it as it is.
     estimator : None or classifier, default=None
         Classifier that learns the purified labels of the ensemble; it is cloned, and then it alone
         predicts. Labels are passed to it as they are, so the keys of a ``class_weight`` are your
@@ -149,7 +149,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         "method": [StrOptions({"auto", _ENSEMBLE, *METHODS})],
         "representation": [
             None,
-            StrOptions({"auto", "simclr", "moco", "scarf"}),
+            StrOptions({"simclr", "moco", "scarf"}),
             HasMethods(["fit", "transform"]),
         ],
         "estimator": [None, HasMethods(["fit", "predict_proba"])],
@@ -164,7 +164,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         self,
         *,
         method: str = "auto",
-        representation: Any = "auto",
+        representation: Any = None,
         estimator: Any = None,
         network_params: dict[str, Any] | None = None,
         n_jobs: int | None = None,
@@ -320,8 +320,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
 
     def _pick(self, X) -> tuple[str, str]:
         """Return the method for X, and the reason."""
-        learned = is_learned(self.representation, X)
-        has_columns = X.ndim == 2 or is_image(X) or learned
+        has_columns = X.ndim == 2 or is_image(X) or self.representation is not None
         if self.method == _ENSEMBLE and not has_columns:
             raise ValueError(
                 'method="ensemble" needs a table or images, since its learners take columns; X '
@@ -329,22 +328,23 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             )
         if self.method != "auto":
             return self.method, "it was asked for"
-        if not has_columns:
-            return _FOR_OTHERS, "X is no table"
-        if X.ndim != 2 and self._has_own_network():
-            return _FOR_OTHERS, "network_params has a module for rows that are no table"
-        kind = f"images of {X.shape[1:]}" if is_image(X) else f"rows of {X.shape[1:]}"
+        if self.representation is not None:
+            return _ENSEMBLE, "there is a representation"
         if X.ndim == 2:
-            kind = f"a table of {X.shape[0]} rows"
-        how = "whose features are learned without labels" if learned else "which are columns"
-        return _ENSEMBLE, f"X is {kind}" if X.ndim == 2 else f"X holds {kind}, {how}"
+            return _ENSEMBLE, f"X is a table of {X.shape[0]} rows"
+        if not is_image(X):
+            return _FOR_OTHERS, "X is no table"
+        kind = f"X holds images of {X.shape[1:]}"
+        if are_columns(X) and not self._has_own_network():
+            return _ENSEMBLE, f"{kind}, whose pixels are columns"
+        return _FOR_IMAGES, kind
 
     def _check_estimator(self, method: str, reason: str, weights: np.ndarray | None) -> None:
         """Raise, before anything is trained, if `estimator` cannot be used."""
-        if method != _ENSEMBLE and self.representation not in ("auto", None):
+        if method != _ENSEMBLE and self.representation is not None:
             raise ValueError(
                 f"representation={self.representation!r} is for the ensemble, but the method here "
-                f'is {method!r}, because {reason}. Pass representation="auto", or pass the '
+                f"is {method!r}, because {reason}. Pass representation=None, or pass the "
                 "classifier of the method a fitted one as pretrained."
             )
         if self.estimator is None:

@@ -10,16 +10,9 @@ import torch
 from ..._engine.construction import resolve_device
 from ..._engine.imputation import Imputation, has_nan, takes_nan
 from ..._engine.stopping import part_of_fit
-from ..dmlp.frozen_features import build_representation, check_features, learns_features
+from ..dmlp.frozen_features import build_representation, check_features
 
-__all__ = ["Features", "is_learned"]
-
-
-def is_learned(representation: Any, X: Any) -> bool:
-    """Return whether an encoder has to be fitted for the parameter ``representation``."""
-    if isinstance(representation, str) and representation == "auto":
-        return learns_features(X)
-    return representation is not None
+__all__ = ["Features"]
 
 
 class Features:
@@ -35,7 +28,7 @@ class Features:
     def fit_transform(self, X: Any) -> Any:
         """Fit the representation and return the features of X, of shape (n, d)."""
         self.transformer_, self._imputation = None, None
-        if is_learned(self.representation, X):
+        if self.representation is not None:
             device = str(resolve_device(self.device))
             transformer = build_representation(
                 self.representation, X, 0, 1, self.seed, device, self.verbose

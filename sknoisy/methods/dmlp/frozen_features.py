@@ -10,6 +10,7 @@ import scipy.sparse
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.metrics import euclidean_distances
+from sklearn.pipeline import make_pipeline
 from torch import Tensor
 
 from ..._engine.construction import random_state_of, seed_undecided
@@ -19,9 +20,9 @@ from ..._engine.scaling import InputScaling, is_image
 __all__ = [
     "KernelFeatures",
     "ReducedFeatures",
+    "are_columns",
     "build_representation",
     "check_features",
-    "learns_features",
     "split_views",
 ]
 
@@ -99,12 +100,9 @@ class ReducedFeatures(TransformerMixin, BaseEstimator):
         return self._scaling.to_tensor(X).numpy()
 
 
-def learns_features(X: Any) -> bool:
-    """Return whether ``representation="auto"`` stands for an encoder that has to be trained.
-
-    It does for images of more than 1,024 values. Pixels of smaller ones are columns of a table.
-    """
-    return is_image(X) and math.prod(X.shape[1:]) > _MOST_PIXELS
+def are_columns(X: Any) -> bool:
+    """Return whether learners of tables can read rows: all but images of over 1,024 values."""
+    return not is_image(X) or math.prod(X.shape[1:]) <= _MOST_PIXELS
 
 
 def build_representation(
@@ -118,17 +116,22 @@ def build_representation(
 ) -> Any:
     """Return an unfitted transformer for the parameter ``representation``.
 
-    "auto" stands for "simclr" for large images (:func:`learns_features`), else for None. None
+    "auto" stands for None, but for large images (not :func:`are_columns`) for a kernel map of the
+    features of SimCLR. None
     stands for :class:`KernelFeatures`, or :class:`ReducedFeatures` if X is wide and sparse; a name
     stands for an encoder. A transformer is cloned. The clone receives `seed` if its own
     ``random_state`` is None.
     """
+    kernel = KernelFeatures(n_components, n_views=n_views, random_state=seed)
     if isinstance(representation, str) and representation == "auto":
-        representation = "simclr" if learns_features(X) else None
+        if not are_columns(X):
+            simclr = build_representation("simclr", X, 0, 1, seed, device, verbose)
+            return make_pipeline(simclr, kernel)
+        representation = None
     if representation is None and is_wide_sparse(X):
         return ReducedFeatures()
     if representation is None:
-        return KernelFeatures(n_components, n_views=n_views, random_state=seed)
+        return kernel
     if isinstance(representation, str):
         from ... import representation as encoders
 

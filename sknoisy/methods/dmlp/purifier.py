@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
 from tqdm.auto import tqdm
 
 from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
@@ -55,7 +56,8 @@ class LabelPurifier(BaseEstimator):
     Parameters
     ----------
     representation : {"auto", "simclr", "moco", "scarf"}, None or transformer, default="auto"
-        The frozen features. "auto": "simclr" for images of more than 1,024 values, else None.
+        The frozen features. "auto": None, but for images of more than 1,024 values the kernel map
+        of the features of :class:`~sknoisy.representation.SimCLR`.
         None: random Fourier features of a Gaussian kernel on standardised
         columns (images: pixels); the width of the kernel is the median distance between two rows.
         For a wide sparse X, as that of text: the columns to which it is reduced (:ref:`text`).
@@ -314,7 +316,8 @@ class LabelPurifier(BaseEstimator):
         features = check_features(features, X.shape[0], type(transformer).__name__)
         self.representation_ = transformer
         tensor = torch.as_tensor(features, device=device)
-        is_kernel = isinstance(transformer, KernelFeatures)
+        last = transformer[-1] if isinstance(transformer, Pipeline) else transformer
+        is_kernel = isinstance(last, KernelFeatures)
         return split_views(tensor, self.n_views, kernel=is_kernel)
 
     def _has_own_representation(self) -> bool:

@@ -23,7 +23,7 @@ from torch import nn
 import sknoisy
 from sknoisy import (
     CLIDMUClassifier,
-    FaMUSClassifier,
+    DivideMixClassifier,
     NoisyLabelClassifier,
     PurifiedClassifier,
 )
@@ -69,22 +69,27 @@ def by_ensemble():
 def test_pixels_of_small_images_are_columns(images):
     X, y = images
     clf = small().fit(X, y)
-    assert clf.choice_[:2] == ("ensemble", "X holds images of (8, 8, 3), which are columns")
+    assert clf.choice_[:2] == ("ensemble", "X holds images of (8, 8, 3), whose pixels are columns")
     assert clf.image_shape_ == (8, 8, 3)
     table = small().fit(X.reshape(len(X), -1), y)
     assert_array_equal(clf.predict_proba(X), table.predict_proba(X.reshape(len(X), -1)))
 
 
-def test_features_of_large_images_are_learned(images, monkeypatch):
-    X, y = images
+def test_large_images_are_for_divide_mix(images, monkeypatch):
     monkeypatch.setattr(frozen_features, "_MOST_PIXELS", 191)
-    clf = small().fit(X, y)
-    assert clf.choice_[0] == "ensemble"
-    assert clf.choice_.reason.endswith("whose features are learned without labels")
+    clf = small(network_params={"max_epochs": 2}).fit(*images)
+    assert clf.choice_[:2] == ("divide_mix", "X holds images of (8, 8, 3)")
+    assert isinstance(clf.estimator_, DivideMixClassifier)
+
+
+def test_the_ensemble_learns_features_by_name(images):
+    X, y = images
+    clf = small(representation="simclr").fit(X, y)
+    assert clf.choice_[:2] == ("ensemble", "there is a representation")
+    features = clf.representation_.transform(X)
     assert isinstance(clf.representation_, SimCLR)
-    features = small().fit(clf.representation_.transform(X), y)
-    expected = features.predict_proba(clf.representation_.transform(X))
-    assert_array_equal(clf.predict_proba(X), expected)
+    table = small().fit(features, y)
+    assert_array_equal(clf.predict_proba(X), table.predict_proba(features))
 
 
 def test_a_representation_of_the_user_is_fitted_on_rows_of_any_kind(images):
@@ -98,12 +103,12 @@ def test_a_representation_of_the_user_is_fitted_on_rows_of_any_kind(images):
         assert_array_equal(clf.predict_proba(rows), table.predict_proba(features))
 
 
-def test_images_with_a_module_of_the_user_are_for_famus(images):
+def test_images_with_a_module_of_the_user_are_for_a_network(images):
     params = {"max_epochs": 2, "module": PreActResNet, "module_params": {"depth": "small"}}
     clf = small(network_params=params).fit(*images)
-    assert clf.choice_[0] == "famus"
-    assert "module for rows that are no table" in clf.choice_.reason
-    assert isinstance(clf.estimator_, FaMUSClassifier)
+    assert clf.choice_.method == "divide_mix"
+    rows = images[0].reshape(40, 48, 4).astype(float)
+    assert small(network_params=SERIES).fit(rows, images[1]).choice_.method == "famus"
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -396,7 +401,7 @@ def test_a_fit_forgets_the_one_before(images):
     params = {"max_epochs": 2, "module": PreActResNet, "module_params": {"depth": "small"}}
     clf.set_params(network_params=params).fit(*images)
     assert clf.choice_.candidates == ()
-    assert clf.choice_.method == "famus"
+    assert clf.choice_.method == "divide_mix"
     assert not hasattr(clf, "feature_names_in_")
     assert len(clf.purified_labels_) == len(clf.clean_proba_) == 40
     with pytest.raises(TypeError, match="layers"):

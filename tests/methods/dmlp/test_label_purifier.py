@@ -23,7 +23,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sknoisy import LabelPurifier
 from sknoisy.exceptions import InterruptedFitWarning
+from sknoisy.methods.dmlp import frozen_features
+from sknoisy.methods.dmlp.frozen_features import KernelFeatures
 from sknoisy.pipeline import make_pipeline
+from sknoisy.representation import SimCLR
 
 
 def accuracy(labels, clean):
@@ -255,6 +258,19 @@ def test_images_are_not_flattened_on_the_way_out():
     assert rows is X
     assert purifier.image_shape_ == (8, 8, 3)
     assert accuracy(purified, clean) > 0.95
+
+
+def test_large_images_are_judged_by_learned_features(images, monkeypatch):
+    X, y = images
+    pixels = quick(representation="auto").fit(X, y)
+    assert isinstance(pixels.representation_, KernelFeatures)
+    monkeypatch.setattr(frozen_features, "_MOST_PIXELS", 191)
+    learned = quick(representation="auto").fit(X, y)
+    encoder, kernel = learned.representation_
+    assert isinstance(encoder, SimCLR)
+    # The views are independent draws of the kernel map, as of columns.
+    assert isinstance(kernel, KernelFeatures)
+    assert len(kernel.frequencies_) == 2
 
 
 # --- nothing else changes -----------------------------------------------------------------------
