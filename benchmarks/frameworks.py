@@ -2,6 +2,7 @@
 
     python benchmarks/frameworks.py --seeds 5 --n-jobs 2
     python benchmarks/frameworks.py --methods cross_entropy,divide_mix --settings "symmetric 60"
+    python benchmarks/frameworks.py --first-seed 10 --labels given
 
 Each seed draws a stratified split (60 % training rows), the noise in the training labels, and the
 random state. All methods have their default parameters and predict by the network of the last
@@ -22,6 +23,7 @@ from sklearn.model_selection import train_test_split
 from sknoisy import LabelPurifier
 
 SETTINGS = {**EXCLUSIVE, **PAIRFLIP}
+LABELS = {"given": (False,), "purified": (True,), "both": (False, True)}
 FRAMEWORKS = (
     *("cross_entropy", "clid_mu", "co_teaching", "elr", "elr:plus=True", "cdr", "sop"),
     *("sop:plus=True", "divide_mix", "pro_mix", "fixmatch", "flexmatch"),
@@ -45,18 +47,20 @@ def fit_digits(setting: str, method: str, purified: bool, epochs: int, seed: int
     }
 
 
-def table(rows: list[Row], methods: list[str], settings: list[str]) -> str:
+def table(
+    rows: list[Row], methods: list[str], settings: list[str], of_labels: tuple[bool, ...]
+) -> str:
     """Return a line per method: given and purified labels of each setting, seconds."""
     lines = []
     for method in methods:
         cells = [
             spread(column(rows, "accuracy", setting=setting, method=method, purified=purified))
             for setting in settings
-            for purified in (False, True)
+            for purified in of_labels
         ]
-        seconds = column(rows, "cpu_seconds", method=method, purified=False)
+        seconds = column(rows, "cpu_seconds", method=method, purified=of_labels[0])
         lines.append([method, *cells, f"{np.median(seconds):.0f}"])
-    header = [name for setting in settings for name in (setting, "purified")]
+    header = [f"{name}, purified" if p else name for name in settings for p in of_labels]
     return markdown(["", *header, "CPU seconds"], lines)
 
 
@@ -65,15 +69,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60, help="of every method (%(default)s)")
     parser.add_argument("--methods", default=",".join(FRAMEWORKS), help="with commas")
     parser.add_argument("--settings", default=",".join(SETTINGS), help="with commas")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--labels", choices=LABELS, default="both", help="(%(default)s)")
     args = parser.parse_args()
+    of_labels = LABELS[args.labels]
     methods = [check_method(method) for method in args.methods.split(",")]
     settings = args.settings.split(",")
     cells = [
         {"setting": setting, "method": method, "purified": p, "epochs": args.epochs, "seed": seed}
-        for seed in range(args.seeds)
+        for seed in range(args.first_seed, args.first_seed + args.seeds)
         for setting in settings
         for method in methods
-        for p in (False, True)
+        for p in of_labels
     ]
     rows = run_cells(fit_digits, cells, n_jobs=args.n_jobs, csv_path=args.csv)
     print(machine())
