@@ -85,7 +85,8 @@ def main() -> None:
     rows = run_cells(fit_digits, cells, n_jobs=args.n_jobs, csv_path=args.csv)
     print(machine())
     report(
-        f"Accuracy on the clean test labels, {args.seeds} seeds", table(rows, methods, settings)
+        f"Accuracy on the clean test labels, {args.seeds} seeds",
+        table(rows, methods, settings, of_labels),
     )
 
 
