@@ -353,8 +353,9 @@ def placed(module: nn.Module, example: torch.Tensor) -> nn.Module:
 
     The weights of 2-D convolutions become channels-last, which is faster on CPUs and GPUs. A
     convolution returns its output in the layout of its weights, so only the first one converts
-    its input, and the rows can stay as they are. A module that fails on `example` in this layout,
-    as one that calls ``view`` on a feature map, keeps the usual one.
+    its input, and the rows can stay as they are. A module that fails on `example` in this layout
+    keeps the usual one. Examples are one that calls ``view`` on a feature map, and one with group
+    norm, of which torch has no tangent in this layout.
     """
     module = module.to(example.device, torch.float32).eval()
     has_convolutions = any(isinstance(part, nn.Conv2d) for part in module.modules())
@@ -362,6 +363,8 @@ def placed(module: nn.Module, example: torch.Tensor) -> nn.Module:
         return module
     convert_conv2d_weight_memory_format(module, torch.channels_last)
     try:
+        with forward_ad.dual_level():
+            module(forward_ad.make_dual(example.float(), torch.zeros_like(example.float())))
         module(example)
     except RuntimeError:
         convert_conv2d_weight_memory_format(module, torch.contiguous_format)

@@ -40,6 +40,17 @@ class Flat(nn.Module):
         return self.head(self.body(x).view(len(x), -1))
 
 
+class GroupNormed(Flat):
+    """Group norm after a convolution: torch's tangent of it needs the usual layout."""
+
+    def __init__(self, in_channels, n_classes):
+        super().__init__(in_channels, n_classes)
+        self.body = nn.Sequential(self.body, nn.GroupNorm(2, 4), nn.Flatten())
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
 @contextmanager
 def recorded_layers():
     """Yield a list of (layer, input, output) of each 4-D layer that runs."""
@@ -79,10 +90,11 @@ def test_layout_changes_no_result_beyond_rounding(images):
     )
 
 
-def test_a_module_that_calls_view_keeps_the_usual_layout(images):
+@pytest.mark.parametrize("module", [Flat, GroupNormed])
+def test_a_module_that_needs_the_usual_layout_keeps_it(module, images):
     X, y = images
-    classifier = NetworkClassifier(module=Flat, **QUICK).fit(X, y)
-    weight = classifier.net_.module_.body.weight
+    classifier = CLIDMUClassifier(module=module, **META).fit(X, y)
+    (weight,) = (p for p in classifier.net_.module_.parameters() if p.ndim == 4)
     assert weight.is_contiguous()
     assert not is_channels_last(weight)
     assert classifier.predict(X).shape == y.shape

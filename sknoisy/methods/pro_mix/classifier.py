@@ -110,6 +110,9 @@ class ProMixClassifier(SemiSupervisedClassifier):
     Trusted rows always keep their label. Rows of an ``unlabeled_mask`` never get one: they train
     the pseudo heads. MixUp and FMix leave out rows of integers.
 
+    Pass ``small_loss_share`` if sample weights differ by orders of magnitude: "auto" counts the
+    predictions that contradict a label, and classes of small weight are contradicted often.
+
     References
     ----------
     R. Xiao, Y. Dong, H. Wang, L. Feng, R. Wu, G. Chen and J. Zhao. ProMix: Combating Label Noise
