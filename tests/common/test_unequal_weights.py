@@ -7,7 +7,6 @@ from sklearn.base import clone, is_classifier
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-
 # These drop labels that contradict the network's own predictions. In the warm-up the rare class's
 # weights dominate, so that many labels of the other class contradict them, and are dropped.
 DROPS_LABELS = ("ProMixClassifier", "CLIDMUClassifier-dividemix")

@@ -11,7 +11,6 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from sknoisy import CLIDMUClassifier, FaMUSClassifier, MILDClassifier, MLNTClassifier
 from sknoisy._engine.construction import placed
-from sknoisy.base import NetworkClassifier
 from sknoisy.networks import PreActResNet
 from sknoisy.representation import MoCo, SimCLR
 
