@@ -59,8 +59,8 @@ def is_under_functorch() -> bool:
 
 
 @contextmanager
-def restored_function_modes() -> Iterator[None]:
-    """Leave torch function modes and autocast, which a KeyboardInterrupt may have left active."""
+def restored_torch_modes() -> Iterator[None]:
+    """Restore torch function modes and autocast, which a KeyboardInterrupt may leave active."""
     depth = torch._C._len_torch_function_stack()
     autocast = {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")}
     try:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .._compat import restored_function_modes
+from .._compat import restored_torch_modes
 from ..exceptions import InterruptedFitWarning, calls_of_the_user, warn_user
 
 __all__ = [
@@ -149,7 +149,7 @@ def interruptible(fit: Callable[..., Any]) -> Callable[..., Any]:
         context.run(_STOP.set, stop)
         try:
             # An interruption on the way out of torch.no_grad leaves gradients off.
-            with restored_function_modes(), torch.set_grad_enabled(torch.is_grad_enabled()):
+            with restored_torch_modes(), torch.set_grad_enabled(torch.is_grad_enabled()):
                 fitted = context.run(_fit_part, fit, self, *args, **kwargs)
         except KeyboardInterrupt:
             stop.note()
