@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["auto_batch_size", "auto_lr", "bounded_meta_lr"]
+__all__ = ["auto_batch_size", "auto_lr", "auto_teacher_decay", "bounded_meta_lr"]
 
 _BATCH_SIZE = 100
 _LR = 0.05
@@ -40,6 +40,18 @@ def auto_lr(batch_size: int) -> float:
     (0.05, 0.1, 0.2)
     """
     return min(_LR * max(batch_size / _BATCH_SIZE, 1.0) ** 0.5, _LARGEST_LR)
+
+
+def auto_teacher_decay(n_steps: float) -> float:
+    """Return the decay of a moving average over a hundredth of the steps, from 2 to 1,000 steps.
+
+    Examples
+    --------
+    >>> from sknoisy._engine.sizes import auto_teacher_decay
+    >>> auto_teacher_decay(50), auto_teacher_decay(1000)
+    (0.5, 0.9)
+    """
+    return 1 - 1 / min(max(n_steps / 100, 2), 1000)
 
 
 def bounded_meta_lr(lr: float, n_rows: int, n_steps: float) -> float:

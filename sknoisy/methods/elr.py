@@ -16,6 +16,7 @@ from .._compat import Interval, StrOptions
 from .._docs import share_docs
 from .._engine.batches import Batch, TrainingData, row_order
 from .._engine.net import DeviceNet
+from .._engine.sizes import auto_teacher_decay
 from ..base import NetworkClassifier
 from ..callbacks import TeacherAverage
 from ..meta import BatchOutputs
@@ -277,7 +278,7 @@ class ELRClassifier(NetworkClassifier):
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         if not self.plus:
             return []
-        decay = 1 - 1 / min(max(self._n_steps(len(data)) / 100, 2), 1000)
+        decay = auto_teacher_decay(self._n_steps(len(data)))
         return [("teacher", TeacherAverage(decay))]
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:

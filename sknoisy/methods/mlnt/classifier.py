@@ -19,6 +19,7 @@ from ..._engine.construction import seeded
 from ..._engine.evaluation import copied_state, outputs_of, rows_per_pass
 from ..._engine.net import DeviceNet
 from ..._engine.problem import Problem
+from ..._engine.sizes import auto_teacher_decay
 from ..._engine.stopping import current_stop, part_of_fit
 from ...base import NetworkClassifier
 from ...callbacks import TeacherAverage
@@ -249,7 +250,7 @@ class MLNTClassifier(NetworkClassifier):
         self.meta_lr_ = largest if self.meta_lr == "auto" else float(self.meta_lr)
         self.n_ramp_epochs_ = self.max_epochs / 6
         self.n_pretrain_epochs_ = label_transfer(self.transfer).pretrain_epochs(self.max_epochs)
-        by_length = 1 - 1 / min(max(self._n_steps(len(data)) / 100, 2), 1000)
+        by_length = auto_teacher_decay(self._n_steps(len(data)))
         self.teacher_decay_ = (
             by_length if self.teacher_decay == "auto" else float(self.teacher_decay)
         )
