@@ -9,7 +9,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from .precision import full_precision, precision_of
 
-__all__ = ["WithFeatures", "full_precision"]
+__all__ = ["WithFeatures"]
 
 _CURE = (
     "Give the module timm's methods: forward_features(x), forward_head(features, pre_logits) and "

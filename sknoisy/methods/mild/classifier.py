@@ -30,8 +30,7 @@ from ...base import NetworkClassifier
 from ...cleaning.bookkeeping import check_classes_left, rows_that_are_left
 from ...cleaning.run import run_cleaner
 from ..semi_supervised import ContrastiveMixUpNet, MixMatchNet
-from ..semi_supervised.contrastive import count_features
-from ..semi_supervised.unlabeled import SemiSupervisedNet
+from ..semi_supervised.unlabeled import SemiSupervisedNet, count_penultimate
 from .selector import CleanSampleSelector
 
 __all__ = ["MILDClassifier"]
@@ -325,7 +324,7 @@ class MILDClassifier(NetworkClassifier):
             **(self.semi_params or {}),
         }
         if self.semi_ == "mixup+contrastive":
-            settings["n_features"] = count_features(module, data)
+            settings["n_features"] = count_penultimate(module, data)
         return _NETS[self.semi_](module, criterion, **settings)
 
 

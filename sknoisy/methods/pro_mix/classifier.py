@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -18,7 +17,7 @@ from ..._engine.batches import Batch, TrainingData
 from ..._engine.net import DeviceNet
 from ..._engine.strong_augment import STRONG_AUGMENT
 from ..semi_supervised.classifier import SemiSupervisedClassifier
-from ..semi_supervised.contrastive import count_features
+from ..semi_supervised.unlabeled import count_penultimate
 from .net import ProMixNet, joint_step
 from .schedule import Schedule
 
@@ -142,6 +141,8 @@ class ProMixClassifier(SemiSupervisedClassifier):
         "n_guessing_epochs": [_AUTO, Interval(Integral, 0, None, closed="left")],
     }
 
+    _strong_views = "promix"
+
     def __init__(
         self,
         *,
@@ -167,8 +168,6 @@ class ProMixClassifier(SemiSupervisedClassifier):
         self.n_guessing_epochs = n_guessing_epochs
         self.strong_augment = strong_augment
 
-    _strong_views = "promix"
-
     def _schedule(self, data: TrainingData) -> Schedule:
         n_warmup, n_unlabeled = self.n_warmup_epochs, _none_if_auto(self.n_unlabeled_epochs)
         if n_warmup == "auto":
@@ -189,13 +188,8 @@ class ProMixClassifier(SemiSupervisedClassifier):
         self.alpha_ = default if self.alpha == "auto" else float(self.alpha)
         schedule = self._schedule(data)
         self.n_warmup_epochs_ = schedule.n_warmup_epochs
-        extra = [*(self.callbacks or []), *self._progress()]
-        copies = copy.deepcopy(self.callbacks or [])
         net_class = partial(self._pro_mix_net, data, schedule)
-        return [
-            self._build_net(data, rng, callbacks, net_class=net_class)
-            for callbacks in (extra, copies)
-        ]
+        return self._build_pair(data, rng, net_class=net_class)
 
     def _pro_mix_net(
         self,
@@ -208,7 +202,7 @@ class ProMixClassifier(SemiSupervisedClassifier):
         return ProMixNet(
             module,
             criterion,
-            n_features=count_features(module, data),
+            n_features=count_penultimate(module, data),
             n_classes=len(self.classes_),
             schedule=schedule,
             small_loss_share=_none_if_auto(self.small_loss_share),

@@ -7,14 +7,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..._engine.batches import Batch, TrainingData
+from ..._engine.batches import Batch
 from ...networks import WithFeatures
 from ...representation.encoder import Projected
 from ...representation.simclr import nt_xent
 from .mixing import mixup
 from .unlabeled import SemiSupervisedNet
 
-__all__ = ["ContrastiveMixUpNet", "count_features"]
+__all__ = ["ContrastiveMixUpNet"]
 
 
 class ContrastiveMixUpNet(SemiSupervisedNet):
@@ -137,11 +137,3 @@ class ContrastiveMixUpNet(SemiSupervisedNet):
             contrast = nt_xent(self.head_(features[n:]), self.temperature)
             loss = loss + self.contrastive_weight * contrast
         return loss, logits[:n]
-
-
-@torch.no_grad()
-def count_features(module: nn.Module, data: TrainingData) -> int:
-    """Return the number of penultimate features of a module."""
-    X, _ = data.take(torch.arange(min(2, len(data)), device=data.device))
-    features, _ = WithFeatures(module).eval()(X)
-    return features.shape[1]

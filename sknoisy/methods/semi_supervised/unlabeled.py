@@ -13,11 +13,11 @@ from ..._engine.augment import Augmentation
 from ..._engine.batches import Batch, Batches, EndlessBatches, TrainingData, row_order
 from ..._engine.net import DeviceNet
 from ..._engine.views import FeatureCorruption, TwoViews
-from ...networks import Dropout
+from ...networks import Dropout, WithFeatures
 from ...networks.precision import logits_of
 from .mixing import mixing_share
 
-__all__ = ["SemiSupervisedNet", "Source"]
+__all__ = ["SemiSupervisedNet", "Source", "count_penultimate"]
 
 # Measured on the digits: corruption of a tenth of the columns gains up to four points for a
 # network without dropout. It costs up to one with dropout, by which the views differ anyway.
@@ -185,3 +185,11 @@ def _augmentation(
 
 def _has_dropout(module: nn.Module) -> bool:
     return any(isinstance(part, _DROPOUT) and part.p > 0 for part in module.modules())
+
+
+@torch.no_grad()
+def count_penultimate(module: nn.Module, data: TrainingData) -> int:
+    """Return the number of penultimate features of a module."""
+    X, _ = data.take(torch.arange(min(2, len(data)), device=data.device))
+    features, _ = WithFeatures(module).eval()(X)
+    return features.shape[1]
