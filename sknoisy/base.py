@@ -168,6 +168,11 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     #: ``strong_augment``: "randaugment", "promix" or "autoaugment".
     _strong_views = "randaugment"
 
+    @property
+    def _strong_augment(self) -> Any:
+        """Value of the parameter ``strong_augment``; None in methods without strong views."""
+        return getattr(self, "strong_augment", None)
+
     def _prepare(self, problem: Problem) -> Problem:
         """Select rows, purify labels or change weights, before anything is on the device.
 
@@ -308,14 +313,13 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             torch.Generator(device).manual_seed(problem.seed),
             given,
         )
-        if hasattr(self, "strong_augment"):
-            data.strong_augment = strong_augmentation(
-                self.strong_augment,
-                self._strong_views,
-                data,
-                self._scaling,
-                is_table=problem.X.ndim == 2,
-            )
+        data.strong_augment = strong_augmentation(
+            self._strong_augment,
+            self._strong_views,
+            data,
+            self._scaling,
+            is_table=problem.X.ndim == 2,
+        )
         data.groups = problem.groups
         if problem.unlabeled is not None:
             rows = np.flatnonzero(problem.unlabeled)

@@ -157,6 +157,13 @@ class TrainingData(Dataset):
         return counts
 
     @property
+    def weighted_rows(self) -> Tensor:
+        """Rows of positive weight, with a label or without, int64."""
+        if self.sample_weight is None:
+            return torch.arange(len(self), device=self.device)
+        return self.sample_weight.nonzero()[:, 0]
+
+    @property
     def effective_share(self) -> float:
         """Effective number of rows by their weights, (sum w)^2 / sum w^2, as a share of all."""
         weights = self.sample_weight

@@ -323,31 +323,22 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
 
     # --- the framework ----------------------------------------------------------------------
 
-    strong_augment = "auto"  # of FixMatch and FlexMatch
+    _strong_augment = "auto"  # of FixMatch and FlexMatch
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         if self.semi is None:
             return super()._networks(data, rng)
         if self.semi == "dividemix":
-            return self._build_pair(data, rng, net_class=self._divide_mix_net)
-        weights = data.sample_weight
-        every = torch.arange(len(data), device=data.device)
+            is_image, n_warmup_epochs = self.image_shape_ is not None, self.n_warmup_epochs_
+            net_class = partial(new_net, is_image=is_image, n_warmup_epochs=n_warmup_epochs)
+            return self._build_pair(data, rng, net_class=net_class)
         seed = int(rng.randint(np.iinfo(np.int32).max))
         net_class = partial(
             _MATCHERS[self.semi],
-            unlabeled=every if weights is None else weights.nonzero()[:, 0],
+            unlabeled=data.weighted_rows,
             generator=torch.Generator().manual_seed(seed),
         )
         return [self._build_net(data, rng, net_class=net_class)]
-
-    def _divide_mix_net(self, module: Any, criterion: Any, **settings: Any) -> DeviceNet:
-        return new_net(
-            module,
-            criterion,
-            is_image=self.image_shape_ is not None,
-            n_warmup_epochs=self.n_warmup_epochs_,
-            **settings,
-        )
 
     def _label_distribution(self, data: TrainingData, proba: np.ndarray) -> np.ndarray:
         if self.semi != "dividemix":

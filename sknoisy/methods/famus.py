@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -171,17 +172,11 @@ class FaMUSClassifier(MetaWeightNetClassifier):
         return callbacks
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
-        net_class = DeviceNet if self.semi is None else self._divide_mix_net
+        if self.semi is None:
+            return self._build_pair(data, rng)
+        is_image, n_warmup_epochs = self.image_shape_ is not None, self.n_warmup_epochs_
+        net_class = partial(new_net, is_image=is_image, n_warmup_epochs=n_warmup_epochs)
         return self._build_pair(data, rng, net_class=net_class)
-
-    def _divide_mix_net(self, module: Any, criterion: Any, **settings: Any) -> DeviceNet:
-        return new_net(
-            module,
-            criterion,
-            is_image=self.image_shape_ is not None,
-            n_warmup_epochs=self.n_warmup_epochs_,
-            **settings,
-        )
 
     def _label_distribution(self, data: TrainingData, proba: np.ndarray) -> np.ndarray:
         return proba if self.semi is None else label_distribution_of(self.nets_, data, proba)

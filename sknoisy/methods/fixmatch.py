@@ -114,7 +114,7 @@ class FixMatchClassifier(SemiSupervisedClassifier):
         seed = int(rng.randint(np.iinfo(np.int32).max))
         net_class = partial(
             self._net_class,
-            unlabeled=_rows_that_count(data),
+            unlabeled=data.weighted_rows,
             **({} if self.threshold == "auto" else {"threshold": float(self.threshold)}),
             unlabeled_weight=self.unlabeled_weight,
             unlabeled_ratio=self.unlabeled_ratio,
@@ -125,11 +125,3 @@ class FixMatchClassifier(SemiSupervisedClassifier):
     def _finish(self, data: TrainingData) -> None:
         if self.net_.threshold is not None:
             self.threshold_ = self.net_.threshold
-
-
-def _rows_that_count(data: TrainingData) -> torch.Tensor:
-    """Return the rows whose weight is not zero, int64."""
-    weights = data.sample_weight
-    if weights is None:
-        return torch.arange(len(data), device=data.device)
-    return weights.nonzero()[:, 0]

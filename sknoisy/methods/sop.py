@@ -278,6 +278,8 @@ class SOPClassifier(NetworkClassifier):
         "balance_weight": [Interval(Real, 0, None, closed="left")],
     }
 
+    _strong_views = "autoaugment"
+
     def __init__(
         self,
         *,
@@ -296,8 +298,6 @@ class SOPClassifier(NetworkClassifier):
         self.consistency_weight = consistency_weight
         self.balance_weight = balance_weight
         self.strong_augment = strong_augment
-
-    _strong_views = "autoaugment"
 
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor]:
         lr_v = auto_lr_v(min(self.batch_size_, len(data)), self.max_epochs)
