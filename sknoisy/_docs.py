@@ -101,7 +101,7 @@ augment : {"auto", "flip+crop", "crop", "strong", "strong-noflip", "autoaugment"
     A callable is applied to whole batches, as ``augment(images, generator)``, and returns images
     of the same shape.
 strong_augment : {"auto", "randaugment", "promix", "autoaugment"}, None or callable, default="auto"
-    Augmentation of the strong views, which ``augment`` follows.
+    Augmentation of the strong views; ``augment`` is applied after it.
 
     - "randaugment" makes two random operations, each with probability 1/2, and fills a square
       (Cutout), "promix" three of random strength and a square of random size. "autoaugment" is

@@ -74,7 +74,8 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     likely, a network and gradient boosting. For wide sparse tables, such as texts, it is a linear
     ridge regression. Their out-of-fold probabilities and a transition matrix determine the
     probability of each true class, given the row and its label. The learners then learn these
-    soft labels; the mixture of their probabilities predicts. For images, one network is trained.
+    soft labels; the mixture of their probabilities predicts. Pixels of small images are columns of
+    a table. For larger images, two networks are trained, by :class:`DivideMixClassifier`.
 
     Parameters
     ----------
@@ -82,8 +83,9 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             "famus", "fixmatch", "flexmatch", "l2r", "meta_weight_net", "mild", "mlc", "mlnt", \
             "mslc", "pro_mix", "sop", "transition_mlc"}, default="auto"
         "auto": "ensemble" for tables, for images of up to 1,024 values, whose pixels are columns,
-        and if there is a `representation`; "divide_mix" for larger images, "famus" for other
-        arrays. The other names stand for the library's classifiers, with default parameters.
+        and if there is a `representation`; "divide_mix" for larger images, and for all images if
+        `network_params` has a ``module``; "famus" for other arrays. The other names stand for the
+        library's classifiers, with default parameters.
     representation : None, {"simclr", "moco", "scarf"} or transformer, default=None
         Features that the ensemble learns from, in place of X. None: X itself. A name: that encoder
         of :mod:`sknoisy.representation` with its defaults. A transformer is cloned and fitted on
@@ -125,12 +127,12 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     representation_ : transformer or None
         The fitted representation of the ensemble, None if it learns from X itself.
     estimator_ : object
-        What predicts: the fitted ``estimator``, the network, or the ensemble.
+        What predicts: the fitted ``estimator``, the classifier of the method, or the ensemble.
     {n_features_in_, feature_names_in_, image_shape_}
 
     See Also
     --------
-    CLIDMUClassifier, FaMUSClassifier : Methods that it picks from.
+    DivideMixClassifier, FaMUSClassifier : Methods that it picks from.
     PurifiedClassifier : Combines a cleaner and a classifier of your choice.
 
     Examples

@@ -101,7 +101,7 @@ class ReducedFeatures(TransformerMixin, BaseEstimator):
 
 
 def are_columns(X: Any) -> bool:
-    """Return whether learners of tables can read rows: all but images of over 1,024 values."""
+    """Return whether the values of a row can serve as columns: not in images of over 1,024."""
     return not is_image(X) or math.prod(X.shape[1:]) <= _MOST_PIXELS
 
 
@@ -116,11 +116,10 @@ def build_representation(
 ) -> Any:
     """Return an unfitted transformer for the parameter ``representation``.
 
-    "auto" stands for None, but for large images (not :func:`are_columns`) for a kernel map of the
-    features of SimCLR. None
-    stands for :class:`KernelFeatures`, or :class:`ReducedFeatures` if X is wide and sparse; a name
-    stands for an encoder. A transformer is cloned. The clone receives `seed` if its own
-    ``random_state`` is None.
+    None stands for :class:`KernelFeatures`, or :class:`ReducedFeatures` if X is wide and sparse; a
+    name stands for an encoder. "auto" stands for None, except for images that are not columns
+    (:func:`are_columns`): for these it is a kernel map of the features of SimCLR. A transformer is
+    cloned. The clone receives `seed` if its own ``random_state`` is None.
     """
     kernel = KernelFeatures(n_components, n_views=n_views, random_state=seed)
     if isinstance(representation, str) and representation == "auto":

@@ -56,19 +56,21 @@ class LabelPurifier(BaseEstimator):
     Parameters
     ----------
     representation : {"auto", "simclr", "moco", "scarf"}, None or transformer, default="auto"
-        The frozen features. "auto": None, but for images of more than 1,024 values the kernel map
-        of the features of :class:`~sknoisy.representation.SimCLR`.
-        None: random Fourier features of a Gaussian kernel on standardised
-        columns (images: pixels); the width of the kernel is the median distance between two rows.
-        For a wide sparse X, as that of text: the columns to which it is reduced (:ref:`text`).
-        A name: that encoder of :mod:`sknoisy.representation` with its defaults. A transformer is
-        cloned and fitted on X.
+        The frozen features.
+
+        - None: a kernel map, random Fourier features of a Gaussian kernel on standardised columns
+          (images: pixels); the width of the kernel is the median distance between two rows. For a
+          wide sparse X, as that of text: the columns to which it is reduced (:ref:`text`).
+        - A name: that encoder of :mod:`sknoisy.representation` with its defaults.
+        - A transformer is cloned and fitted on X. Wrap a fitted one in
+          :class:`sklearn.frozen.FrozenEstimator` to use it as it is.
+        - "auto" stands for None. For images of more than 1,024 values, it stands for the kernel
+          map of the features of :class:`~sknoisy.representation.SimCLR`.
     n_components : int, default=1024
         Number of random Fourier features, over all views.
     n_views : int, default=2
-        Number of views. Each has its own draw of the random Fourier features. With any other
-        `representation` all views have the same features and differ only in chunks and initial
-        weights.
+        Number of views. Each has its own draw of the random Fourier features. Without such
+        features, all views are the same and differ only in chunks and initial weights.
     correction : {"intrinsic", "auxiliary", "auto"}, default="intrinsic"
         The correction whose predictions become the labels at the end of a round. "auto" takes in
         each round the one that predicts held-out rows better.
