@@ -13,6 +13,7 @@ from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.net import DeviceNet
 from ..meta_learning import resolve_warmup
+from ..noise_rate import NOISE_RATE
 from ..semi_supervised.classifier import SemiSupervisedClassifier
 from .net import DIVISION
 from .pair import division, label_distribution_of, new_net
@@ -118,7 +119,7 @@ class DivideMixClassifier(SemiSupervisedClassifier):
         **SemiSupervisedClassifier._parameter_constraints,
         "n_warmup_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both")],
-        "noise_rate": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
+        "noise_rate": NOISE_RATE,
         "lambda_u": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "n_ramp_epochs": [Interval(Real, 0, None, closed="left")],
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],

@@ -214,10 +214,7 @@ class CleanSampleSelector(NetworkEstimator):
         max_epochs: int = 40,
         **shared: Any,
     ):
-        super().__init__(
-            max_epochs=max_epochs,
-            **shared,
-        )
+        super().__init__(max_epochs=max_epochs, **shared)
         self.metric = metric
         self.threshold = threshold
         self.stopping = stopping
