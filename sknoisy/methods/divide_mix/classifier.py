@@ -54,7 +54,7 @@ class DivideMixClassifier(SemiSupervisedClassifier):
         Number of epochs after the warm-up in which the weight grows linearly to ``lambda_u``.
     alpha : "auto" or float, default="auto"
         Rows are mixed in shares drawn from Beta(alpha, alpha). 0: they are not mixed. "auto": 4
-        for images, as published, and 0.2 for tables.
+        for images, as published, and 0.2 for other rows.
     temperature : float, default=0.5
         Temperature by which refined and guessed labels are sharpened. 1: they are not.
     confidence_penalty : float, default=0.0

@@ -58,8 +58,8 @@ class ProMixClassifier(SemiSupervisedClassifier):
         Strength of the adjustment of logits by the running class distributions. The paper has 0.5
         for 100 classes. 0: no adjustment.
     alpha : "auto" or float, default="auto"
-        Parameter of MixUp's beta distribution. "auto" stands for 4, as published, for images, and
-        for 0.2 for tables. 0: rows are not combined, by FMix neither.
+        Parameter of MixUp's beta distribution. "auto" stands for 0.2 for tables and, as
+        published, for 4 for other rows. 0: rows are not combined, by FMix neither.
     unlabeled_weight : float, default=0.1
         Weight of the rows without a label. 0: they are not used.
     n_warmup_epochs : "auto" or int, default="auto"
