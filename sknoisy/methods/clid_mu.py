@@ -20,7 +20,7 @@ from .._engine.problem import Problem
 from .._engine.sizes import bounded_meta_lr
 from ..callbacks import CLIDScore, CollapseGuard, MetaUpdate, PseudoCleanRows
 from ..meta import VRI, CLIDObjective, CrossEntropyObjective, MAEObjective, MetaModel, WNet
-from .divide_mix import DIVISION, division, label_distribution_of, new_net
+from .divide_mix import DIVISION, division, label_distribution_of, net_of
 from .meta_learning import (
     GRADIENT,
     META_LR,
@@ -329,9 +329,7 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         if self.semi is None:
             return super()._networks(data, rng)
         if self.semi == "dividemix":
-            is_image, n_warmup_epochs = self.image_shape_ is not None, self.n_warmup_epochs_
-            net_class = partial(new_net, is_image=is_image, n_warmup_epochs=n_warmup_epochs)
-            return self._build_pair(data, rng, net_class=net_class)
+            return self._build_pair(data, rng, net_class=partial(net_of, self))
         seed = int(rng.randint(np.iinfo(np.int32).max))
         net_class = partial(
             _MATCHERS[self.semi],

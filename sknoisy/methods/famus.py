@@ -15,7 +15,7 @@ from .._engine.net import DeviceNet
 from .._engine.problem import Problem
 from ..callbacks import PseudoCleanRows
 from ..meta import LayerSampledGradient
-from .divide_mix import DIVISION, division, label_distribution_of, new_net
+from .divide_mix import DIVISION, division, label_distribution_of, net_of
 from .meta_weight_net import MetaWeightNetClassifier
 
 __all__ = ["FaMUSClassifier"]
@@ -174,9 +174,7 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         if self.semi is None:
             return self._build_pair(data, rng)
-        is_image, n_warmup_epochs = self.image_shape_ is not None, self.n_warmup_epochs_
-        net_class = partial(new_net, is_image=is_image, n_warmup_epochs=n_warmup_epochs)
-        return self._build_pair(data, rng, net_class=net_class)
+        return self._build_pair(data, rng, net_class=partial(net_of, self))
 
     def _label_distribution(self, data: TrainingData, proba: np.ndarray) -> np.ndarray:
         return proba if self.semi is None else label_distribution_of(self.nets_, data, proba)

@@ -7,13 +7,13 @@ without.
 :class:`DivideMixClassifier`  the estimator
 :class:`DivideMixNet`         one of its two nets
 :func:`division`              the callback that divides the rows
-:func:`new_net`               makes a net
+:func:`net_of`                makes a net for another estimator
 ============================  =================================================================
 """
 
 from .classifier import DivideMixClassifier
 from .net import DIVISION, DivideMixNet
-from .pair import division, label_distribution_of, new_net
+from .pair import division, label_distribution_of, net_of
 
 __all__ = [
     "DIVISION",
@@ -21,5 +21,5 @@ __all__ = [
     "DivideMixNet",
     "division",
     "label_distribution_of",
-    "new_net",
+    "net_of",
 ]

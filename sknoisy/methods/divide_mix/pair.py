@@ -15,7 +15,7 @@ from ..._engine.net import DeviceNet
 from ...callbacks import PseudoCleanRows
 from .net import DIVISION, DivideMixNet
 
-__all__ = ["division", "label_distribution_of", "new_net"]
+__all__ = ["division", "label_distribution_of", "net_of", "new_net"]
 
 _ALPHA_OF_TABLES, _ALPHA_OF_IMAGES = 0.2, 4.0
 
@@ -59,6 +59,17 @@ def new_net(
         noise_rate=None if noise_rate == "auto" else float(noise_rate),
         generator=torch.Generator().manual_seed(int(torch.randint(2**31, ()))),
         **settings,
+    )
+
+
+def net_of(estimator: Any, module: Any, criterion: Any, **settings: Any) -> DivideMixNet:
+    """Return a net for an estimator that has the framework's defaults.
+
+    Its ``n_warmup_epochs_`` is read here, since callbacks that set it are made before the net.
+    """
+    is_image, n_warmup_epochs = estimator.image_shape_ is not None, estimator.n_warmup_epochs_
+    return new_net(
+        module, criterion, is_image=is_image, n_warmup_epochs=n_warmup_epochs, **settings
     )
 
 
