@@ -66,7 +66,7 @@ def resolve_warmup(n_warmup_epochs: str | int, max_epochs: int) -> int:
     n_warmup = int(n_warmup_epochs)
     if n_warmup >= max_epochs:
         warn_user(
-            f"n_warmup_epochs={n_warmup} leaves none of the {max_epochs} epochs after the warm-up, "
+            f"n_warmup_epochs={n_warmup} leaves none of the {max_epochs} epochs to the method, "
             "so training is plain cross-entropy. Raise max_epochs, or lower n_warmup_epochs.",
             UserWarning,
         )
