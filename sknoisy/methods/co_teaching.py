@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
@@ -170,9 +169,7 @@ class CoTeachingClassifier(NetworkClassifier):
         ]
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
-        extra = [*(self.callbacks or []), *self._progress()]
-        copies = copy.deepcopy(self.callbacks or [])
-        return [self._build_net(data, rng, callbacks) for callbacks in (extra, copies)]
+        return self._build_pair(data, rng)
 
     def _joint_step(self, nets: Sequence[DeviceNet], batch: Batch) -> list[dict[str, Any]]:
         epoch = len(nets[0].history) - 1

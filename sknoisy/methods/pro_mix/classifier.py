@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -189,13 +188,8 @@ class ProMixClassifier(SemiSupervisedClassifier):
         self.alpha_ = default if self.alpha == "auto" else float(self.alpha)
         schedule = self._schedule(data)
         self.n_warmup_epochs_ = schedule.n_warmup_epochs
-        extra = [*(self.callbacks or []), *self._progress()]
-        copies = copy.deepcopy(self.callbacks or [])
         net_class = partial(self._pro_mix_net, data, schedule)
-        return [
-            self._build_net(data, rng, callbacks, net_class=net_class)
-            for callbacks in (extra, copies)
-        ]
+        return self._build_pair(data, rng, net_class=net_class)
 
     def _pro_mix_net(
         self,
