@@ -51,8 +51,8 @@ def check_pretrained(pretrained: Any, module: Any, module_params: Any) -> None:
     name = type(estimator).__name__
     if estimator is not None and not isinstance(estimator, (BaseEstimator, nn.Module, Mapping)):
         raise TypeError(
-            f"pretrained={estimator!r} is of the type {name}. Pass a fitted SimCLR, MoCo or SCARF, "
-            "an instance and not a class, a module that returns features, or a state dict."
+            f"pretrained={estimator!r} is of the type {name}. Pass a fitted SimCLR, MoCo or "
+            "SCARF, an instance and not a class, a module that returns features, or a state dict."
         )
     if isinstance(estimator, BaseEstimator) and not hasattr(estimator, "encoder_"):
         if hasattr(type(estimator), "encoder_"):
