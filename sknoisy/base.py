@@ -225,7 +225,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         n_samples = X.shape[0]
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
-        weights = check_sample_weight(sample_weight, X)
+        weights = check_sample_weight(sample_weight, X, unlabeled)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         groups = check_groups(groups, n_samples)
         device = resolve_device(self.device)

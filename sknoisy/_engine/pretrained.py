@@ -45,10 +45,15 @@ def check_pretrained(pretrained: Any, module: Any, module_params: Any) -> None:
     """Check the parameter before any work.
 
     NotFittedError is raised if a representation is not fitted, ValueError if the estimator has no
-    encoder, or if an encoder is passed beside a network.
+    encoder, or if an encoder is passed beside a network, TypeError if it is of another type.
     """
     estimator = _unwrapped(pretrained)
     name = type(estimator).__name__
+    if estimator is not None and not isinstance(estimator, (BaseEstimator, nn.Module, Mapping)):
+        raise TypeError(
+            f"pretrained={estimator!r} is of the type {name}. Pass a fitted SimCLR, MoCo or "
+            "SCARF, an instance and not a class, a module that returns features, or a state dict."
+        )
     if isinstance(estimator, BaseEstimator) and not hasattr(estimator, "encoder_"):
         if hasattr(type(estimator), "encoder_"):
             raise NotFittedError(

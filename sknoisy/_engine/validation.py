@@ -123,11 +123,14 @@ def forget_fit(estimator, keep: Container[str] = ()) -> None:
         del estimator.__dict__[name]
 
 
-def check_sample_weight(sample_weight, X) -> np.ndarray | None:
+def check_sample_weight(
+    sample_weight, X, unlabeled: np.ndarray | None = None
+) -> np.ndarray | None:
     """Return the weights rescaled to mean 1; None if there are none or all are equal.
 
     Weights that float32 does not hold beside the others become 0. ValueError is raised if a weight
-    is negative or not finite, all are zero, or most of the positive ones become 0.
+    is negative or not finite, all are zero, or most of the positive ones become 0. It is also
+    raised if all rows of positive weight are in the mask `unlabeled`, so that no label counts.
     """
     if sample_weight is None:
         return None
@@ -143,6 +146,11 @@ def check_sample_weight(sample_weight, X) -> np.ndarray | None:
             f"sample_weight reaches from {weights[weights > 0].min():g} to {weights.max():g}: "
             f"beside the largest, all but {n_left} of {n_positive} positive weights vanish. Clip "
             "the largest weights, or raise the smallest."
+        )
+    if unlabeled is not None and not relative[~unlabeled].any():
+        raise ValueError(
+            f"sample_weight is 0 for all {np.sum(~unlabeled)} rows that have a label, so there is "
+            "nothing to learn: give some of them a positive weight."
         )
     return relative
 

@@ -63,8 +63,8 @@ class SmallLossRows(Callback):
     def choose(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
         """Return the positions in the batch of the chosen rows, int64, in ascending order.
 
-        Their number is ``int(share * n)`` of n rows with weight, but at least 1 and the number of
-        trusted rows.
+        Their number is ``int(share * n)`` of n rows with weight, but at least 1 and, if there are
+        trusted rows, the number of those and of the rows of classes with few chosen ones.
         """
         targets, counted = batch[1], torch.ones_like(batch[1], dtype=torch.bool)
         losses, n_rows = per_sample_loss(logits, targets), len(targets)
@@ -74,7 +74,7 @@ class SmallLossRows(Callback):
         first, n_chosen = self._left_behind(losses, targets), int(share * n_rows)
         if batch.trusted is not None:
             first |= batch.trusted & counted
-            n_chosen = max(n_chosen, int((batch.trusted & counted).sum()))
+            n_chosen = max(n_chosen, int(first.sum()))
         order = losses.where(~first, -torch.inf).argsort(stable=True)
         chosen = order[: max(n_chosen, 1)].sort().values
         labels = F.one_hot(targets, self.n_classes) * counted[:, None]

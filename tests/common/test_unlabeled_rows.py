@@ -123,6 +123,14 @@ def test_one_class_among_the_labels_that_are_left_is_an_error(estimator, blobs):
 
 
 @over_semi_supervised
+def test_weights_that_leave_no_label_are_an_error(estimator, blobs):
+    X, y = blobs
+    mask = without_labels(y)
+    with pytest.raises(ValueError, match=f"0 for all {np.sum(~mask)} rows that have a label"):
+        fit(estimator, X, y, unlabeled_mask=mask, sample_weight=mask.astype(float))
+
+
+@over_semi_supervised
 def test_cross_validation_divides_the_mask_with_the_rows(estimator, blobs):
     X, y = blobs
     mask = without_labels(y)

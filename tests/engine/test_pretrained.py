@@ -150,6 +150,7 @@ def test_what_cannot_be_a_start_is_refused(simclr, images, blobs):
         ({"pretrained": SimCLR()}, NotFittedError, "FrozenEstimator"),
         ({"pretrained": clone(simclr)}, NotFittedError, "call its fit"),
         ({"pretrained": PCA().fit(blobs[0])}, ValueError, "PCA has no encoder"),
+        ({"pretrained": SimCLR}, TypeError, "an instance and not a class"),
         ({"pretrained": encoder, "module": PreActResNet}, ValueError, "so does module"),
         ({"pretrained": simclr, "module_params": {"depth": 18}}, ValueError, "module_params"),
         ({"pretrained": nn.Conv2d(3, 4, 3)}, ValueError, r"features of shape \(2, d\)"),

@@ -122,6 +122,14 @@ def test_trusted_rows_are_always_chosen():
     assert none.tolist() == [4, 5]
 
 
+def test_a_class_that_is_left_behind_takes_no_trusted_rows_place():
+    targets = [2, 1, 0, 0]
+    rows = small_loss_rows()
+    rows.counts_ = torch.tensor([[100.0, 100.0, 100.0], [100.0, 100.0, 0.0]])
+    batch = batch_of(targets, trusted=[False, False, False, True])
+    assert rows.choose(logits_of_losses(targets, range(4)), batch, 0.3).tolist() == [0, 3]
+
+
 def test_rows_without_weight_are_neither_chosen_nor_counted():
     targets = [0, 1, 2, 0, 1, 2]
     logits = logits_of_losses(targets, [0, 1, 2, 3, 4, 5])
