@@ -32,6 +32,7 @@ from .meta_learning import (
 )
 from .semi_supervised import FixMatchNet, FlexMatchNet
 from .semi_supervised.classifier import SemiSupervisedClassifier
+from .semi_supervised.fixmatch import ConfidenceByNoise
 
 __all__ = ["CLIDMUClassifier", "class_balance", "class_exponents"]
 
@@ -77,10 +78,11 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
     semi : {None, "fixmatch", "flexmatch", "dividemix"}, default=None
         Semi-supervised framework around the weighted loss; only with one of them does ``fit`` take
         ``unlabeled_mask``. "fixmatch", "flexmatch": the unsupervised loss of
-        :class:`~sknoisy.FixMatchClassifier` or :class:`~sknoisy.FlexMatchClassifier` is added, and
-        the weighting network weights only the given labels. "dividemix": two networks are trained
-        as by :class:`~sknoisy.DivideMixClassifier`, and each weighting network guides the losses
-        of the mixtures. "wnet" weights each mixture by its loss, cross-entropy or squared error;
+        :class:`~sknoisy.FixMatchClassifier` or :class:`~sknoisy.FlexMatchClassifier`, with their
+        defaults, is added, and the weighting network weights only the given labels. "dividemix":
+        two networks are trained as by :class:`~sknoisy.DivideMixClassifier`, and each weighting
+        network guides the losses of the mixtures. "wnet" weights each mixture by its loss,
+        cross-entropy or squared error;
         "vri" scales the logits in both of them. The class of a mixture is the most probable one.
     {gradient}
     n_meta : "auto" or int, default="auto"
@@ -235,6 +237,8 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
             callbacks = [("guard", guard)]
         if self.semi == "dividemix":
             callbacks.append((DIVISION, division(self.n_warmup_epochs_, seeds[0])))
+        elif self.semi is not None:
+            callbacks.append(("threshold", ConfidenceByNoise()))
         if self.weighting is not None:
             callbacks += self._update_callbacks(data, objective, unlabelled, seeds[0])
         if self.n_ensemble:

@@ -73,6 +73,19 @@ def test_the_posteriors_of_the_division_judge_the_labels():
     assert_allclose(clf.clean_proba_, np.mean(found, axis=0))
 
 
+def test_pseudo_labels_of_an_untrained_network_are_not_learned():
+    """From the first epoch on, FlexMatch's thresholds of 0 led to one class for all rows."""
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        y = np.arange(80) % 3
+        rows = random.normal(size=(80, 5))
+        rows[np.arange(80), y] += 2
+        clf = CLIDMUClassifier(semi="flexmatch", max_epochs=10, random_state=seed)
+        clf.fit(rows, y, unlabeled_mask=np.arange(80) >= 40)
+        assert np.bincount(clf.predict(rows), minlength=3).min() > 0
+        assert clf.net_.threshold < 0.95
+
+
 @pytest.mark.parametrize("objective", ["cross_entropy", "mae"])
 def test_labels_of_the_division_serve_objectives_that_read_labels(objective):
     clf = framework("dividemix", meta_objective=objective).fit(X, Y)
