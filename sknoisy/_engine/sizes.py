@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["auto_batch_size", "auto_lr", "auto_teacher_decay", "bounded_meta_lr"]
+import math
+
+__all__ = ["auto_batch_size", "auto_lr", "auto_teacher_decay", "auto_warmup", "bounded_meta_lr"]
 
 _BATCH_SIZE = 100
 _LR = 0.05
@@ -10,6 +12,7 @@ _LARGEST_LR = 0.2  # with momentum 0.9, a gradient acts over about ten steps
 _LARGEST_EPOCH = 200  # batches
 _META_ROWS, _MANY_ROWS = 2000, 10_000  # between them the total way of the meta steps falls
 _META_STEPS = 1200
+_WARMUP_STEPS, _WARMUP_EPOCHS = 1200, 10
 
 
 def auto_batch_size(n_rows: int, is_table: bool) -> int:
@@ -52,6 +55,29 @@ def auto_teacher_decay(n_steps: float) -> float:
     (0.5, 0.9)
     """
     return 1 - 1 / min(max(n_steps / 100, 2), 1000)
+
+
+def auto_warmup(max_epochs: int, n_steps: int) -> int:
+    """Return the epochs after which the losses of a network for images divide the rows.
+
+    It is 10, or as many as make 1,200 steps, but at most half of all epochs. Few images make few
+    steps in an epoch, and a network that has learned little divides the rows at random.
+
+    Parameters
+    ----------
+    max_epochs : int
+        Number of epochs in all.
+    n_steps : int
+        Number of steps in all.
+
+    Examples
+    --------
+    >>> from sknoisy._engine.sizes import auto_warmup
+    >>> auto_warmup(100, 100 * 400), auto_warmup(100, 100 * 40), auto_warmup(20, 20 * 40)
+    (10, 30, 10)
+    """
+    by_steps = math.ceil(_WARMUP_STEPS * max_epochs / n_steps)
+    return min(max(_WARMUP_EPOCHS, by_steps), max_epochs // 2)
 
 
 def bounded_meta_lr(lr: float, n_rows: int, n_steps: float) -> float:

@@ -190,8 +190,10 @@ class ELRClassifier(NetworkClassifier):
     memory_decay : float, default=0.7
         Share beta of its past that the average of a row's predictions keeps at each visit, in
         [0, 1).
-    reg_weight : float, default=3.0
-        Weight lambda of the regularisation. 0: plain cross-entropy.
+    reg_weight : "auto" or float, default="auto"
+        Weight lambda of the regularisation. 0: plain cross-entropy. "auto": 3 for tables, else 1.
+        The paper has 3 and 1, for symmetric and asymmetric noise; 3 holds a network for images to
+        what it predicts before it has learned much, unless training is long.
     mixup_alpha : "auto" or float, default="auto"
         Parameter of the beta distribution from which ELR+ draws the share of a row in its mixture,
         anew for each batch. 0: rows are not mixed. Nor are rows of integers, such as tokens.
@@ -209,8 +211,8 @@ class ELRClassifier(NetworkClassifier):
     Attributes
     ----------
     {classes_, label_distribution_, purified_labels_, clean_proba_}
-    mixup_alpha_ : float
-        The value that "auto" stood for. Absent without ELR+.
+    reg_weight_, mixup_alpha_ : float
+        Values that "auto" stood for. ``mixup_alpha_`` is absent without ELR+.
     net_ : DeviceNet
         The fitted skorch net, with ELR+ of the first network. Its module expects scaled rows.
     nets_ : list of DeviceNet
@@ -239,7 +241,7 @@ class ELRClassifier(NetworkClassifier):
         **NetworkClassifier._parameter_constraints,
         "plus": ["boolean"],
         "memory_decay": [Interval(Real, 0, 1, closed="left")],
-        "reg_weight": [Interval(Real, 0, None, closed="left")],
+        "reg_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "mixup_alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
     }
 
@@ -248,7 +250,7 @@ class ELRClassifier(NetworkClassifier):
         *,
         plus: bool = False,
         memory_decay: float = 0.7,
-        reg_weight: float = 3.0,
+        reg_weight: str | float = "auto",
         mixup_alpha: str | float = "auto",
         **shared: Any,
     ):
@@ -268,11 +270,13 @@ class ELRClassifier(NetworkClassifier):
 
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor]:
         made = MixedEarlyLearningLoss if self.plus else EarlyLearningLoss
+        by_rows = 3.0 if _is_table(data) else 1.0
+        self.reg_weight_ = by_rows if self.reg_weight == "auto" else float(self.reg_weight)
         return made(
             len(data),
             len(self.classes_),
             memory_decay=self.memory_decay,
-            reg_weight=self.reg_weight,
+            reg_weight=self.reg_weight_,
         )
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
@@ -284,8 +288,7 @@ class ELRClassifier(NetworkClassifier):
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         if not self.plus:
             return super()._networks(data, rng)
-        is_table = data.take(torch.arange(1, device=data.device))[0].ndim == 2
-        by_rows = 0.0 if is_table else 1.0
+        by_rows = 0.0 if _is_table(data) else 1.0
         self.mixup_alpha_ = by_rows if self.mixup_alpha == "auto" else float(self.mixup_alpha)
         net_class = partial(ELRPlusNet, alpha=self.mixup_alpha_)
         nets = self._build_pair(data, rng, net_class=net_class)
@@ -296,6 +299,10 @@ class ELRClassifier(NetworkClassifier):
     @property
     def _teacher(self) -> str | None:
         return "teacher" if self.plus else super()._teacher
+
+
+def _is_table(data: TrainingData) -> bool:
+    return data.take(torch.arange(1, device=data.device))[0].ndim == 2
 
 
 def _teacher(net: DeviceNet) -> nn.Module:

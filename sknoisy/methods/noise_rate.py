@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from skorch.callbacks import Callback
 
 from .._compat import Interval, StrOptions
+from .._engine.batches import TrainingData
 from .._engine.evaluation import outputs_of, rows_per_pass
+from .._engine.sizes import auto_warmup
 from ..learners.posterior import estimate_noise_rate
 
 __all__ = ["NOISE_RATE", "NoiseRate"]
@@ -26,7 +29,8 @@ _N_WARMUP_EPOCHS = 3
 class NoiseRate(Callback):
     """The noise rate of the training labels.
 
-    "auto" is resolved once, after three epochs or half of the training, by
+    "auto" is resolved once, after three epochs or half of the training, and for other rows than
+    those of tables after :func:`~sknoisy._engine.sizes.auto_warmup` epochs, by
     :func:`~sknoisy.learners.posterior.estimate_noise_rate` on the predictions for all training
     rows. Networks learn right labels first, so these predictions are not yet those of the wrong
     labels.
@@ -56,8 +60,16 @@ class NoiseRate(Callback):
         """Estimate the rate at the end of the warm-up."""
         if self.noise_rate != "auto":
             return
-        if len(net.history) == max(1, min(_N_WARMUP_EPOCHS, net.max_epochs // 2)):
+        if len(net.history) == self._n_epochs(net, dataset_train):
             self.rate_, self.is_known_ = _estimate(net, dataset_train), True
+
+    def _n_epochs(self, net, data: TrainingData) -> int:
+        is_table = data.take(torch.arange(1, device=data.device))[0].ndim == 2
+        if is_table:
+            return max(1, min(_N_WARMUP_EPOCHS, net.max_epochs // 2))
+        return max(
+            1, auto_warmup(net.max_epochs, net.max_epochs * math.ceil(len(data) / net.batch_size))
+        )
 
 
 def _estimate(net, data) -> float:

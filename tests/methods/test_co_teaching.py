@@ -206,3 +206,17 @@ def test_the_mean_of_the_logits_predicts():
         logits = sum(net.module_(inputs) for net in clf.nets_) / 2
     np.testing.assert_allclose(clf.predict_proba(X), logits.softmax(dim=1), rtol=1e-5)
     assert_array_equal(clf.predict(X), logits.argmax(dim=1))
+
+
+def test_the_noise_rate_of_images_is_estimated_after_half_of_few_steps(images):
+    class Known(Callback):
+        epochs = []
+
+        def on_epoch_end(self, net, **kwargs):
+            if dict(net.callbacks_)["noise_rate"].is_known_:
+                self.epochs.append(len(net.history))
+
+    CoTeachingClassifier(
+        max_epochs=10, batch_size=20, callbacks=[("known", Known())], random_state=0
+    ).fit(*images)
+    assert min(Known.epochs) == 5

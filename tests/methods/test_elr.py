@@ -229,3 +229,8 @@ def test_the_average_of_elr_plus_is_its_own(blobs):
         ELRClassifier(plus=True, weight_average=0.9).fit(X, y)
     clf = ELRClassifier(plus=True, n_ensemble=2, max_epochs=4, random_state=0).fit(X, y)
     assert len(clf._members.networks) == 4  # two epochs of each average
+
+
+def test_images_are_held_to_their_predictions_less_than_tables(images):
+    assert small().fit(X, Y).reg_weight_ == 3.0
+    assert ELRClassifier(max_epochs=1, random_state=0).fit(*images).reg_weight_ == 1.0

@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from sknoisy import DivideMixClassifier, LabelPurifier
+from sknoisy import (
+    CDRClassifier,
+    CoTeachingClassifier,
+    DivideMixClassifier,
+    ELRClassifier,
+    LabelPurifier,
+)
 from sknoisy.datasets import load_noisy_digits
 from sknoisy.pipeline import make_pipeline
 
-# DMLP-X by the name of X.
-METHODS = [DivideMixClassifier(max_epochs=20)]
+# DMLP-X by the name of X, as in the paper's table.
+METHODS = [
+    CDRClassifier(max_epochs=20),
+    CoTeachingClassifier(max_epochs=20),
+    DivideMixClassifier(max_epochs=20),
+    ELRClassifier(plus=True, max_epochs=20),
+]
 N_TRAIN = 700
 
 

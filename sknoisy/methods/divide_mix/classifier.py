@@ -12,6 +12,7 @@ from ..._compat import Interval, StrOptions
 from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.net import DeviceNet
+from ..._engine.sizes import auto_warmup
 from ..meta_learning import resolve_warmup
 from ..noise_rate import NOISE_RATE
 from ..semi_supervised.classifier import SemiSupervisedClassifier
@@ -37,9 +38,9 @@ class DivideMixClassifier(SemiSupervisedClassifier):
     Parameters
     ----------
     n_warmup_epochs : "auto" or int, default="auto"
-        Number of epochs of plain cross-entropy before the first division. "auto" stands for 5, at
-        most half of ``max_epochs``. More are needed for many classes (30 for the 100 of CIFAR-100
-        in the paper).
+        Number of epochs of plain cross-entropy before the first division. "auto" stands for 5 or,
+        for images, for 10 or as many as make 1,200 steps, at most half of ``max_epochs``. More are
+        needed for many classes (30 for the 100 of CIFAR-100 in the paper).
     threshold : float, default=0.5
         Probability above which a label counts as right, in [0, 1]. The paper takes 0.6 if nine
         tenths of the labels are wrong.
@@ -150,6 +151,11 @@ class DivideMixClassifier(SemiSupervisedClassifier):
         self.temperature = temperature
         self.confidence_penalty = confidence_penalty
 
+    def _warmup(self, data: TrainingData) -> int:
+        if self.n_warmup_epochs == "auto" and self.image_shape_ is not None:
+            return auto_warmup(self.max_epochs, self._n_steps(len(data)))
+        return resolve_warmup(self.n_warmup_epochs, self.max_epochs)
+
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         divide = division(
             self.n_warmup_epochs_,
@@ -160,7 +166,7 @@ class DivideMixClassifier(SemiSupervisedClassifier):
         return [(DIVISION, divide)]
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
-        self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs)
+        self.n_warmup_epochs_ = self._warmup(data)
         net_class = partial(
             new_net,
             is_image=self.image_shape_ is not None,

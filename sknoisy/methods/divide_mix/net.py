@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..._engine.batches import Batch, TrainingData
 from ..._engine.net import DeviceNet
 from ...meta import weighted_mean
+from ...networks.batch_norm import kept_statistics
 from ..semi_supervised import MixMatchNet
 from ..semi_supervised.mixing import sharpen
 from ..semi_supervised.mixmatch import Mixtures, of_rows
@@ -48,6 +49,9 @@ class DivideMixNet(MixMatchNet):
     - of a row with a label, the mixture of the label and the net's own prediction, in proportion
       to the probability that the label is right, sharpened (co-refinement);
     - of a row without, the mean prediction of both nets, sharpened (co-guessing).
+
+    Batch norm counts the views that are not mixed in its running statistics, and no mixtures: the
+    rows that it divides and predicts are not mixed either.
 
     The callback ``"pseudo_clean"`` of each net, a :class:`~sknoisy.callbacks.PseudoCleanRows`,
     holds its division. A net that is trained alone divides the rows by its own losses and guesses
@@ -160,7 +164,7 @@ class DivideMixNet(MixMatchNet):
     def _targets(self, views: Tensor, batch: Batch) -> Tensor:
         assert self._clean_proba is not None
         n, given = len(batch[1]), self.source.one_hot(batch[1])
-        own = self._predict(self.module_, views)
+        own = self._predict(self.module_, views, counts=True)
         clean_proba = self._clean_proba[batch.rows].to(given.dtype)
         refined = refine(given, own[:n], clean_proba, self.temperature)
         if n == len(own):
@@ -173,7 +177,8 @@ class DivideMixNet(MixMatchNet):
     def loss_of(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Return the loss of mixtures or of a batch of the warm-up, and the logits of its rows."""
         if isinstance(batch, Mixtures):
-            return super().loss_of(batch)
+            with kept_statistics(self.module_):
+                return super().loss_of(batch)
         loss, logits = DeviceNet.loss_of(self, batch)
         if self.confidence_penalty:
             log_p = F.log_softmax(logits, dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..._engine.batches import Batch, Batches, TrainingData
 from ...meta import weighted_mean
 from ...meta.models import per_sample_loss
+from ...networks.batch_norm import batch_statistics
 from ...networks.precision import logits_of
 from .mixing import mixup, prior_penalty, sharpen, squared_errors
 from .unlabeled import SemiSupervisedNet
@@ -234,11 +236,15 @@ class MixMatchNet(SemiSupervisedNet):
         guessed = self._predict(self.module_, of_rows(views, slice(n, None)))
         return torch.cat([targets, sharpen(guessed, self.temperature)])  # MixMatch, eqs. (6), (7)
 
-    def _predict(self, module: nn.Module, views: Tensor) -> Tensor:
-        """Return the mean probabilities of a network, (m, n_classes), on two views (2m, ...)."""
+    def _predict(self, module: nn.Module, views: Tensor, *, counts: bool = False) -> Tensor:
+        """Return the mean probabilities of a network, (m, n_classes), on two views (2m, ...).
+
+        With `counts`, batch norm normalises by the views, and counts them.
+        """
         was_training = module.training
         module.eval()
-        logits = logits_of(module, views)
+        with batch_statistics(module) if counts else nullcontext():
+            logits = logits_of(module, views)
         module.train(was_training)
         return logits.softmax(dim=1).unflatten(0, (2, -1)).mean(dim=0)
 

@@ -174,6 +174,48 @@ def test_tables_and_images_are_mixed_by_different_shares():
     assert divide_mix(max_epochs=1).fit(X, Y).net_.alpha == 0.2
 
 
+def test_images_have_half_of_few_steps_as_warm_up(images):
+    settings = {"n_warmup_epochs": "auto", "max_epochs": 12}
+    assert divide_mix(**settings).fit(X, Y).n_warmup_epochs_ == 5
+    clf = DivideMixClassifier(batch_size=20, max_epochs=12, random_state=0)
+    assert clf.fit(*images).n_warmup_epochs_ == 6
+
+
+class Normed(torch.nn.Module):
+    """Batch norm of the columns, and a linear layer."""
+
+    def __init__(self, n_features, n_classes):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(n_features, affine=False)
+        self.head = torch.nn.Linear(n_features, n_classes)
+
+    def forward(self, x):
+        return self.head(self.norm(x))
+
+
+class MixedVariance(Callback):
+    """Keep the mean variance of a column, for each batch of mixtures."""
+
+    def __init__(self):
+        self.variances = []
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if isinstance(batch, Mixtures):
+            self.variances.append(batch[0].var(dim=0).mean().item())
+
+
+def test_running_statistics_of_batch_norm_are_those_of_rows_that_are_not_mixed():
+    clf = divide_mix(alpha=4.0, max_epochs=8, callbacks=[MixedVariance()])
+    clf.set_params(module=Normed, module_params=None, standardize=False).fit(X, Y)
+    variance, mixed = (
+        X.var(axis=0).mean(),
+        np.mean(dict(clf.net_.callbacks_)["MixedVariance"].variances),
+    )
+    assert mixed < 0.7 * variance
+    for net in clf.nets_:
+        assert_allclose(net.module_.norm.running_var.mean().item(), variance, rtol=0.15)
+
+
 def test_the_penalty_makes_the_warm_up_less_certain():
     settings = {"max_epochs": 5, "n_warmup_epochs": 4}
     largest = [proba_of(**settings, confidence_penalty=c).max(axis=1).mean() for c in (0.0, 2.0)]
