@@ -1,0 +1,1 @@
+"""The label audit: which labels look wrong, how many, and why."""
