@@ -6,6 +6,8 @@ Journal of Artificial Intelligence Research 70, 2021, equations (1) to (3).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,26 +34,8 @@ def class_thresholds(codes: Codes, proba: Probabilities, n_classes: int) -> NDAr
     thresholds : ndarray of shape (n_classes,), float64
         Thresholds of equation (2). NaN for a class without rows: no row is confident for it.
     """
-    sums = np.zeros(n_classes)
-    for rows, piece in pieces(proba):
-        given = codes[rows]
-        sums += np.bincount(given, piece[np.arange(len(given)), given], n_classes)
-    counts = np.bincount(codes, minlength=n_classes)
-    return np.divide(sums, counts, out=np.full(n_classes, np.nan), where=counts > 0)
-
-
-def confident_classes(proba: Probabilities, thresholds: NDArray[np.float64]) -> Codes:
-    """Return the class that each row is confident for, -1 if there is none.
-
-    A row is confident for the classes whose thresholds it reaches. Of several, the most probable
-    one is taken; of equally probable ones, the first.
-    """
-    found = np.empty(proba.shape[0], dtype=np.intp)
-    for rows, piece in pieces(proba):
-        reached = piece >= thresholds - _TOLERANCE
-        best = np.where(reached, piece, -1).argmax(axis=1)
-        found[rows] = np.where(reached.any(axis=1), best, -1)
-    return found
+    every_row_once = np.ones((1, len(codes)), dtype=np.uint8)
+    return _thresholds(codes, proba, n_classes, every_row_once)[0]
 
 
 def confident_joint(codes: Codes, proba: Probabilities, n_classes: int) -> NDArray[np.int64]:
@@ -73,8 +57,8 @@ def confident_joint(codes: Codes, proba: Probabilities, n_classes: int) -> NDArr
         thresholds counts for the most probable of these classes, as in the paper; cleanlab takes
         the most probable of all classes. A row that reaches none is not counted.
     """
-    true = confident_classes(proba, class_thresholds(codes, proba, n_classes))
-    return pair_counts(codes[true >= 0], true[true >= 0], n_classes)
+    every_row_once = np.ones((1, len(codes)), dtype=np.uint8)
+    return next(confident_joints(codes, proba, n_classes, every_row_once))
 
 
 def calibrated_joint(codes: Codes, proba: Probabilities, n_classes: int) -> Matrix:
@@ -99,18 +83,73 @@ def calibrated_joint(codes: Codes, proba: Probabilities, n_classes: int) -> Matr
     return calibrate(counts, np.bincount(codes, minlength=n_classes))
 
 
-def calibrate(joint: NDArray[np.integer], given: NDArray[np.integer]) -> Matrix:
-    """Scale the rows of a joint to the numbers of rows that are given each class.
+def calibrate(joint: NDArray[np.int64], given: NDArray[np.integer]) -> Matrix:
+    """Scale the rows of a confident joint to the numbers of rows that are given each class.
 
     A zero on the diagonal counts as one: no class is taken to have wrong labels alone.
     """
     counts = joint.astype(np.float64)
-    diagonal = np.einsum("...ii->...i", counts)
+    diagonal = np.einsum("ii->i", counts)
     diagonal[diagonal == 0] = 1
-    return counts * (given / counts.sum(axis=-1))[..., None]
+    return counts * (given / counts.sum(axis=1))[:, None]
 
 
-def pair_counts(rows: Codes, columns: Codes, n_classes: int) -> NDArray[np.int64]:
-    """Count the pairs of two codes in a matrix of shape (n_classes, n_classes)."""
-    cells = rows * n_classes + columns
-    return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
+def confident_joints(
+    codes: Codes, proba: Probabilities, n_classes: int, repeats: NDArray[np.uint8]
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the confident joint of each resample, in two passes over the probabilities.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int
+        Given classes, 0 ... n_classes - 1.
+    proba : ndarray or csr_array of shape (n, n_classes)
+        Class probabilities of the same rows.
+    n_classes : int
+        Number of classes.
+    repeats : ndarray of shape (n_resamples, n), uint8
+        How often each resample holds each row.
+    """
+    thresholds = _thresholds(codes, proba, n_classes, repeats) - _TOLERANCE
+    rows, classes, values = _candidates(proba, thresholds)
+    for limits, counts in zip(thresholds, repeats, strict=True):
+        reached = np.flatnonzero(values >= limits[classes])
+        # The candidates of a row begin with the most probable one.
+        is_first = np.diff(rows[reached], prepend=-1) > 0
+        counted, true = rows[reached][is_first], classes[reached][is_first]
+        cells = codes[counted] * n_classes + true
+        totals = np.bincount(cells, counts[counted], n_classes**2)
+        yield totals.astype(np.int64).reshape(n_classes, n_classes)
+
+
+def _thresholds(
+    codes: Codes, proba: Probabilities, n_classes: int, repeats: NDArray[np.uint8]
+) -> Matrix:
+    """Return the thresholds of each resample, shape (n_resamples, n_classes)."""
+    own = np.empty(len(codes))
+    for rows, piece in pieces(proba):
+        own[rows] = piece[np.arange(len(piece)), codes[rows]]
+    sums = np.stack([np.bincount(codes, own * counts, n_classes) for counts in repeats])
+    sizes = np.stack([np.bincount(codes, counts, n_classes) for counts in repeats])
+    return np.divide(sums, sizes, out=np.full(sums.shape, np.nan), where=sizes > 0)
+
+
+def _candidates(
+    proba: Probabilities, thresholds: Matrix
+) -> tuple[Codes, Codes, NDArray[np.float64]]:
+    """Return rows, classes and probabilities that may count under one of several thresholds.
+
+    These are the classes that reach their lowest threshold and are not less probable than one that
+    reaches its highest: about one class of each row, so little memory. They are sorted by row, the
+    most probable class first, and equally probable ones in their order.
+    """
+    lowest, highest = np.fmin.reduce(thresholds), thresholds.max(axis=0)
+    found = []
+    for rows, piece in pieces(proba):
+        surest = np.where(piece >= highest, piece, -1).max(axis=1, keepdims=True)
+        row, column = np.nonzero((piece >= lowest) & (piece >= surest))
+        value = piece[row, column]
+        order = np.lexsort((-value, row))  # a stable sort
+        found.append((row[order] + rows.start, column[order], value[order]))
+    row, column, value = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return row, column, value
