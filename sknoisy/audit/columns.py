@@ -104,10 +104,11 @@ def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, p
     kind = column.dtype.kind
     if kind in "mM":
         return "dates", column
-    if kind == "O" and len(present) and not present.map(lambda value: isinstance(value, str)).all():
-        numbers = pd.to_numeric(present, errors="coerce")
-        if numbers.isna().any():
-            return "not numbers, categories or text", column
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    is_text = isinstance(column.dtype, pd.StringDtype) or pd.api.types.is_string_dtype(present)
+    if kind == "O" and not is_text and pd.to_numeric(present, errors="coerce").isna().any():
+        return "not numbers, categories or text", column
     codes, values = pd.factorize(present)
     if len(values) <= 1:
         return "only one value" if len(values) else "empty", column
@@ -140,12 +141,11 @@ def _as_numbers(column: pd.Series) -> pd.Series | None:
 
 def _same_partition(codes: np.ndarray, label_codes: np.ndarray) -> bool:
     """Return whether each value goes with one label, and each label with one value."""
-    labelled = label_codes >= 0
-    if not labelled.any():
-        return False
-    pairs = np.unique(np.column_stack([codes[labelled], label_codes[labelled]]), axis=0)
-    n_pairs = len(pairs)
-    return n_pairs > 1 and all(len(np.unique(pairs[:, side])) == n_pairs for side in (0, 1))
+    codes, label_codes = codes[label_codes >= 0], label_codes[label_codes >= 0]
+    n_labels = len(np.unique(label_codes))
+    if n_labels < 2 or len(np.unique(codes)) != n_labels:
+        return False  # a quick look first
+    return len(np.unique(codes * (label_codes.max() + 1) + label_codes)) == n_labels
 
 
 def _looks_numbered(name: str, numbers: np.ndarray) -> bool:
