@@ -33,16 +33,16 @@ class Encoded(NamedTuple):
 
     Parameters
     ----------
-    X : DataFrame of shape (n, n_numbers), float32
+    X : ndarray of float32 of shape (n, n_numbers)
         Numbers as they are, an indicator for each category, and 30 numbers for each text column.
-        A missing number is NaN. The index is that of the table.
+        A missing number is NaN.
     kinds : dict of str to str
         Kind of each column that was used: "number", "category" or "text".
     left_out : dict of str to str
         Reason for each column that was not used.
     """
 
-    X: pd.DataFrame
+    X: np.ndarray
     kinds: dict[str, str]
     left_out: dict[str, str]
 
@@ -93,7 +93,7 @@ def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded
             "No column describes the rows" + (f" ({reasons[:300]})" if reasons else "") + ". Add "
             "columns with numbers, categories or text."
         )
-    return Encoded(pd.DataFrame(np.hstack(parts), index=frame.index), kinds, left_out)
+    return Encoded(np.hstack(parts), kinds, left_out)
 
 
 def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, pd.Series]:

@@ -102,7 +102,9 @@ def _check_target(target: Path, inputs: list[Path], force: bool) -> None:
         raise InputError(f"{name} may not be looked at: no rights to its folder.") from error
     if not folder.is_dir():
         raise InputError(f"{_named(folder)} is not a folder. Name a folder for {name}.")
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+    if not os.access(
+        folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids
+    ):
         raise InputError(f"The folder {_named(folder)} may not be written to. Name another one.")
 
 

@@ -187,7 +187,9 @@ def _suspects(
 def _line(heads: Sequence[str], cells: Sequence[str]) -> str:
     """Return a row of a table; on a narrow screen each cell shows its heading."""
     pairs = zip(heads, cells, strict=True)
-    return "<tr>" + "".join(f'<td data-head="{head}">{cell}</td>' for head, cell in pairs) + "</tr>"
+    return (
+        "<tr>" + "".join(f'<td data-head="{head}">{cell}</td>' for head, cell in pairs) + "</tr>"
+    )
 
 
 def _picture(address: str | None) -> str:
@@ -203,7 +205,9 @@ def _values(columns: Mapping[str, Any], row: int) -> str:
         values = columns[name]
         value = values.iloc[row] if hasattr(values, "iloc") else values[row]
         text = html_text(value) or "<i>empty</i>"
-        parts.append(f"<div><dt><bdi>{html_text(name, 60)}</bdi></dt><dd><bdi>{text}</bdi></dd></div>")
+        parts.append(
+            f"<div><dt><bdi>{html_text(name, 60)}</bdi></dt><dd><bdi>{text}</bdi></dd></div>"
+        )
     more = len(list(columns)) - _MAX_COLUMNS
     end = f"<p>and {more:,} more columns</p>" if more > 0 else ""
     return f"<dl>{''.join(parts)}</dl>{end}"
@@ -299,7 +303,9 @@ def _duplicates(audit: LabelAudit, row_name: str) -> str:
             f"<p>{_rows(len(first))} are identical to an earlier row, but have another label. One "
             "of the two labels must be wrong, or the columns do not tell the classes apart:</p>"
         )
-        lines = [_pair(audit, int(row), int(audit.contradicts[row]), row_name) for row in first[:50]]
+        lines = [
+            _pair(audit, int(row), int(audit.contradicts[row]), row_name) for row in first[:50]
+        ]
         parts.append(_listed(lines, len(first)))
     if len(twins):
         parts.append(
@@ -349,7 +355,9 @@ def _outliers(audit: LabelAudit, row_name: str) -> str:
 
 def _left_out(audit: LabelAudit, notes: Sequence[str]) -> str:
     """Return what was left out, and how the report was made."""
-    lines = "".join(f"<li><bdi>{html_text(note, 1_000)}</bdi></li>" for note in _all_notes(audit, notes))
+    lines = "".join(
+        f"<li><bdi>{html_text(note, 1_000)}</bdi></li>" for note in _all_notes(audit, notes)
+    )
     seed = "none" if audit.seed is None else str(audit.seed)
     return (
         "<section><h2>What was left out, and how this was made</h2>"

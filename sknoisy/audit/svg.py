@@ -100,7 +100,7 @@ def heat_map(
             colour = (232, 232, 232) if given == suggested else _shade(count / largest)
             x, y = left + _CELL * suggested, top + _CELL * given
             parts.append(
-                f'<g><title>{html_text(names[given])} → {html_text(names[suggested])}: {count:,}'
+                f"<g><title>{html_text(names[given])} → {html_text(names[suggested])}: {count:,}"
                 f'</title><rect x="{x}" y="{y}" width="{_CELL}" height="{_CELL}" '
                 f'fill="rgb{colour}" stroke="#767676"/>'
                 f'<text class="count {_readable(colour)}" x="{x + _CELL / 2}" '

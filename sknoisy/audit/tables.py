@@ -77,7 +77,9 @@ def read_table(path: Path, encoding: str | None = None, missing: Sequence[str] =
     except FileNotFoundError as error:
         raise InputError(f"{name} does not exist. Check the name and the folder.") from error
     except PermissionError as error:
-        raise InputError(f"{name} may not be read: no rights. Ask its owner, or copy it.") from error
+        raise InputError(
+            f"{name} may not be read: no rights. Ask its owner, or copy it."
+        ) from error
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}.") from error
     if len(table.frame) == 0:
@@ -205,7 +207,9 @@ def _read_records(file: TextIO, name: str) -> Table:
         while block := list(islice(records, _BLOCK_ROWS)):
             numbers.append(np.array([number for number, _ in block]))
             columns = zip(*(row for _, row in block), strict=True)
-            blocks.append([pd.array(_missing_when_empty(column), dtype="str") for column in columns])
+            blocks.append(
+                [pd.array(_missing_when_empty(column), dtype="str") for column in columns]
+            )
     finally:
         csv.field_size_limit(previous)
     if not blocks:
@@ -269,7 +273,9 @@ def _column_names(header: Sequence[str], name: str) -> tuple[list[str], tuple[st
             notes.append(f"Column {position} has no name; it is called “{unique}”.")
         elif title in seen:
             unique = _free(f"{title} ({position})", taken)
-            notes.append(f"Two columns are called “{visible(title)}”; one is now “{visible(unique)}”.")
+            notes.append(
+                f"Two columns are called “{visible(title)}”; one is now “{visible(unique)}”."
+            )
         seen.add(title)
         taken.add(unique)
         names.append(unique)
