@@ -291,6 +291,7 @@ class LabelAuditor(BaseEstimator):
             checks=self.checks,
             names=names,
             seed=seed,
+            random_state=self.random_state,
             start=start,
         )
         if proba is not None:

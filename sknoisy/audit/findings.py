@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from numbers import Integral
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -11,10 +12,10 @@ import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from ..noise._confident import calibrated_joint
+from ..noise.confident import calibrated_joint
 from ..noise.probabilities import Probabilities
 from .annotators import crowdlab, majority_vote
-from .classes import label_health, overlaps
+from .classes import class_health, overlapping_pairs
 from .flags import flag_rows
 from .labels import GivenLabels
 from .neighbors import (
@@ -121,11 +122,13 @@ def find(
     checks: Iterable[str],
     names: tuple[str, ...],
     seed: int,
+    random_state: Any,
     start: float,
 ) -> LabelAudit:
     """Return the audit of labels by these probabilities.
 
-    `names` are those of the classes, `start` is the time at which the audit began.
+    `names` are those of the classes, `random_state` is the user's, and `start` is the time at
+    which the audit began.
     """
     annotators = None
     if inputs.given.annotators is not None:
@@ -160,14 +163,14 @@ def find(
         noise_rate=share.noise_rate,
         is_clear=share.is_clear,
         transition=count_transition(codes[counted], suggested[counted], n_classes),
-        classes=label_health(joint),
-        pairs=overlaps(joint),
+        classes=class_health(joint),
+        pairs=overlapping_pairs(joint),
         accuracy=share.accuracy,
         annotators=annotators,
         origin=judgement.origin,
         notes=tuple(_notes(inputs, judgement, judged, checks)),
         names=names,
-        seed=seed,
+        seed=int(random_state) if isinstance(random_state, Integral) else None,
         seconds=perf_counter() - start,
     )
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import nnls
 
-from ._confident import calibrate, confident_joints
 from ._estimation import to_transition
 from ._labels import Codes, Matrix
+from .confident import calibrate, confident_joints
 from .probabilities import Probabilities, pieces
 
 Repeats: TypeAlias = NDArray[np.uint8]

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from worked_example import CODES, PROBA
 
-from sknoisy.noise._confident import calibrated_joint, class_thresholds, confident_joint
+from sknoisy.noise.confident import calibrated_joint, class_thresholds, confident_joint
 
 # Rows 0, 2 and 4 reach the thresholds (.7, .3, .2) of other classes than their most probable one.
 COLLISION_CODES = np.array([0, 0, 1, 1, 2, 2])

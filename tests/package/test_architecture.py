@@ -36,7 +36,7 @@ FLOORS = (
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 
 # Parts whose names users import from `sknoisy` itself, or not at all; so are those with a `_`.
-INTERNAL = {"audit", "cleaning", "learners"}
+INTERNAL = {"cleaning", "learners"}
 
 MAX_CODE_LINES = 400
 MAX_ARROWS = 50
