@@ -127,7 +127,7 @@ def test_golden_fixed_points():
 
 @pytest.mark.parametrize("smoothing", [0, 0.01, 1])
 def test_the_objective_never_falls(rng, smoothing):
-    codes = simulate(rng, [0.8, 0.6, 0.4, 0.3], share=0.7)[1]
+    codes = simulate(rng, [0.8, 0.6, 0.4, 0.3], n_rows=100, share=0.7)[1]
     result = dawid_skene(codes, 4, smoothing=smoothing)
     assert len(result.objective) > 5
     assert np.diff(result.objective).min() > -1e-9
@@ -151,19 +151,19 @@ def test_the_likelihood_is_that_of_the_model():
 
 
 def test_confusion_of_the_annotators_is_found(rng):
-    true, codes = simulate(rng, [0.95, 0.8, 0.6], n_rows=4000)
+    true, codes = simulate(rng, [0.95, 0.8, 0.6], n_rows=2000)
     result = dawid_skene(codes, 4)
     for a in range(3):
         counts = np.zeros((4, 4))
         np.add.at(counts, (true, codes[:, a]), 1)
-        # Standard errors of shares among 1,000 rows are up to 0.016.
-        assert_allclose(result.confusion[a], counts / counts.sum(axis=1, keepdims=True), atol=0.08)
+        # Five standard errors of a share of 500 rows, which is 0.022 at most.
+        assert_allclose(result.confusion[a], counts / counts.sum(axis=1, keepdims=True), atol=0.11)
 
 
 def test_one_good_annotator_among_bad_ones_beats_the_majority(rng):
     gains = []
     for _draw in range(10):
-        true, codes = simulate(rng, [0.95, 0.4, 0.4, 0.4, 0.4])
+        true, codes = simulate(rng, [0.95, 0.4, 0.4, 0.4, 0.4], n_rows=200)
         found = (dawid_skene(codes, 4).consensus == true).mean()
         gains.append(found - (majority_vote(codes, 4) == true).mean())
     assert np.mean(gains) > 3 * np.std(gains, ddof=1) / np.sqrt(10)
