@@ -172,6 +172,7 @@ def find(
         pairs=overlapping_pairs(joint),
         accuracy=share.accuracy,
         annotators=annotators,
+        annotator_names=inputs.given.annotators,
         origin=judgement.origin,
         notes=tuple(_notes(inputs, judgement, judged, checks)),
         names=names,

@@ -116,7 +116,7 @@ def test_rows_without_a_label_have_a_suggestion_and_no_flag(noisy, missing):
 
 
 def test_trusted_rows_are_right(noisy):
-    X, y, truth = noisy
+    X, y, _ = noisy
     plain = fast(X, y)
     mask = plain.flagged & (np.arange(len(y)) % 2 == 0)
     audit = fast(X, y, clean_mask=mask)
@@ -241,13 +241,13 @@ def test_errors_name_the_value_and_the_cure(noisy, options, message):
 
 def test_a_classifier_without_probabilities_is_refused(noisy):
     X, y, _ = noisy
-    with pytest.raises(TypeError, match="no predict_proba.*CalibratedClassifierCV"):
+    with pytest.raises(TypeError, match=r"no predict_proba.*CalibratedClassifierCV"):
         audit_labels(X, y, estimator=LinearSVC())
 
 
 def test_identifiers_and_one_class_are_refused(noisy):
-    X, y, _ = noisy
-    with pytest.raises(ValueError, match="180 different values in 180 labels, .*identifiers"):
+    X, _, _ = noisy
+    with pytest.raises(ValueError, match=r"180 different values in 180 labels, .*identifiers"):
         fast(X, [f"id {i}" for i in range(180)])
     with pytest.raises(ValueError, match="one class"):
         fast(X, np.zeros(180, dtype=int))
@@ -305,3 +305,28 @@ def test_a_cleaner_is_fitted(noisy):
     expected = purifier.fit(X, y).label_distribution_
     np.testing.assert_allclose(audit.probability, expected[np.arange(180), y])
     np.testing.assert_array_equal(fast(X, y, estimator=purifier).score, audit.score)
+
+
+def test_several_annotators(noisy, global_random_seed):
+    """Two who are mostly right, one who guesses; a tenth of the labels is missing."""
+    X, _, truth = noisy
+    rng = np.random.default_rng(global_random_seed)
+    labels = np.stack([truth, truth, rng.integers(3, size=180)], axis=1)
+    for annotator in (0, 1):
+        wrong = rng.random(180) < 0.2
+        labels[wrong, annotator] = rng.integers(3, size=wrong.sum())
+    said = np.array(["ant", "bee", "cat"], dtype=object)[labels]
+    said[rng.random(said.shape) < 0.1] = None
+    frame = pd.DataFrame(said, columns=["Ann", "Bob", "Eve"])
+    audit = fast(X, frame)
+    votes = audit.to_dict()["given_label"]
+    names = np.array(["ant", "bee", "cat"])[truth]
+    suggested = audit.to_dict()["suggested_label"]
+    assert (suggested == names).mean() > (votes == names).mean() + 0.05
+    assert audit.annotators.annotator_quality.argmin() == 2
+    assert audit.annotator_names == ("Ann", "Bob", "Eve")
+    assert (votes != names)[audit.flagged].mean() > 0.8
+    with pytest.raises(ValueError, match="one-hot labels"):
+        fast(X, np.eye(3)[truth])
+    with pytest.raises(ValueError, match="labels of 170 rows, but X has 180"):
+        fast(X, frame[:170])
