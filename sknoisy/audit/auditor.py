@@ -119,7 +119,7 @@ def audit_labels(
     -----
     UserWarning
         If `proba` predicts more than 99.5 % of the given labels, as it does after training on
-        them.
+        them, or fewer than chance would, as it does with columns in another order.
 
     See Also
     --------
@@ -296,7 +296,7 @@ class LabelAuditor(BaseEstimator):
             start=start,
         )
         if proba is not None:
-            _warn_if_seen(self.audit_)
+            _check_agreement(self.audit_)
         return self
 
     def _check_parameters(self, proba: Any) -> None:
@@ -399,15 +399,19 @@ class LabelAuditor(BaseEstimator):
         return tags
 
 
-def _warn_if_seen(audit: LabelAudit) -> None:
-    """Warn if the model seems to have been trained on the labels that it judges."""
+def _check_agreement(audit: LabelAudit) -> None:
+    """Warn if given probabilities predict nearly all or hardly any of the labels."""
     rows = (audit.given_codes >= 0) & (audit.score < 1)  # without trusted rows
-    agreement = (
-        float((audit.given_codes == audit.suggested_codes)[rows].mean()) if rows.any() else 0
-    )
-    if agreement > _IN_SAMPLE:
+    agreement = (audit.given_codes == audit.suggested_codes)[rows]
+    share = float(agreement.mean()) if len(agreement) else np.nan
+    if share > _IN_SAMPLE:
         warn_user(
-            f"proba predicts {agreement:.1%} of the given labels: the model was probably trained "
-            "on them, and hardly any label will look wrong. Pass out-of-sample probabilities, as "
-            'by sklearn.model_selection.cross_val_predict(clf, X, y, method="predict_proba").'
+            f"proba predicts {share:.1%} of the given labels: the model was probably trained on "
+            "them, and hardly any label will look wrong. Pass out-of-sample probabilities, as by "
+            'sklearn.model_selection.cross_val_predict(clf, X, y, method="predict_proba").'
+        )
+    elif share < 1 / len(audit.labels):
+        warn_user(
+            f"proba predicts only {share:.1%} of the given labels, less than chance would. Its "
+            f"columns must have the order of the sorted labels, {audit.labels.tolist()[:10]}."
         )

@@ -214,6 +214,8 @@ def test_an_in_sample_model_is_suspected(noisy):
     proba = np.eye(3)[y] * 0.9 + 1 / 30
     with pytest.warns(UserWarning, match=r"proba predicts 100.0% of the given labels"):
         audit_labels(X, y, proba=proba)
+    with pytest.warns(UserWarning, match=r"only 0.0% .* order of the sorted labels, \[0, 1, 2\]"):
+        audit_labels(X, y, proba=proba[:, [1, 2, 0]])
 
 
 @pytest.mark.parametrize(
