@@ -23,7 +23,9 @@ _MAX_ROWS, _MAX_ENTRIES = 20_000, 2**22  # of the probabilities that are compare
 _N_DRAWS = 40  # of the bootstrap
 _Z = 1.645  # standard errors of an interval of 90 %
 _MAX_CONDITION = 1e3  # of a transition matrix that is inverted
+_LAPSES = 0.02  # share of surprises that needs no wrong label
 _CLEAR = 9.0  # twice the gain of the log-likelihood; 3 standard errors
+_CLEAR_PER_ROW = 0.04  # the same for each row: forests of overlapping classes reach 0.026
 
 
 class Share(NamedTuple):
@@ -65,7 +67,9 @@ def evidence_of_noise(codes: NDArray[np.integer], proba: NDArray[np.float64]) ->
     Without wrong labels, the classes of a row have the probabilities p^a / sum p^a, where the
     power a calibrates them: labels are surprising only where the model is unsure. With wrong ones,
     a share e of the labels of each true class is exchanged for others, also where the model is
-    sure. Both models are fitted by maximum likelihood.
+    sure. Both models are fitted by maximum likelihood. Since no model is calibrated everywhere,
+    the first one may exchange 2 %, too. A class that is spread thinly over the whole region of
+    another one looks like wrong labels: only knowledge of the rows can tell them apart.
 
     Parameters
     ----------
@@ -78,13 +82,14 @@ def evidence_of_noise(codes: NDArray[np.integer], proba: NDArray[np.float64]) ->
     rows = np.arange(n_rows)
     exchanged = _exchanged(codes, proba.argmax(axis=1), n_classes)[:, codes].T
     logarithms = np.log(proba.clip(min=_LEAST))
+    n_lapses = int((_RATES <= _LAPSES).sum())
     best_without, best, rate = -np.inf, -np.inf, 0.0
     for power in _POWERS:
         q = np.exp(power * (logarithms - logarithms.max(axis=1, keepdims=True)))
         q /= q.sum(axis=1, keepdims=True)
         right, wrong = q[rows, codes], (q * exchanged).sum(axis=1)
         fits = [np.log((1 - e) * right + e * wrong).sum() for e in _RATES]
-        best_without = max(best_without, fits[0])
+        best_without = max(best_without, *fits[:n_lapses])
         if max(fits) > best:
             best, rate = max(fits), float(_RATES[np.argmax(fits)])
     return Evidence(2 * (best - best_without), rate)
@@ -130,12 +135,14 @@ def estimate_share(
     class of each row, given its label (:func:`sknoisy.learners.posterior.answer`). The estimate is
     the share of the rows for which that is another class than the given one. Unlike the number of
     suspects, it does not depend on how well a network has remembered its labels. Where a network
-    has taken part, and its share of suspects is in the interval, that one is taken: on larger
-    tables it is the better of the two.
+    has taken part, and its share of suspects is in the interval, that one is taken: it is the
+    better of the two, unless the network has remembered wrong labels of a small table.
 
     The interval holds three estimates, each widened by the bootstrap: the one above, the mean
-    probability of the other classes in place of their count, and :func:`evidence_of_noise`. If
-    there is no clear sign of wrong labels, it begins at 0, and the value is its middle.
+    probability of the other classes in place of their count, and :func:`evidence_of_noise`. It
+    reaches up to the share of labels that the held-out models do not predict, since their own
+    errors come on top of the wrong labels. If there is no clear sign of wrong labels, the interval
+    begins at 0, ends at the larger of the first two estimates, and the value is its middle.
 
     Parameters
     ----------
@@ -168,10 +175,12 @@ def estimate_share(
     wrong, doubt = _wrong(found.posterior, given)
     drawn = _bootstrap(found.proba, given, None if units is None else units[rows], rng)
     error = _Z * drawn.std(ddof=1)
-    is_clear = evidence.gain > _CLEAR
+    is_clear = evidence.gain > max(_CLEAR, _CLEAR_PER_ROW * len(given))
     estimates = [wrong, doubt, evidence.rate] if is_clear else [wrong, doubt]
     low = max(min(estimates) - error, 0.0) if is_clear else 0.0
     high = min(max(estimates) + error, 1.0)
+    if is_clear:
+        high = max(high, float((proba.argmax(axis=1) != given).mean()))
     scale = n_counted / (n_counted + n_trusted)
     value = wrong if is_clear else high / 2
     if is_clear and suspected is not None and low <= suspected <= high:

@@ -104,6 +104,8 @@ def of_forest(
     """
     labeled = codes >= 0
     weights = None if labeled.all() else labeled.astype(np.float64)
+    if units is not None:  # drawn alike: else every tree draws a large unit, and none judges it
+        weights = labeled / np.maximum(np.bincount(units, labeled), 1)[units]
     targets = np.zeros((len(codes), n_classes), dtype=np.float64)
     targets[labeled, codes[labeled]] = 1
     with part_of_fit("the forest"):

@@ -107,7 +107,7 @@ def test_rows_without_a_label_have_a_suggestion_and_no_flag(noisy, missing):
     audit = fast(X, labels.tolist())
     columns = audit.to_dict()
     assert not columns["flagged"][gaps].any()
-    assert (columns["suggested_label"][gaps] == truth[gaps]).mean() > 0.9
+    assert (columns["suggested_label"][gaps] == truth[gaps]).mean() > 0.7  # by chance 0.33
     assert {*columns["reason"][gaps]} == {"No label."}
     assert columns["given_label"][gaps].tolist() == [None] * 30
     assert np.isnan(columns["score"][gaps]).all()
