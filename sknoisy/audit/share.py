@@ -24,8 +24,8 @@ _N_DRAWS = 40  # of the bootstrap
 _Z = 1.645  # standard errors of an interval of 90 %
 _MAX_CONDITION = 1e3  # of a transition matrix that is inverted
 _LAPSES = 0.02  # share of surprises that needs no wrong label
-# Twice the gain of the log-likelihood, in all and for each row. On overlapping classes without wrong
-# labels, forests reached 13 on 500 rows and 0.003 for each of 2,000 rows.
+# Twice the gain of the log-likelihood, in all and for each row. On overlapping classes without
+# wrong labels, forests reached 13 on 500 rows and 0.003 for each of 2,000 rows.
 _CLEAR, _CLEAR_PER_ROW = 20.0, 0.01
 
 
