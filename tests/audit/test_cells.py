@@ -77,6 +77,8 @@ def test_text_that_begins_like_a_formula_gets_an_apostrophe(text):
     assert csv_cell(text) == "'" + text
 
 
-@pytest.mark.parametrize("value", ["-1", "+1.5", "-1,5", "-.5e-3", "-12 %"[:3], -1.5, "a=1", "", None])
+@pytest.mark.parametrize(
+    "value", ["-1", "+1.5", "-1,5", "-.5e-3", "-12 %"[:3], -1.5, "a=1", "", None]
+)
 def test_numbers_and_other_cells_stay_as_they_are(value):
     assert csv_cell(value) is value

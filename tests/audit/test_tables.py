@@ -96,7 +96,10 @@ BAD_FILES = {
     "a short row": (b"a,b\n1,2\n3\n", "Line 3 of .* has 1 cells, the header has 2"),
     "a long row": (b"a,b\n1,2,3\n", "Line 2 of .* has 3 cells, the header has 2"),
     "a long row after two lines": (b'a,b\n"x\ny",2\n1,2,3\n', "Line 4 of"),
-    "two encodings": ("a,b\né,1\n".encode() + "é,2\n".encode("cp1252"), "Line 3 .* --encoding cp1252"),
+    "two encodings": (
+        "a,b\né,1\n".encode() + "é,2\n".encode("cp1252"),
+        "Line 3 .* --encoding cp1252",
+    ),
     "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "--encoding utf-16"),
     "a Parquet file": (b"PAR1xxxx", "name end with .parquet"),
     "gzip": (b"\x1f\x8b\x08\x00", "compressed"),
@@ -132,7 +135,7 @@ def test_a_folder_is_no_table(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere.csv does not exist"):
+    with pytest.raises(InputError, match=r"nowhere\.csv does not exist"):
         read_table(tmp_path / "nowhere.csv")
 
 
