@@ -12,13 +12,14 @@ from sklearn.base import BaseEstimator
 
 from .._compat import HasMethods, Interval, StrOptions, fit_context, num_samples
 from .._docs import share_docs
-from .._engine.construction import random_state_of
+from .._engine.construction import random_state_of, resolve_device
 from .._engine.groups import check_groups
 from .._engine.imputation import takes_nan
 from .._engine.labels import mask_of_rows
 from .._engine.scaling import is_image
 from .._engine.stopping import interruptible
 from .._engine.validation import check_X, forget_fit
+from ..exceptions import warn_user
 from ..noise.probabilities import check_probabilities
 from .findings import Inputs, find
 from .labels import names_of, read_labels
@@ -73,9 +74,10 @@ def audit_labels(
         The source if there is neither `estimator` nor `proba`. "auto": the mean of a random
         forest, asked about the rows that its trees have not drawn, and of
         :class:`CLIDMUClassifier`. "fast": the forest alone. Images of up to 1,024 values are
-        tables of pixels to both. Larger ones are described by :class:`~sknoisy.representation.SimCLR`,
-        which is slow without a GPU, or for "fast" averaged to 16 x 16 pixels, which ranks
-        roughly: pass `proba` from a network where you have one.
+        tables of pixels to both. Larger ones are described by
+        :class:`~sknoisy.representation.SimCLR`, which is slow without a GPU, or for "fast"
+        averaged to 16 x 16 pixels, which ranks roughly: pass `proba` from a network where you
+        have one.
     clean_mask : array-like of bool of shape (n_samples,) or None, default=None
         True where the label is trusted: it has the score 1 and is never flagged.
     groups : array-like of shape (n_samples,) or None, default=None
@@ -289,8 +291,11 @@ class LabelAuditor(BaseEstimator):
             checks=self.checks,
             names=names,
             seed=seed,
+            random_state=self.random_state,
             start=start,
         )
+        if proba is not None:
+            _warn_if_seen(self.audit_)
         return self
 
     def _check_parameters(self, proba: Any) -> None:
@@ -347,8 +352,7 @@ class LabelAuditor(BaseEstimator):
                 inputs.rows,
                 getattr(self, "feature_names_in_", None),
                 seed=seed,
-                device=str(self.device),
-                learned=self.method == "auto",
+                device=str(resolve_device(self.device)) if self.method == "auto" else None,
             )
             inputs.columns = columns
             return of_forest(
@@ -392,3 +396,17 @@ class LabelAuditor(BaseEstimator):
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = self.estimator is None or takes_nan(self.estimator)
         return tags
+
+
+def _warn_if_seen(audit: LabelAudit) -> None:
+    """Warn if the model seems to have been trained on the labels that it judges."""
+    rows = (audit.given_codes >= 0) & (audit.score < 1)  # without trusted rows
+    agreement = (
+        float((audit.given_codes == audit.suggested_codes)[rows].mean()) if rows.any() else 0
+    )
+    if agreement > _IN_SAMPLE:
+        warn_user(
+            f"proba predicts {agreement:.1%} of the given labels: the model was probably trained "
+            "on them, and hardly any label will look wrong. Pass out-of-sample probabilities, as "
+            'by sklearn.model_selection.cross_val_predict(clf, X, y, method="predict_proba").'
+        )

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from numbers import Integral
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from ..noise._confident import calibrated_joint
+from ..noise.confident import calibrated_joint
 from ..noise.probabilities import Probabilities
 from .annotators import crowdlab, majority_vote
-from .classes import label_health, overlaps
+from .classes import class_health, overlapping_pairs
 from .flags import flag_rows
 from .labels import GivenLabels
-from .neighbors import identical_rows, near_duplicates, outlier_scores
+from .neighbors import (
+    contradictions,
+    duplicate_of,
+    identical_rows,
+    near_duplicates,
+    outlier_scores,
+)
 from .reasons import MIN_ROWS, Judged
 from .result import LabelAudit
 from .scores import normalized_margin, suggestions
 from .share import count_transition, estimate_share
 from .sources import Judgement, columns_of
-from .units import identical_objects, join_units
+from .units import join_units
 
 __all__ = ["Inputs", "find"]
 
@@ -64,7 +71,9 @@ class Inputs:
         self.rows, self.X, self.given, self.groups = rows, X, given, groups
         n_rows = len(given.codes)
         self.codes: NDArray[np.int64] = (
-            given.codes if given.annotators is None else votes(given.codes, len(given.classes))
+            given.codes
+            if given.annotators is None
+            else majority_vote(given.codes, len(given.classes))
         )
         self.trusted = np.zeros(n_rows, dtype=bool) if trusted is None else trusted
         both = np.flatnonzero(self.trusted & (self.codes < 0))
@@ -78,10 +87,14 @@ class Inputs:
 
     @cached_property
     def identical(self) -> NDArray[np.integer] | None:
-        """Codes of sets of identical rows, (n,); None if rows cannot be compared."""
-        if self.rows is not None:
-            return identical_rows(self.rows)
-        return None if self.X is None else identical_objects(self.X)
+        """First row that is identical to each row, (n,); None if rows cannot be compared."""
+        rows = self.X if self.rows is None else self.rows
+        if rows is None:
+            return None
+        try:
+            return identical_rows(rows)
+        except (TypeError, ValueError):  # rows of different lengths, or without a hash
+            return None
 
     @cached_property
     def units(self) -> NDArray[np.int64] | None:
@@ -93,7 +106,9 @@ def index_of(X: Any, y: Any, n_rows: int) -> NDArray:
     """Return the row labels of a pandas X or else y, or 0, ..., n_rows - 1."""
     for container in (X, y):
         native = nw.from_native(container, allow_series=True, pass_through=True)
-        index = nw.maybe_get_index(native) if isinstance(native, (nw.DataFrame, nw.Series)) else None
+        index = (
+            nw.maybe_get_index(native) if isinstance(native, (nw.DataFrame, nw.Series)) else None
+        )
         if index is not None:
             return index.to_numpy()
     return np.arange(n_rows)
@@ -107,11 +122,13 @@ def find(
     checks: Iterable[str],
     names: tuple[str, ...],
     seed: int,
+    random_state: Any,
     start: float,
 ) -> LabelAudit:
     """Return the audit of labels by these probabilities.
 
-    `names` are those of the classes, `start` is the time at which the audit began.
+    `names` are those of the classes, `random_state` is the user's, and `start` is the time at
+    which the audit began.
     """
     annotators = None
     if inputs.given.annotators is not None:
@@ -129,10 +146,9 @@ def find(
         codes, proba, score, threshold, trusted | (judged != Judged.YES), joint=joint
     )
     counted = np.flatnonzero((judged == Judged.YES) & ~trusted)
-    share = estimate_share(codes, suggested, judgement.held_out, counted, len(labeled), seed)
-    if inputs.columns is None and inputs.rows is not None and len({*checks}) > 1:
-        inputs.columns = columns_of(inputs.rows, seed=seed, device="cpu")
-    outlier_score, is_outlier, twin, contradicts = _neighbors(inputs, checks)
+    n_trusted = int(trusted.sum())
+    share = estimate_share(codes, judgement.held_out, counted, n_trusted, inputs.units, seed)
+    neighbors = _neighbors(inputs, checks, seed)
     return LabelAudit(
         labels=inputs.given.classes,
         index=inputs.index,
@@ -142,22 +158,19 @@ def find(
         probability=best.given_probability,
         suggested_probability=np.where(trusted, best.given_probability, best.probability),
         flagged=flagged,
-        outlier_score=outlier_score,
-        is_outlier=is_outlier,
-        twin=twin,
-        contradicts=contradicts,
+        **neighbors._asdict(),
         judged=judged,
         noise_rate=share.noise_rate,
         is_clear=share.is_clear,
         transition=count_transition(codes[counted], suggested[counted], n_classes),
-        classes=label_health(joint),
-        pairs=overlaps(joint),
+        classes=class_health(joint),
+        pairs=overlapping_pairs(joint),
         accuracy=share.accuracy,
         annotators=annotators,
         origin=judgement.origin,
         notes=tuple(_notes(inputs, judgement, judged, checks)),
         names=names,
-        seed=seed,
+        seed=int(random_state) if isinstance(random_state, Integral) else None,
         seconds=perf_counter() - start,
     )
 
@@ -183,56 +196,36 @@ def judged_rows(
     return judged
 
 
-def _neighbors(
-    inputs: Inputs, checks: Iterable[str]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-    """Return outlier scores and flags, the first twin of each row, and a contradicting row."""
+class Neighbors(NamedTuple):
+    """What the rows say of each other, each of shape (n,)."""
+
+    outlier_score: NDArray[np.float64]
+    is_outlier: NDArray[np.bool_]
+    twin: NDArray[np.integer]
+    contradicts: NDArray[np.integer]
+
+
+def _neighbors(inputs: Inputs, checks: Iterable[str], seed: int) -> Neighbors:
+    """Look for outliers, near duplicates and identical rows with other labels."""
     n_rows = len(inputs.codes)
-    score, is_outlier = np.full(n_rows, np.nan), np.zeros(n_rows, dtype=bool)
-    sets = inputs.identical
-    if inputs.columns is not None and n_rows > 1:
+    alone = np.full(n_rows, -1, dtype=np.intp)
+    score, is_outlier, sets = np.full(n_rows, np.nan), np.zeros(n_rows, dtype=bool), alone
+    if inputs.rows is not None and len({*checks}) > 1:
+        is_table = inputs.rows.ndim == 2
+        rows = inputs.rows if is_table else inputs.columns
+        if rows is None:
+            rows = columns_of(inputs.rows, seed=seed)
         if "outlier" in checks:
-            score, is_outlier = outlier_scores(inputs.columns)
+            score, is_outlier = outlier_scores(rows, scale=is_table)
         if "duplicate" in checks:
-            sets = near_duplicates(inputs.columns)
-    alone = np.full(n_rows, -1, dtype=np.int64)
-    twin = alone if sets is None else first_twins(sets)
+            sets = near_duplicates(rows, scale=is_table)
     if inputs.identical is None:
-        return score, is_outlier, twin, alone
-    return score, is_outlier, twin, contradicting_rows(inputs.identical, inputs.codes)
-
-
-def first_twins(sets: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the position of the first row of each row's set; -1 for that row and outside sets.
-
-    `sets` holds the code of each row's set, -1 for rows in none.
-    """
-    twin = np.full(len(sets), -1, dtype=np.int64)
-    rows = np.flatnonzero(sets >= 0)
-    _, first, of_row = np.unique(sets[rows], return_index=True, return_inverse=True)
-    twin[rows] = rows[first[of_row]]
-    twin[rows[first]] = -1
-    return twin
-
-
-def contradicting_rows(
-    sets: NDArray[np.integer], codes: NDArray[np.integer]
-) -> NDArray[np.int64]:
-    """Return the position of the first row of each row's set with another label, or -1.
-
-    Rows without a label, of code -1, contradict nothing.
-    """
-    found = np.full(len(sets), -1, dtype=np.int64)
-    rows = np.flatnonzero(codes >= 0)
-    _, first, of_row = np.unique(sets[rows], return_index=True, return_inverse=True)
-    leader = rows[first[of_row]]
-    others = codes[rows] != codes[leader]
-    found[rows[others]] = leader[others]
-    # Rows with the label of the first one meet the first row that has another.
-    second = np.full(len(first), -1, dtype=np.int64)
-    second[of_row[others][::-1]] = rows[others][::-1]
-    found[rows[~others]] = second[of_row[~others]]
-    return found
+        return Neighbors(score, is_outlier, alone, alone)
+    if not (sets >= 0).any():
+        sets = inputs.identical
+    return Neighbors(
+        score, is_outlier, duplicate_of(sets), contradictions(inputs.codes, inputs.identical)
+    )
 
 
 def _notes(
@@ -254,5 +247,5 @@ def _notes(
         )
     if inputs.trusted.any():
         yield f"{inputs.trusted.sum()} rows are trusted."
-    if inputs.columns is None and {"outlier", "duplicate"} & {*checks}:
+    if inputs.rows is None and len({*checks}) > 1:
         yield "Outliers and near duplicates were not looked for: there are no rows of numbers."

@@ -113,7 +113,9 @@ def names_of(classes: NDArray, class_names: Any) -> tuple[str, ...]:
     if isinstance(class_names, Mapping):
         unknown = [label for label in class_names if label not in labels]
         if unknown:
-            raise ValueError(f"class_names holds {unknown[0]!r}, which is no label of y: {labels}.")
+            raise ValueError(
+                f"class_names holds {unknown[0]!r}, which is no label of y: {labels}."
+            )
         return tuple(str(class_names.get(label, label)) for label in labels)
     if len(class_names) != len(labels):
         raise ValueError(

@@ -41,13 +41,16 @@ class Accuracy(NamedTuple):
     ----------
     given : float
         Share of the given labels that are predicted. Wrong labels lower it.
-    suggested : float
-        Share of the labels that are predicted once each suspect has its suggested label. Rows
-        whose given label is right are judged as before, so it is no proof of the suggestions.
+    corrected : float
+        Estimated share of the true labels that are predicted, by a transition matrix from the
+        surest rows; NaN if the matrix cannot be inverted well.
+    standard_error : float
+        Standard error of ``corrected``, for this matrix.
     """
 
     given: float
-    suggested: float
+    corrected: float
+    standard_error: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -292,12 +295,14 @@ class LabelAudit:
         target = Path(path)
         columns = self.to_dict()
         cell = (lambda value: value) if raw else csv_cell
-        with OutputFiles([target], [], force=True) as files:
-            with files.temporary(target).open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(columns)
-                for row in zip(*(column.tolist() for column in columns.values()), strict=True):
-                    writer.writerow(map(cell, row))
+        with (
+            OutputFiles([target], [], force=True) as files,
+            files.temporary(target).open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            for row in zip(*(column.tolist() for column in columns.values()), strict=True):
+                writer.writerow("" if value != value else cell(value) for value in row)
 
     def to_html(self, path: str | os.PathLike, **options: Any) -> None:
         """Write a report for readers who do not program to one HTML file.

@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
+from ..learners.posterior import answer, estimate_transition, posterior
 from ..noise.probabilities import Probabilities
+from .reasons import MIN_ROWS
 from .result import Accuracy, Estimate
 
 __all__ = ["Evidence", "Share", "count_transition", "estimate_share", "evidence_of_noise"]
@@ -16,8 +19,29 @@ _POWERS = 2.0 ** np.arange(-2, 3.25, 0.25)  # of held-out probabilities; above 1
 _RATES = np.r_[0, np.geomspace(1e-3, 0.8, 80)]
 _PSEUDO_ROWS = 5.0  # per class, whose wrong labels follow the sizes of the classes
 _LEAST = 1e-3  # of a probability: a forest of 200 trees counts no smaller one
-_MAX_ENTRIES = 2**24  # of the probabilities that are compared
+_MAX_ROWS, _MAX_ENTRIES = 20_000, 2**22  # of the probabilities that are compared
+_N_DRAWS = 40  # of the bootstrap
+_Z = 1.645  # standard errors of an interval of 90 %
+_MAX_CONDITION = 1e3  # of a transition matrix that is inverted
 _CLEAR = 9.0  # twice the gain of the log-likelihood; 3 standard errors
+
+
+class Share(NamedTuple):
+    """How many labels are wrong.
+
+    Attributes
+    ----------
+    noise_rate : Estimate
+        Share of wrong labels.
+    is_clear : bool
+        Whether there is a clear sign of any.
+    accuracy : Accuracy
+        Accuracy of the held-out models.
+    """
+
+    noise_rate: Estimate
+    is_clear: bool
+    accuracy: Accuracy
 
 
 class Evidence(NamedTuple):
@@ -77,24 +101,6 @@ def _exchanged(
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-class Share(NamedTuple):
-    """How many labels are wrong.
-
-    Attributes
-    ----------
-    noise_rate : Estimate
-        Share of wrong labels.
-    is_clear : bool
-        Whether there is a clear sign of any.
-    accuracy : Accuracy
-        Accuracy of the held-out models.
-    """
-
-    noise_rate: Estimate
-    is_clear: bool
-    accuracy: Accuracy
-
-
 def count_transition(
     given: NDArray[np.integer], true: NDArray[np.integer], n_classes: int
 ) -> NDArray[np.float64]:
@@ -109,9 +115,100 @@ def count_transition(
 
 
 def estimate_share(
-    codes, suggested, held_out, counted, n_labels, seed
+    codes: NDArray[np.integer],
+    held_out: Probabilities,
+    counted: NDArray[np.intp],
+    n_trusted: int,
+    units: NDArray[np.integer] | None,
+    seed: int,
 ) -> Share:
-    rows = counted
-    e = evidence_of_noise(codes[rows], np.asarray(held_out[rows]))
-    v = float((codes[rows] != suggested[rows]).mean())
-    return Share(Estimate(v, v, v), e.gain > _CLEAR, Accuracy(0.0, 0.0))
+    """Estimate the share of wrong labels among counted and trusted rows.
+
+    The held-out probabilities are sharpened so that, with a transition matrix from the surest
+    rows, they make the given labels most likely; Bayes' rule with both gives the most probable
+    class of each row, given its label (:func:`sknoisy.learners.posterior.answer`). The estimate is
+    the share of the rows for which that is another class than the given one. Unlike the number of
+    suspects, it does not depend on how well a network has remembered its labels.
+
+    The interval holds three estimates, each widened by the bootstrap: the one above, the mean
+    probability of the other classes in place of their count, and :func:`evidence_of_noise`. If
+    there is no clear sign of wrong labels, it begins at 0, and the value is its middle.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n,)
+        Given labels.
+    held_out : ndarray or csr_array of shape (n, n_classes)
+        Probabilities by models that have not seen the row.
+    counted : ndarray of int
+        Positions of the rows that are judged and not trusted; of many, some are drawn.
+    n_trusted : int
+        Number of trusted rows, whose labels are right.
+    units : ndarray of int of shape (n,) or None
+        Codes of rows that the bootstrap draws together.
+    seed : int
+        Seed of the draws.
+    """
+    n_counted = len(counted)
+    if n_counted < MIN_ROWS:
+        nothing = np.nan
+        return Share(Estimate(nothing, 0.0, 1.0), False, Accuracy(nothing, nothing, nothing))
+    rng = np.random.RandomState(seed)
+    n_rows = min(n_counted, _MAX_ROWS, max(_MAX_ENTRIES // held_out.shape[1], 1000))
+    rows = counted if n_rows == n_counted else np.sort(rng.permutation(counted)[:n_rows])
+    given, proba = codes[rows], held_out[rows]
+    proba = (proba.toarray() if sparse.issparse(proba) else proba).astype(np.float64)
+    evidence = evidence_of_noise(given, proba)
+    found = answer([proba], given)
+    wrong, doubt = _wrong(found.posterior, given)
+    drawn = _bootstrap(found.proba, given, None if units is None else units[rows], rng)
+    error = _Z * drawn.std(ddof=1)
+    is_clear = evidence.gain > _CLEAR
+    estimates = [wrong, doubt, evidence.rate] if is_clear else [wrong, doubt]
+    low = max(min(estimates) - error, 0.0) if is_clear else 0.0
+    high = min(max(estimates) + error, 1.0)
+    scale = n_counted / (n_counted + n_trusted)
+    value = wrong if is_clear else high / 2
+    rate = Estimate(*(float(scale * share) for share in (value, low, high)))
+    return Share(rate, is_clear, _accuracy(proba.argmax(axis=1), given, found.transition))
+
+
+def _wrong(posterior: NDArray[np.float64], given: NDArray[np.integer]) -> tuple[float, float]:
+    """Return the share of rows whose most probable class is another, and the mean doubt."""
+    own = posterior[np.arange(len(given)), given]
+    return float((own < posterior.max(axis=1)).mean()), float(1 - own.mean())
+
+
+def _bootstrap(
+    proba: NDArray[np.float64],
+    given: NDArray[np.integer],
+    units: NDArray[np.integer] | None,
+    rng: np.random.RandomState,
+) -> NDArray[np.float64]:
+    """Return the estimated share of each of some draws of the rows, or of whole units."""
+    codes = np.arange(len(given)) if units is None else np.unique(units, return_inverse=True)[1]
+    order = np.argsort(codes, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
+    shares = []
+    for _ in range(_N_DRAWS):
+        drawn = rng.randint(len(members), size=len(members))
+        rows = np.concatenate([members[k] for k in drawn])
+        transition = estimate_transition(proba[rows], given[rows])
+        shares.append(_wrong(posterior(proba[rows], transition, given[rows]), given[rows])[0])
+    return np.array(shares)
+
+
+def _accuracy(
+    predicted: NDArray[np.integer], given: NDArray[np.integer], transition: NDArray[np.float64]
+) -> Accuracy:
+    """Return how many given labels are predicted, and how many true ones by the transition.
+
+    N. Natarajan et al., NeurIPS 2013, for several classes: the mean of the entries (given,
+    predicted) of the inverse transition matrix.
+    """
+    raw = float((predicted == given).mean())
+    if np.linalg.cond(transition) > _MAX_CONDITION:
+        return Accuracy(raw, np.nan, np.nan)
+    values = np.linalg.inv(transition)[given, predicted]
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    return Accuracy(raw, float(np.clip(values.mean(), 0, 1)), error)

@@ -53,18 +53,18 @@ class Judgement(NamedTuple):
 
 
 def columns_of(
-    X: Any, names: Any = None, *, seed: int, device: str, learned: bool = False
+    X: Any, names: Any = None, *, seed: int, device: str | None = None
 ) -> NDArray[np.float32]:
     """Return validated rows as standardised columns without missing values, float32 (n, d).
 
     Wide sparse rows are reduced, and the pixels of images are columns. Images of more than 1,024
-    values are averaged to 16 x 16 pixels or, if `learned` is True, described by the features of
-    :class:`~sknoisy.representation.SimCLR`, which reads no labels.
+    values are averaged to 16 x 16 pixels or, given a `device`, described by the features of
+    :class:`~sknoisy.representation.SimCLR`, which reads no labels and is trained there.
     """
     if is_wide_sparse(X):
         return ReducedFeatures().fit(X).transform(X)
     if not are_columns(X):
-        if learned:
+        if device is not None:
             encoder = build_representation("simclr", X, 0, 1, seed, device, 0)
             with part_of_fit("the representation"):
                 X = encoder.fit_transform(X)
@@ -121,9 +121,7 @@ def of_forest(
     return Judgement(proba, held_out, unseen, "a random forest, out of bag, and CLID-MU")
 
 
-def of_fitted(
-    estimator: Any, n_rows: int, classes: NDArray
-) -> Judgement:
+def of_fitted(estimator: Any, n_rows: int, classes: NDArray) -> Judgement:
     """Return ``label_distribution_`` of an estimator that was fitted on the audited rows.
 
     Raises a ValueError if it was fitted on another number of rows or on other classes.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import narwhals as nw
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -12,25 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from .._engine.folds import draw_folds
 
-__all__ = ["draw_unit_folds", "identical_objects", "join_units"]
-
-
-def identical_objects(X: Any) -> NDArray[np.intp] | None:
-    """Return a code for each row of X, equal for identical rows, (n,); None if not comparable.
-
-    X is a frame or a sequence whose rows are no arrays of numbers, such as texts.
-    """
-    native = nw.from_native(X, pass_through=True)
-    rows = native.iter_rows() if isinstance(native, nw.DataFrame) else iter(X)
-    codes: dict[Any, int] = {}
-    try:
-        return np.array([codes.setdefault(_key(row), len(codes)) for row in rows], dtype=np.intp)
-    except TypeError:  # unhashable
-        return None
-
-
-def _key(row: Any) -> Any:
-    return tuple(row) if isinstance(row, (list, np.ndarray)) else row
+__all__ = ["draw_unit_folds", "join_units"]
 
 
 def join_units(

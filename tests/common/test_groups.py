@@ -19,7 +19,13 @@ from sknoisy import LabelPurifier, PurifiedClassifier
 pytestmark = pytest.mark.usefixtures("small_forests")
 
 JUDGES = {
-    *("NoisyLabelClassifier", "DMLPClassifier", "MILDClassifier", "PurifiedClassifier"),
+    *(
+        "LabelAuditor",
+        "NoisyLabelClassifier",
+        "DMLPClassifier",
+        "MILDClassifier",
+        "PurifiedClassifier",
+    ),
     *("LabelPurifier", "CleanSampleSelector"),
 }
 over_judges = over_estimators("groups", takes("groups"))

@@ -77,6 +77,7 @@ QUICK = {
             "stopping": False,
         },
     },
+    "LabelAuditor": {"": {"method": "fast", "random_state": 0}},
     "LabelPurifier": {
         "": PURIFICATION,
         "auxiliary": {**PURIFICATION, "correction": "auxiliary", "n_folds": 0},
@@ -269,6 +270,9 @@ def outputs(estimator, X):
     for name, value in vars(estimator).items():
         if name.endswith("_") and isinstance(value, np.ndarray) and name != "feature_names_in_":
             found[name] = value
+    if hasattr(estimator, "audit_"):
+        columns = estimator.audit_.to_dict()
+        found |= {name: columns[name] for name in ("score", "probability", "outlier_score")}
     if isinstance(getattr(estimator, "history_", None), History):
         found["train_loss"] = np.array(estimator.history_[:, "train_loss"])
     return found
