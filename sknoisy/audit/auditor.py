@@ -275,6 +275,7 @@ class LabelAuditor(BaseEstimator):
         start = perf_counter()
         self._forget()
         self._check_parameters(proba)
+        device = str(resolve_device(self.device))
         rows, n_rows = self._read_rows(X, y, proba)
         given = read_labels(y, n_rows, type(self).__name__)
         trusted = mask_of_rows(clean_mask, n_rows, "clean_mask", "the label is trusted")
@@ -282,7 +283,7 @@ class LabelAuditor(BaseEstimator):
         names = names_of(given.classes, self.class_names)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         inputs = Inputs(rows, X, given, trusted, group_codes, y)
-        judgement = self._judge(inputs, proba, seed)
+        judgement = self._judge(inputs, proba, seed, device)
         self.classes_ = given.classes
         self.audit_ = find(
             inputs,
@@ -340,7 +341,7 @@ class LabelAuditor(BaseEstimator):
         is_table = rows.ndim == 2 or is_image(rows)
         return (rows if is_table else None), rows.shape[0]
 
-    def _judge(self, inputs: Inputs, proba: Any, seed: int) -> Judgement:
+    def _judge(self, inputs: Inputs, proba: Any, seed: int, device: str) -> Judgement:
         """Return the probabilities of the source."""
         classes, codes = inputs.given.classes, inputs.codes
         n_rows, n_classes = len(codes), len(classes)
@@ -352,7 +353,7 @@ class LabelAuditor(BaseEstimator):
                 inputs.rows,
                 getattr(self, "feature_names_in_", None),
                 seed=seed,
-                device=str(resolve_device(self.device)) if self.method == "auto" else None,
+                device=device if self.method == "auto" else None,
             )
             inputs.columns = columns
             return of_forest(
@@ -364,7 +365,7 @@ class LabelAuditor(BaseEstimator):
                 network=self.method == "auto",
                 seed=seed,
                 n_jobs=self.n_jobs,
-                device=self.device,
+                device=device,
             )
         if hasattr(self.estimator, "label_distribution_"):
             return of_fitted(self.estimator, n_rows, classes)

@@ -147,7 +147,12 @@ def find(
     )
     counted = np.flatnonzero((judged == Judged.YES) & ~trusted)
     n_trusted = int(trusted.sum())
-    share = estimate_share(codes, judgement.held_out, counted, n_trusted, inputs.units, seed)
+    suspected = None
+    if judgement.held_out is not proba and annotators is None and len(counted):
+        suspected = float((suggested != codes)[counted].mean())
+    share = estimate_share(
+        codes, judgement.held_out, counted, n_trusted, inputs.units, seed, suspected
+    )
     neighbors = _neighbors(inputs, checks, seed)
     return LabelAudit(
         labels=inputs.given.classes,
@@ -167,6 +172,7 @@ def find(
         pairs=overlapping_pairs(joint),
         accuracy=share.accuracy,
         annotators=annotators,
+        annotator_names=inputs.given.annotators,
         origin=judgement.origin,
         notes=tuple(_notes(inputs, judgement, judged, checks)),
         names=names,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .._engine.labels import encode_labels, is_missing, to_numpy
 from .._engine.suspect_labels import describe_matrix
+from .annotators import encode_annotations
 
 __all__ = ["GivenLabels", "names_of", "read_labels"]
 
@@ -49,7 +50,7 @@ def read_labels(y: Any, n_rows: int, name: str) -> GivenLabels:
     is_other = y is None or scipy.sparse.issparse(y)
     values = None if is_other else np.asarray(y, object) if is_list else to_numpy(y, "y")
     if values is not None and values.ndim == 2 and values.shape[1] > 1:
-        given = _of_annotators(y, values, n_rows, name)
+        given = _of_annotators(y, values, n_rows)
     else:
         missing = None if values is None else _missing(values.reshape(-1))
         if missing is None or len(missing) != n_rows or not missing.any():
@@ -70,7 +71,7 @@ def read_labels(y: Any, n_rows: int, name: str) -> GivenLabels:
     return given
 
 
-def _of_annotators(y: Any, values: NDArray, n_rows: int, name: str) -> GivenLabels:
+def _of_annotators(y: Any, values: NDArray, n_rows: int) -> GivenLabels:
     """Encode a table of labels, one column for each annotator."""
     if len(values) != n_rows:
         raise ValueError(
@@ -80,15 +81,10 @@ def _of_annotators(y: Any, values: NDArray, n_rows: int, name: str) -> GivenLabe
     is_indicator = values.shape[1] > 2 and values.dtype.kind in "biuf"
     if is_indicator and np.isin(values, [0, 1]).all() and (values.sum(axis=1) == 1).all():
         raise ValueError(describe_matrix(values, values.shape, "y.argmax(axis=1)"))
-    missing = _missing(values.ravel())
-    flat = values.ravel().tolist()
-    if missing.all():
-        raise ValueError("y holds no label. Pass labels of at least 2 classes.")
-    classes, codes = encode_labels(flat, len(flat), name, missing)
-    codes[missing] = -1
+    classes, codes = encode_annotations(y)
     native = nw.from_native(y, pass_through=True)
     columns = native.columns if isinstance(native, nw.DataFrame) else range(values.shape[1])
-    return GivenLabels(classes, codes.reshape(values.shape), tuple(columns))
+    return GivenLabels(classes, codes, tuple(columns))
 
 
 def _missing(values: NDArray) -> NDArray[np.bool_]:

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .annotators import CrowdLab
 from .cells import csv_cell, visible
+from .classes import ClassHealth, OverlappingPairs
 from .files import OutputFiles
 from .reasons import Judged, reasons
 
@@ -94,14 +96,18 @@ class LabelAudit:
         between overlapping classes would give.
     transition : ndarray of float64 of shape (n_classes, n_classes)
         Estimated probability of each given label (column) for each true class (row).
-    classes : object
-        Label health of each class.
-    pairs : object
-        Pairs of classes that are mixed up, the most frequent pair first.
+    classes : ClassHealth
+        Numbers of given and of true labels of each class, and of those that are wrong or missed,
+        by the confident joint.
+    pairs : OverlappingPairs
+        Pairs of classes that are mixed up, the most frequent pair first: codes, numbers of rows.
     accuracy : Accuracy
         Accuracy of models on rows that they have not seen.
-    annotators : object or None
-        Quality of each annotator, if there were several.
+    annotators : CrowdLab or None
+        Quality of each annotator, of each of their labels, and of their consensus, by CROWDLAB,
+        if there were several. The suggested labels are then their consensus with the model.
+    annotator_names : tuple of object or None
+        Names of the annotators: the columns of a frame, else 0, 1, ...
     origin : str
         Where the probabilities come from.
     notes : tuple of str
@@ -144,10 +150,11 @@ class LabelAudit:
     noise_rate: Estimate
     is_clear: bool
     transition: NDArray[np.float64]
-    classes: Any
-    pairs: Any
+    classes: ClassHealth
+    pairs: OverlappingPairs
     accuracy: Accuracy
-    annotators: Any
+    annotators: CrowdLab | None
+    annotator_names: tuple[Any, ...] | None
     origin: str
     notes: tuple[str, ...]
     names: tuple[str, ...]

@@ -121,6 +121,7 @@ def estimate_share(
     n_trusted: int,
     units: NDArray[np.integer] | None,
     seed: int,
+    suspected: float | None = None,
 ) -> Share:
     """Estimate the share of wrong labels among counted and trusted rows.
 
@@ -128,7 +129,9 @@ def estimate_share(
     rows, they make the given labels most likely; Bayes' rule with both gives the most probable
     class of each row, given its label (:func:`sknoisy.learners.posterior.answer`). The estimate is
     the share of the rows for which that is another class than the given one. Unlike the number of
-    suspects, it does not depend on how well a network has remembered its labels.
+    suspects, it does not depend on how well a network has remembered its labels. Where a network
+    has taken part, and its share of suspects is in the interval, that one is taken: on larger
+    tables it is the better of the two.
 
     The interval holds three estimates, each widened by the bootstrap: the one above, the mean
     probability of the other classes in place of their count, and :func:`evidence_of_noise`. If
@@ -148,6 +151,8 @@ def estimate_share(
         Codes of rows that the bootstrap draws together.
     seed : int
         Seed of the draws.
+    suspected : float or None, default=None
+        Share of the counted rows for which a network that learned them expects another class.
     """
     n_counted = len(counted)
     if n_counted < MIN_ROWS:
@@ -169,6 +174,8 @@ def estimate_share(
     high = min(max(estimates) + error, 1.0)
     scale = n_counted / (n_counted + n_trusted)
     value = wrong if is_clear else high / 2
+    if is_clear and suspected is not None and low <= suspected <= high:
+        value = suspected
     rate = Estimate(*(float(scale * share) for share in (value, low, high)))
     return Share(rate, is_clear, _accuracy(proba.argmax(axis=1), given, found.transition))
 
