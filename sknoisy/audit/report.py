@@ -312,8 +312,8 @@ def _duplicates(audit: LabelAudit, row_name: str) -> str:
         parts.append(_pairs(audit, first, audit.contradicts, row_name))
     if len(twins):
         parts.append(
-            f"<p>Copies of an earlier row, exact or nearly so: {_rows(len(twins))}. Keep such rows "
-            "together when you divide the data to test a model.</p>"
+            f"<p>Copies of an earlier row, exact or nearly so: {_rows(len(twins))}. Keep such "
+            "rows together when you divide the data to test a model.</p>"
         )
         parts.append(_pairs(audit, twins, audit.twin, row_name))
     if len(parts) == 1:
