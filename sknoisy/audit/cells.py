@@ -7,18 +7,15 @@ import re
 import unicodedata
 from typing import Any
 
-__all__ = ["csv_cell", "html_text", "is_missing", "visible"]
+from .._engine.labels import is_missing
+
+__all__ = ["csv_cell", "html_text", "visible"]
 
 MAX_CHARACTERS = 200  # of a cell that a report shows
 
 # A number may begin with a sign; other text that begins so is a formula to a spreadsheet.
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?%?")
 _FORMULA_STARTS = tuple("=+-@\t\r")
-
-
-def is_missing(value: Any) -> bool:
-    """Return whether a single value is None, NaN, NaT or pandas' NA."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value is not value
 
 
 def visible(value: Any, max_characters: int = MAX_CHARACTERS) -> str:
@@ -30,7 +27,7 @@ def visible(value: Any, max_characters: int = MAX_CHARACTERS) -> str:
     Parameters
     ----------
     value : object
-        The value; a float is rounded to six digits, a missing value is an empty string.
+        The value; a float is rounded to ten digits, a missing value is an empty string.
     max_characters : int, default=200
         Number of characters after which the text is cut. The number of all characters follows.
 
@@ -40,9 +37,9 @@ def visible(value: Any, max_characters: int = MAX_CHARACTERS) -> str:
     >>> visible("two\nlines, \x1b[31mred")
     'two↵ lines, [U+001B][31mred'
     """
-    if is_missing(value):
+    text = f"{value:.10g}" if isinstance(value, float) else str(value)
+    if is_missing(value) or (text == "NaT" and not isinstance(value, str)):
         return ""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
     size = len(text)
     shown = "".join(map(_shown_character, text[:max_characters].replace("\r\n", "\n")))
     return shown if size <= max_characters else f"{shown}… ({size:,} characters)"

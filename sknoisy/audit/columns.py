@@ -164,8 +164,8 @@ def _checked_numbers(name: str, column: pd.Series) -> np.ndarray:
         row = column.index[int(too_large.argmax())]
         value = numbers[too_large][0]
         raise InputError(
-            f"The column {visible(name)!r} holds {value:g} in row {row}. Correct the cell, or leave "
-            f"the column out with --drop {visible(name)!r}."
+            f"The column {visible(name)!r} holds {value:g} in row {row}. Correct the cell, or "
+            f"leave the column out with --drop {visible(name)!r}."
         )
     return numbers.astype(np.float32)
 

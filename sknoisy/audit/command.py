@@ -199,15 +199,12 @@ def _targets(arguments: Namespace) -> Targets:
         raise InputError("--cleaned writes a table, and there is none with --layout.")
     if arguments.cleaned and folder is None:
         raise InputError("--cleaned needs a folder to write to. Add --out DIR.")
-    ending = (
-        arguments.data.suffix.lower() if arguments.data.suffix.lower() != ".pq" else ".parquet"
-    )
+    is_parquet = arguments.data.suffix.lower() in (".parquet", ".pq")
+    cleaned = "cleaned.parquet" if is_parquet else "cleaned.csv"
     return Targets(
         html or (folder / "report.html" if folder else None),
         csv or (folder / "labels.csv" if folder else None),
-        folder / f"cleaned{'.parquet' if ending == '.parquet' else '.csv'}"
-        if arguments.cleaned
-        else None,
+        folder / cleaned if arguments.cleaned else None,
     )
 
 
@@ -314,4 +311,5 @@ def _worst_pair(audit: LabelAudit) -> str:
     counts = np.unique(given * n_classes + audit.suggested_codes[rows], return_counts=True)
     place = counts[1].argmax()
     given_name, other = (audit.names[code] for code in divmod(int(counts[0][place]), n_classes))
-    return f"{visible(given_name)!r} that should perhaps be {visible(other)!r}, {counts[1][place]:,} rows"
+    pair = f"{visible(given_name)!r} that should perhaps be {visible(other)!r}"
+    return f"{pair}, {counts[1][place]:,} rows"

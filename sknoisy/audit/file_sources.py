@@ -160,12 +160,10 @@ def _check_column(name: str, option: str, frame: pd.DataFrame, notes: Sequence[s
     """Raise InputError if there is no such column, or more than one."""
     if name not in frame.columns:
         close = get_close_matches(name, list(frame.columns), n=1)
-        hint = f"Did you mean {visible(close[0])!r}?" if close else ""
         listed = ", ".join(visible(column, 40) for column in frame.columns[:20])
         more = ", …" if frame.shape[1] > 20 else ""
-        raise InputError(
-            f"{option} {visible(name)!r}: there is no such column. {hint or f'There are: {listed}{more}.'}"
-        )
+        hint = f"Did you mean {visible(close[0])!r}?" if close else f"There are: {listed}{more}."
+        raise InputError(f"{option} {visible(name)!r}: there is no such column. {hint}")
     if any(f"called “{visible(name)}”" in note for note in notes):
         raise InputError(f"{option} {visible(name)!r}: two columns have this name. Rename one.")
 

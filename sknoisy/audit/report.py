@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ def render_report(
     >>> "<script" in render_report(audit, title="iris")
     False
     """
-    listed = audit.suspects(top)
+    listed, row_name = audit.suspects(top), html_text(row_name)
     sections = (
         _opening(audit, title, len(listed)),
         _suspects(audit, listed, columns, thumbnails, row_name),
@@ -100,6 +100,12 @@ def _of_100(share: float) -> str:
     return f"{100 * share:.0f}" if share >= 0.0095 or share == 0 else f"{100 * share:.1f}"
 
 
+def _range_of_100(low: float, high: float) -> str:
+    """Return the ends of an interval as numbers of 100, with as many digits as they need."""
+    digits = 0 if 100 * (high - low) >= 1.5 else 1
+    return f"between {100 * low:.{digits}f} and {100 * high:.{digits}f} of 100"
+
+
 def _rows(n: int) -> str:
     """Return a number of rows in words."""
     return f"{n:,} row" if n == 1 else f"{n:,} rows"
@@ -119,7 +125,7 @@ def _opening(audit: LabelAudit, title: str, n_listed: int) -> str:
     if audit.is_clear:
         finding = (
             f"About {_of_100(rate)} of 100 labels look wrong "
-            f"(probably between {_of_100(low)} and {_of_100(high)} of 100)."
+            f"(probably {_range_of_100(low, high)})."
         )
         advice = "Each of them may be right: please check."
     else:
@@ -149,7 +155,7 @@ def _suspects(
         return "<section><h2>Rows to check</h2><p>There are none.</p></section>"
     names = audit.names
     reasons = audit.reasons()
-    heads = [row_name, "Given label", "Suggested label", "How sure", "Why", "Wrong?"]
+    heads = [row_name, "Given label", "Suggested label", "How sure", "Why", "Wrong"]
     if thumbnails is not None:
         heads.insert(1, "Picture")
     if columns is not None:
@@ -161,8 +167,8 @@ def _suspects(
             f"<bdi>{html_text(audit.index[row])}</bdi>",
             f"<bdi>{html_text(names[audit.given_codes[row]])}</bdi>",
             f"<bdi>{html_text(names[audit.suggested_codes[row]])}</bdi>",
-            f"{bar(sure)} {100 * sure:.0f} %",
-            f"<bdi>{html_text(reasons[row], 600)}</bdi>",
+            f"{bar(sure)} {100 * sure:.0f}&nbsp;%",
+            "<bdi>" + html_text(reasons[row], 600).replace(" %", "&nbsp;%") + "</bdi>",
             '<span class="box" role="img" aria-label="box to tick on paper"></span>',
         ]
         if thumbnails is not None:
@@ -184,9 +190,9 @@ def _suspects(
     )
 
 
-def _line(heads: Sequence[str], cells: Sequence[str]) -> str:
+def _line(heads: Sequence[str], contents: Sequence[str]) -> str:
     """Return a row of a table; on a narrow screen each cell shows its heading."""
-    pairs = zip(heads, cells, strict=True)
+    pairs = zip(heads, contents, strict=True)
     return (
         "<tr>" + "".join(f'<td data-head="{head}">{cell}</td>' for head, cell in pairs) + "</tr>"
     )
@@ -258,7 +264,7 @@ def _classes(audit: LabelAudit) -> str:
             f"<bdi>{html_text(audit.names[code])}</bdi>",
             f"{n_rows[code]:,}",
             f"{n_doubtful[code]:,}",
-            f"{bar(shares[code], 1)} {_of_100(shares[code])} %",
+            f"{bar(shares[code], 1)} {_of_100(shares[code])}&nbsp;%",
         ]
         lines.append(_line(heads, cells))
     header = "".join(f'<th scope="col">{head}</th>' for head in heads)
@@ -296,24 +302,20 @@ def _listed(lines: list[str], n: int) -> str:
 def _duplicates(audit: LabelAudit, row_name: str) -> str:
     """Return identical rows with different labels, and rows that are there more than once."""
     first = np.flatnonzero((audit.contradicts >= 0) & (audit.contradicts < np.arange(len(audit))))
-    twins = np.flatnonzero(audit.twin >= 0)
+    twins = np.setdiff1d(np.flatnonzero(audit.twin >= 0), first)
     parts = ["<section><h2>Rows that are there more than once</h2>"]
     if len(first):
         parts.append(
-            f"<p>{_rows(len(first))} are identical to an earlier row, but have another label. One "
-            "of the two labels must be wrong, or the columns do not tell the classes apart:</p>"
+            f"<p>Identical to an earlier row, but with another label: {_rows(len(first))}. One of "
+            "the two labels must be wrong, or the columns do not tell the classes apart.</p>"
         )
-        lines = [
-            _pair(audit, int(row), int(audit.contradicts[row]), row_name) for row in first[:50]
-        ]
-        parts.append(_listed(lines, len(first)))
+        parts.append(_pairs(audit, first, audit.contradicts, row_name))
     if len(twins):
         parts.append(
-            f"<p>{_rows(len(twins))} repeat an earlier row, exactly or nearly. Keep such rows "
-            "together when you divide the data to test a model:</p>"
+            f"<p>Copies of an earlier row, exact or nearly so: {_rows(len(twins))}. Keep such "
+            "rows together when you divide the data to test a model.</p>"
         )
-        lines = [_pair(audit, int(row), int(audit.twin[row]), row_name) for row in twins[:50]]
-        parts.append(_listed(lines, len(twins)))
+        parts.append(_pairs(audit, twins, audit.twin, row_name))
     if len(parts) == 1:
         parts.append("<p>None were found.</p>")
     return "".join([*parts, "</section>"])
@@ -325,13 +327,21 @@ def _label(audit: LabelAudit, row: int) -> str:
     return f"“<bdi>{html_text(audit.names[code])}</bdi>”" if code >= 0 else "no label"
 
 
-def _pair(audit: LabelAudit, row: int, other: int, row_name: str) -> str:
-    """Return a row and the one that it repeats, with their labels."""
-    both = (
-        f"{row_name} <bdi>{html_text(audit.index[place])}</bdi> ({_label(audit, place)})"
-        for place in (row, other)
-    )
-    return " repeats ".join(both)
+def _named_row(audit: LabelAudit, row: int, row_name: str) -> str:
+    """Return the name of a row, with its label."""
+    return f"{row_name} <bdi>{html_text(audit.index[row])}</bdi> ({_label(audit, row)})"
+
+
+def _pairs(
+    audit: LabelAudit, rows: NDArray[np.intp], others: NDArray[np.int64], row_name: str
+) -> str:
+    """Return a list of rows, each with the one that it repeats."""
+    lines = [
+        f"{_named_row(audit, int(row), row_name)} repeats "
+        f"{_named_row(audit, int(others[row]), row_name.lower())}"
+        for row in rows[:_MAX_LISTED]
+    ]
+    return _listed(lines, len(rows))
 
 
 def _outliers(audit: LabelAudit, row_name: str) -> str:
@@ -342,13 +352,11 @@ def _outliers(audit: LabelAudit, row_name: str) -> str:
         text = "<p>None were found.</p>"
     else:
         verb = "is" if len(rows) == 1 else "are"
-        lines = [
-            f"{row_name} <bdi>{html_text(audit.index[row])}</bdi> ({_label(audit, int(row))})"
-            for row in rows[:_MAX_LISTED]
-        ]
+        lines = [_named_row(audit, int(row), row_name) for row in rows[:_MAX_LISTED]]
         text = (
-            f"<p>{_rows(len(rows))} {verb} far from all others, the farthest first. Perhaps a value is "
-            "mistyped, or the row belongs to none of the classes:</p>" + _listed(lines, len(rows))
+            f"<p>{_rows(len(rows))} {verb} far from all others, the farthest first. Perhaps a "
+            "value is mistyped, or the row belongs to none of the classes:</p>"
+            + _listed(lines, len(rows))
         )
     return f"<section><h2>Unusual rows</h2>{text}</section>"
 
@@ -356,7 +364,7 @@ def _outliers(audit: LabelAudit, row_name: str) -> str:
 def _left_out(audit: LabelAudit, notes: Sequence[str]) -> str:
     """Return what was left out, and how the report was made."""
     lines = "".join(
-        f"<li><bdi>{html_text(note, 1_000)}</bdi></li>" for note in _all_notes(audit, notes)
+        f"<li><bdi>{html_text(note, 1_000)}</bdi></li>" for note in (*notes, *audit.notes)
     )
     seed = "none" if audit.seed is None else str(audit.seed)
     return (
@@ -366,8 +374,3 @@ def _left_out(audit: LabelAudit, notes: Sequence[str]) -> str:
         f"{html_text(audit.origin, 500)}; seed {seed}; {audit.seconds:.1f} seconds; "
         f"{len(audit):,} rows.</p></section>"
     )
-
-
-def _all_notes(audit: LabelAudit, notes: Sequence[str]) -> Iterator[str]:
-    yield from notes
-    yield from audit.notes

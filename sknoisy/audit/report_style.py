@@ -13,12 +13,13 @@ h1{font-size:1.6rem;line-height:1.25;margin:.5rem 0 1rem;overflow-wrap:anywhere}
 h2{font-size:1.25rem;margin:2.2rem 0 .6rem;border-bottom:2px solid #0b5394;padding-bottom:.2rem}
 p,ul{max-width:46rem;margin:.5rem 0}
 li,p{overflow-wrap:anywhere}
-.lead{font-size:1.2rem;line-height:1.45;border-left:.35rem solid #0b5394;padding:.2rem 0 .2rem .8rem}
+.lead{font-size:1.2rem;line-height:1.45;border-left:.35rem solid #0b5394;
+padding:.2rem 0 .2rem .8rem}
 .small{font-size:.875rem;color:#4a4a4a}
 table{border-collapse:collapse;width:100%;margin:.8rem 0}
 th,td{text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid #b8b8b8;
 overflow-wrap:anywhere}
-th{background:#eef3f8;font-size:.9rem}
+th{background:#eef3f8;font-size:.9rem;overflow-wrap:normal}
 .classes{max-width:46rem}
 .bar{display:inline-block;width:5rem;height:.7rem;vertical-align:baseline}
 .track{fill:#dcdcdc}
@@ -39,8 +40,13 @@ svg .count{font-size:10px}
 svg .light{fill:#fff}
 .heat{height:auto}
 .histogram{width:100%;max-width:34rem;height:auto}
-@media (min-width:48.01rem){.cards td:first-child{white-space:nowrap}
-.cards td:nth-last-child(2){min-width:12rem}}
+@media (min-width:48.01rem){
+.cards th{white-space:nowrap}
+.cards td[data-head$="label"]{min-width:7.5rem}
+.cards td[data-head="How sure"]{min-width:6.5rem}
+.cards td[data-head="Why"]{min-width:12rem}
+.cards td[data-head="Values of the row"]{width:42%}
+}
 @media (max-width:48rem){
 .cards thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .cards,.cards tbody,.cards tr,.cards td{display:block;width:100%}

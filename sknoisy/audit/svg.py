@@ -159,8 +159,8 @@ def histogram(scores: NDArray[np.floating], threshold: float | None, title: str)
 def _opening(width: float, height: float, title: str, description: str, kind: str) -> str:
     """Return the opening of a picture that a screen reader reads as its title and description."""
     return (
-        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="img" '
-        f'aria-labelledby="{kind}-title {kind}-text" xmlns="http://www.w3.org/2000/svg">'
+        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" width="{1.3 * width:g}" '
+        f'role="img" aria-labelledby="{kind}-title {kind}-text" xmlns="http://www.w3.org/2000/svg">'
         f'<title id="{kind}-title">{html_text(title)}</title>'
         f'<desc id="{kind}-text">{html_text(description, 2_000)}</desc>'
     )

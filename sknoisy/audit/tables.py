@@ -248,8 +248,9 @@ def _records(file: TextIO, name: str, delimiter: str) -> Iterator[tuple[int, lis
             width = width or len(record)
             if len(record) != width:
                 raise InputError(
-                    f"Line {line:,} of {name} has {len(record):,} cells, the header has {width:,}. "
-                    "Put quotes around cells with a separator in them, and fill missing cells up."
+                    f"Line {line:,} of {name} has {len(record):,} cells, the header has "
+                    f"{width:,}. Put quotes around cells with a separator in them, and fill "
+                    "missing cells up."
                 )
             yield number, record
         line = reader.line_num + 1

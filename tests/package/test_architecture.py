@@ -32,6 +32,7 @@ FLOORS = (
     {"base", "cleaning", "representation"},
     {"methods"},
     {"pipeline", "inspection", "audit"},
+    {"__main__"},
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 
