@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,9 @@ from .cells import html_text
 from .report_style import STYLE
 from .svg import bar, heat_map, histogram, merge_classes
 
-if TYPE_CHECKING:
-    from .result import LabelAudit
-
 __all__ = ["render_report"]
+
+LabelAudit: TypeAlias = Any  # the class in result.py, which imports this module
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _MAX_LISTED = 50  # duplicates and outliers
