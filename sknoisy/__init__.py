@@ -9,6 +9,7 @@ from .methods.registry import ESTIMATORS as _ESTIMATORS
 from .methods.registry import estimator_class as _estimator_class
 
 if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ imports on first access
+    from .audit import LabelAudit, LabelAuditor, audit_labels
     from .cleaning import PurifiedClassifier
     from .methods.auto import NoisyLabelClassifier
     from .methods.cdr import CDRClassifier
@@ -42,6 +43,8 @@ __all__ = [
     "FixMatchClassifier",
     "FlexMatchClassifier",
     "L2RClassifier",
+    "LabelAudit",
+    "LabelAuditor",
     "LabelPurifier",
     "MILDClassifier",
     "MLCClassifier",
@@ -53,10 +56,12 @@ __all__ = [
     "PurifiedClassifier",
     "SOPClassifier",
     "TransitionMLCClassifier",
+    "audit_labels",
 ]
 __version__ = "0.1.0.dev0"
 
 _SUBMODULES = (
+    "audit",
     "base",
     "callbacks",
     "datasets",
@@ -76,6 +81,8 @@ _SUBMODULES = (
 def __getattr__(name: str) -> Any:
     if name in _ESTIMATORS:
         value = _estimator_class(name)
+    elif name in __all__:
+        value = getattr(_import_module(f"{__name__}.audit"), name)
     elif name in _SUBMODULES:
         value = _import_module(f"{__name__}.{name}")
     else:

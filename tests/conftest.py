@@ -8,6 +8,7 @@ import torch
 from estimators import rows_for
 
 from sknoisy import CLIDMUClassifier
+from sknoisy.audit import sources
 from sknoisy.learners import candidates, second_look
 
 
@@ -92,6 +93,7 @@ def problem(quick, blobs, images):
 
 @pytest.fixture
 def small_forests(monkeypatch):
-    """Let NoisyLabelClassifier grow 10 trees a forest, not 60, and judge by three folds."""
+    """Let forests grow few trees, and NoisyLabelClassifier judge by three folds."""
+    monkeypatch.setattr(sources, "_N_TREES", 20)
     monkeypatch.setattr(candidates, "_N_TREES", 10)
     monkeypatch.setattr(second_look, "_MOST_FOLDS", 3)

@@ -24,6 +24,7 @@ PUBLIC_PACKAGES = (
     "sknoisy.representation",
     "sknoisy.networks",
     "sknoisy.inspection",
+    "sknoisy.audit",
     "sknoisy.datasets",
     "sknoisy.exceptions",
 )

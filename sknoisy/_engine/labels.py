@@ -23,6 +23,7 @@ __all__ = [
     "encode_labels",
     "is_missing",
     "labels_like",
+    "mask_of_rows",
     "take_labels",
     "to_numpy",
 ]
@@ -249,7 +250,7 @@ def check_clean_mask(clean_mask, encoded: np.ndarray, classes: np.ndarray) -> np
     The containers are those of y. ValueError is raised if the mask is not boolean, has missing
     entries or another length than y, or holds no trusted row of some class.
     """
-    mask = _mask_of(clean_mask, len(encoded), "clean_mask", "the label is trusted")
+    mask = mask_of_rows(clean_mask, len(encoded), "clean_mask", "the label is trusted")
     if mask is None:
         return None
     missing = np.setdiff1d(np.arange(len(classes)), encoded[mask])
@@ -268,7 +269,7 @@ def check_unlabeled_mask(unlabeled_mask, n_samples: int, clean_mask=None) -> np.
     entries or another length than X, if no row has a label, or if `clean_mask` trusts the label of
     a row that has none.
     """
-    mask = _mask_of(unlabeled_mask, n_samples, "unlabeled_mask", "the row has no label")
+    mask = mask_of_rows(unlabeled_mask, n_samples, "unlabeled_mask", "the row has no label")
     if mask is None:
         return None
     if mask.all():
@@ -276,7 +277,7 @@ def check_unlabeled_mask(unlabeled_mask, n_samples: int, clean_mask=None) -> np.
             f"unlabeled_mask is True for all {n_samples} rows: leave rows of at least 2 classes "
             "their labels."
         )
-    trusted = _mask_of(clean_mask, n_samples, "clean_mask", "the label is trusted")
+    trusted = mask_of_rows(clean_mask, n_samples, "clean_mask", "the label is trusted")
     both = np.flatnonzero(mask & (trusted if trusted is not None else False))
     if len(both):
         raise ValueError(
@@ -286,8 +287,12 @@ def check_unlabeled_mask(unlabeled_mask, n_samples: int, clean_mask=None) -> np.
     return mask
 
 
-def _mask_of(mask: Any, n_samples: int, name: str, meaning: str) -> np.ndarray | None:
-    """Return a mask of rows as a boolean array, or None if it is True nowhere."""
+def mask_of_rows(mask: Any, n_samples: int, name: str, meaning: str) -> np.ndarray | None:
+    """Return a mask of rows as a boolean array, or None if it is True nowhere.
+
+    The containers are those of y; `name` and `meaning` of True are for messages. ValueError is
+    raised if the mask is not boolean, has missing entries or another length.
+    """
     if mask is None:
         return None
     mask = np.array(to_numpy(mask, name))  # torch warns about read-only arrays

@@ -108,6 +108,7 @@ METHODS: dict[str, Method] = {
 # Public estimators that are not methods.
 _OTHERS = {
     "CleanSampleSelector": "methods.mild",
+    "LabelAuditor": "audit",
     "LabelPurifier": "methods.dmlp",
     "NoisyLabelClassifier": "methods.auto",
     "PurifiedClassifier": "cleaning",

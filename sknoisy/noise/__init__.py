@@ -14,6 +14,8 @@ Transition matrices
     :func:`symmetric_transition`, :func:`pairflip_transition`, :func:`class_map_transition`,
     :func:`superclass_transition`, :func:`random_map_transition`; :func:`noise_rate`,
     :func:`estimate_transition`
+Estimates without clean labels
+    :func:`estimate_transition_matrix`, :func:`estimate_noise_rate`, :func:`bootstrap_interval`
 Constants of the benchmarks
     `CIFAR10_CLASSES`, `CIFAR10_ASYMMETRIC`, `CIFAR10_ASYMMETRIC_ONE_WAY`, `MNIST_ASYMMETRIC`,
     `CIFAR100_CLASSES`, `CIFAR100_SUPERCLASSES`, `CIFAR100_BLOCKS`
@@ -34,6 +36,7 @@ from ._maps import (
     MNIST_ASYMMETRIC,
 )
 from ._margin import polynomial_margin
+from ._matrix import bootstrap_interval, estimate_noise_rate, estimate_transition_matrix
 from ._transition import (
     class_map_transition,
     pairflip_transition,
@@ -51,9 +54,12 @@ __all__ = [
     "CIFAR100_SUPERCLASSES",
     "MNIST_ASYMMETRIC",
     "NoisyLabels",
+    "bootstrap_interval",
     "class_map",
     "class_map_transition",
+    "estimate_noise_rate",
     "estimate_transition",
+    "estimate_transition_matrix",
     "from_transition",
     "human",
     "instance_dependent",

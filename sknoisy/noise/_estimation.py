@@ -103,8 +103,13 @@ def estimate_transition(
     clean, noisy, classes = encode_pair(y_clean, y_noisy, classes)
     counts = np.zeros((len(classes), len(classes)))
     np.add.at(counts, (clean, noisy), 1)
+    return to_transition(counts)
+
+
+def to_transition(counts: Matrix) -> Matrix:
+    """Divide each row by its sum; a row of zeros becomes that of the identity."""
     totals = counts.sum(axis=1, keepdims=True)
-    return np.where(totals > 0, counts / np.maximum(totals, 1), np.eye(len(classes)))
+    return np.divide(counts, totals, out=np.eye(len(counts)), where=totals > 0)
 
 
 def encode_pair(

@@ -19,7 +19,13 @@ from sknoisy import LabelPurifier, PurifiedClassifier
 pytestmark = pytest.mark.usefixtures("small_forests")
 
 JUDGES = {
-    *("NoisyLabelClassifier", "DMLPClassifier", "MILDClassifier", "PurifiedClassifier"),
+    *(
+        "LabelAuditor",
+        "NoisyLabelClassifier",
+        "DMLPClassifier",
+        "MILDClassifier",
+        "PurifiedClassifier",
+    ),
     *("LabelPurifier", "CleanSampleSelector"),
 }
 over_judges = over_estimators("groups", takes("groups"))
@@ -77,7 +83,10 @@ def test_no_groups_are_groups_of_none(estimator, blobs):
     assert_same(reference(estimator, X, y), X, fit(estimator, X, y, groups=None), X)
 
 
-@over_judges
+@over_estimators(
+    "groups_are_routed",
+    lambda e: takes("groups")(e) and any(hasattr(e, name) for name in ("predict", "fit_resample")),
+)
 def test_groups_are_routed_and_sliced_with_the_folds(estimator, blobs, monkeypatch):
     """The splitter of cross-validation requests groups, too: a fold holds whole groups."""
     X, y = blobs

@@ -63,6 +63,7 @@ def fewest_checks(name):
         # All that there are without predict and transform for estimators that take NaN.
         "CleanSampleSelector": 40,
         "LabelPurifier": 40,
+        "LabelAuditor": 40,
         "WeibullMixture": 48,
         "BetaMixture": 47,
     }

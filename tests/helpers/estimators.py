@@ -77,6 +77,7 @@ QUICK = {
             "stopping": False,
         },
     },
+    "LabelAuditor": {"": {"method": "fast", "random_state": 0}},
     "LabelPurifier": {
         "": PURIFICATION,
         "auxiliary": {**PURIFICATION, "correction": "auxiliary", "n_folds": 0},
@@ -172,6 +173,15 @@ def quick_estimators(*, checks=False):
 # By (class, contract): why the contract is not the estimator's. The contract is the name of the
 # test without "test_".
 LEFT_OUT = {
+    ("LabelAuditor", "missing_labels"): "Rows without a label get a suggestion.",
+    ("LabelAuditor", "labels_that_are_refused"): "Missing labels are not; test_auditor.py.",
+    ("LabelAuditor", "bad_clean_masks"): (
+        "A class without trusted rows is no error, as nothing is learned from them; "
+        "test_auditor.py."
+    ),
+    ("LabelAuditor", "an_entry_of_a_dict_is_refused_by_name"): (
+        "Its dict holds the names of classes, not parameters."
+    ),
     ("FixMatchClassifier", "training_loss_falls"): "Pseudo-labels add a term after the warm-up.",
     ("FlexMatchClassifier", "training_loss_falls"): "Pseudo-labels add a term after the warm-up.",
     ("ProMixClassifier", "training_loss_falls"): (
@@ -269,6 +279,9 @@ def outputs(estimator, X):
     for name, value in vars(estimator).items():
         if name.endswith("_") and isinstance(value, np.ndarray) and name != "feature_names_in_":
             found[name] = value
+    if hasattr(estimator, "audit_"):
+        columns = estimator.audit_.to_dict()
+        found |= {name: columns[name] for name in ("score", "probability", "outlier_score")}
     if isinstance(getattr(estimator, "history_", None), History):
         found["train_loss"] = np.array(estimator.history_[:, "train_loss"])
     return found

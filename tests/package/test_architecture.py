@@ -31,7 +31,8 @@ FLOORS = (
     {"callbacks"},
     {"base", "cleaning", "representation"},
     {"methods"},
-    {"pipeline", "inspection"},
+    {"pipeline", "inspection", "audit"},
+    {"__main__"},
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 
@@ -39,7 +40,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 INTERNAL = {"cleaning", "learners"}
 
 MAX_CODE_LINES = 400
-MAX_ARROWS = 50
+MAX_ARROWS = 60
 
 
 def module_name(path):
@@ -193,7 +194,8 @@ def test_the_package_shows_its_public_names_alone():
 
 
 def test_all_registered_estimators_are_public():
-    assert sorted(ESTIMATORS) == sorted(sknoisy.__all__)
+    of_audit = {"LabelAudit", "audit_labels"}  # no estimators
+    assert {*ESTIMATORS, *of_audit} == set(sknoisy.__all__)
     hints = {
         target.rpartition(".")[2]: target.rpartition(".")[0]
         for target in internal_imports("sknoisy")

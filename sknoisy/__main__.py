@@ -1,0 +1,5 @@
+"""Run the command: ``python -m sknoisy``."""
+
+from .audit.command import main
+
+raise SystemExit(main())

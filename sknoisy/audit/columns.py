@@ -1,0 +1,204 @@
+"""Columns of a table for the audit: their kinds, and their values as numbers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .cells import visible
+from .files import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Encoded", "encode_columns"]
+
+_MAX_CATEGORIES = 50  # values of a column that get an indicator each; more are text
+_LARGEST = 1e30  # beyond, squares overflow in float32 even after a division
+_SAMPLE_TEXTS = 20_000  # different texts that the encoder learns from
+_BLOCK_TEXTS = 20_000  # that are encoded at a time
+_MAX_TEXT = 2_000  # characters of a text that are encoded
+_TEXT_COLUMNS = 30  # numbers that stand for a text
+
+_DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?"
+_IDENTIFIER_NAME = re.compile(
+    r"(?:.*[\W_])?(?:id|ids|uuid|guid|key|index|idx|nr|no|number|row)|.*[a-z]Id|unnamed.*", re.I
+)
+
+
+class Encoded(NamedTuple):
+    """Columns as numbers.
+
+    Parameters
+    ----------
+    X : ndarray of float32 of shape (n, n_numbers)
+        Numbers as they are, an indicator for each category, and 30 numbers for each text column.
+        A missing number is NaN.
+    kinds : dict of str to str
+        Kind of each column that was used: "number", "category" or "text".
+    left_out : dict of str to str
+        Reason for each column that was not used.
+    """
+
+    X: np.ndarray
+    kinds: dict[str, str]
+    left_out: dict[str, str]
+
+
+def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded:
+    """Find the kind of each column, and encode the columns.
+
+    Identifiers, dates, columns with one value, nested columns and columns that equal the label
+    are left out.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, n_columns)
+        Columns that describe the rows.
+    labels : Series of shape (n,)
+        Labels, to find a column that repeats them.
+    seed : int
+        Seed of the text encoder.
+
+    Raises
+    ------
+    InputError
+        If no column is left, or a number is infinite or beyond 1e30.
+    """
+    import pandas as pd
+
+    kinds: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    parts: list[np.ndarray] = []
+    label_codes = pd.factorize(labels)[0]
+    for name in frame.columns:
+        column = frame[name]
+        kind, values = _kind(name, column, label_codes)
+        if kind in ("number", "category", "text"):
+            kinds[name] = kind
+        else:
+            left_out[name] = kind
+            continue
+        if kind == "number":
+            parts.append(_checked_numbers(name, values)[:, None])
+        elif kind == "category":
+            parts.append(_indicators(column))
+        else:
+            parts.append(_text_numbers(column, seed))
+    if not parts:
+        reasons = "; ".join(f"{visible(name)}: {reason}" for name, reason in left_out.items())
+        raise InputError(
+            "No column describes the rows" + (f" ({reasons[:300]})" if reasons else "") + ". Add "
+            "columns with numbers, categories or text."
+        )
+    return Encoded(np.hstack(parts), kinds, left_out)
+
+
+def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, pd.Series]:
+    """Return the kind of a column, or the reason to leave it out, and its values."""
+    import pandas as pd
+
+    present = column.dropna()
+    kind = column.dtype.kind
+    if kind in "mM":
+        return "dates", column
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    is_text = isinstance(column.dtype, pd.StringDtype) or pd.api.types.is_string_dtype(present)
+    if kind == "O" and not is_text and pd.to_numeric(present, errors="coerce").isna().any():
+        return "not numbers, categories or text", column
+    codes, values = pd.factorize(present)
+    if len(values) <= 1:
+        return "only one value" if len(values) else "empty", column
+    if _same_partition(codes, label_codes[column.notna().to_numpy()]):
+        return "equals the label", column
+    is_unique = len(values) == len(present) > 20
+    numbers = column if kind in "iufb" else _as_numbers(column)
+    if numbers is not None:
+        if is_unique and _looks_numbered(name, numbers.dropna().to_numpy(np.float64)):
+            return "an identifier: another number in each row", column
+        return "number", numbers
+    text = present.astype("str")
+    if text.str.fullmatch(_DATE).all():
+        return "dates", column
+    if is_unique and text.str.count(r"\s+").median() < 2:
+        return "an identifier: another value in each row", column
+    return ("category" if len(values) <= _MAX_CATEGORIES else "text"), column
+
+
+def _as_numbers(column: pd.Series) -> pd.Series | None:
+    """Return the numbers of a column of text, or None if a cell is no number."""
+    import pandas as pd
+
+    try:
+        pd.to_numeric(column.dropna().iloc[:1000].astype(object))  # a quick look first
+        return pd.to_numeric(column.astype(object)).astype(np.float64)
+    except (ValueError, TypeError):
+        return None
+
+
+def _same_partition(codes: np.ndarray, label_codes: np.ndarray) -> bool:
+    """Return whether each value goes with one label, and each label with one value."""
+    codes, label_codes = codes[label_codes >= 0], label_codes[label_codes >= 0]
+    n_labels = len(np.unique(label_codes))
+    if n_labels < 2 or len(np.unique(codes)) != n_labels:
+        return False  # a quick look first
+    return len(np.unique(codes * (label_codes.max() + 1) + label_codes)) == n_labels
+
+
+def _looks_numbered(name: str, numbers: np.ndarray) -> bool:
+    """Return whether different numbers are an identifier: dense integers, or by their name."""
+    if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any():
+        return False
+    is_dense = np.ptp(numbers) < 2 * len(numbers)
+    return bool(is_dense or _IDENTIFIER_NAME.fullmatch(name.strip()))
+
+
+def _checked_numbers(name: str, column: pd.Series) -> np.ndarray:
+    """Return numbers as float32, after a check of their size."""
+    numbers = column.to_numpy(np.float64, na_value=np.nan)
+    too_large = np.abs(numbers) > _LARGEST
+    if too_large.any():
+        row = column.index[int(too_large.argmax())]
+        value = numbers[too_large][0]
+        raise InputError(
+            f"The column {visible(name)!r} holds {value:g} in row {row}. Correct the cell, or "
+            f"leave the column out with --drop {visible(name)!r}."
+        )
+    return numbers.astype(np.float32)
+
+
+def _indicators(column: pd.Series) -> np.ndarray:
+    """Return an indicator (n, n_values) for each value; a missing value has none."""
+    import pandas as pd
+
+    codes, values = pd.factorize(column, sort=True)
+    return (codes[:, None] == np.arange(len(values))).astype(np.float32)
+
+
+def _text_numbers(column: pd.Series, seed: int) -> np.ndarray:
+    """Return 30 numbers for each text: its words or parts of words, reduced by an SVD."""
+    import pandas as pd
+    from skrub import StringEncoder
+
+    codes, values = pd.factorize(column.astype("str"))
+    texts = pd.Series(values, dtype="str").str.slice(0, _MAX_TEXT)
+    rng = np.random.RandomState(seed)
+    n_sample = min(len(texts), _SAMPLE_TEXTS)
+    sample = texts.iloc[np.sort(rng.choice(len(texts), n_sample, replace=False))]
+    has_words = sample.str.count(r"\w\w+").median() >= 4
+    encoder = StringEncoder(
+        n_components=_TEXT_COLUMNS,
+        analyzer="word" if has_words else "char_wb",
+        ngram_range=(1, 1) if has_words else (3, 4),
+        random_state=seed,
+    )
+    encoder.fit(sample)
+    encoded = [
+        encoder.transform(texts.iloc[start : start + _BLOCK_TEXTS]).to_numpy(np.float32)
+        for start in range(0, len(texts), _BLOCK_TEXTS)
+    ]
+    table = np.vstack([*encoded, np.zeros((1, encoded[0].shape[1]), np.float32)])
+    return table[codes]  # -1, missing, is the last row

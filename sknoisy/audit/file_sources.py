@@ -1,0 +1,226 @@
+"""What the command passes to the audit: rows and labels of a table or of folders of images."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .cells import visible
+from .files import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .result import LabelAudit
+
+__all__ = ["Source", "of_images", "of_table"]
+
+_MAX_CLASSES = 1_000
+_FEW_CLASSES = 20  # that may have any size; more need 8 rows each on the mean
+_TRUE = frozenset({"1", "1.0", "true", "t", "yes", "y", "x"})
+_FALSE = frozenset({"0", "0.0", "false", "f", "no", "n"})
+
+
+@dataclass
+class Source:
+    """Rows and labels, and what the files that are written take from them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...)
+        Rows.
+    y : Series of shape (n,) or DataFrame of shape (n, n_annotators)
+        Labels; the index names the rows.
+    notes : list of str
+        What was left out.
+    groups, clean_mask : ndarray of shape (n,) or None, default=None
+        Group of each row; True where the label is trusted.
+    columns : DataFrame or None, default=None
+        Values that the report shows.
+    thumbnail : callable or None, default=None
+        Returns the picture of a row.
+    table : DataFrame or None, default=None
+        The whole table.
+    label : str or None, default=None
+        Column of the labels.
+    delimiter : str or None, default=None
+        Character between the cells of the file.
+    """
+
+    X: np.ndarray
+    y: Any
+    notes: list[str] = field(default_factory=list)
+    groups: np.ndarray | None = None
+    clean_mask: np.ndarray | None = None
+    columns: pd.DataFrame | None = None
+    thumbnail: Callable[[int], str | None] | None = None
+    table: pd.DataFrame | None = None
+    label: str | None = None
+    delimiter: str | None = None
+
+    def cleaned(self, audit: LabelAudit) -> pd.DataFrame:
+        """Return the table with the suggested labels in the suspected rows.
+
+        With several annotators, a new column holds the labels that they agreed on, corrected.
+        """
+        assert self.table is not None
+        cleaned = self.table.copy(deep=False)
+        suggested = audit.labels[audit.suggested_codes]
+        if self.label is not None:
+            labels = self.table[self.label].copy()
+            labels[audit.flagged] = suggested[audit.flagged]
+            cleaned[self.label] = labels
+        else:
+            codes = np.where(audit.flagged, audit.suggested_codes, audit.given_codes)
+            name = "label"
+            while name in cleaned:
+                name += "*"
+            cleaned[name] = np.where(codes >= 0, audit.labels[codes].astype(object), None)
+        return cleaned
+
+
+def of_images(arguments: Namespace) -> Source:
+    """Read folders of images."""
+    import pandas as pd
+
+    from .images import read_image_folders, thumbnail
+
+    for name in ("label", "annotators", "group", "clean_mask", "drop"):
+        if getattr(arguments, name):
+            raise InputError(
+                f"--{name.replace('_', '-')} names a column, and there are none with --layout "
+                "folders: the folders are the labels."
+            )
+    folder: Path = arguments.data
+    images = read_image_folders(folder)
+    labels = pd.Series(images.labels, index=images.names, dtype=object)
+    _check_labels(labels, "the folders")
+    return Source(
+        images.X,
+        labels,
+        list(images.notes),
+        thumbnail=lambda row: thumbnail(folder / images.names[row]),
+    )
+
+
+def of_table(arguments: Namespace, tell: Callable[[str], None]) -> Source:
+    """Read a table, and encode its columns; `tell` prints progress."""
+    from .columns import encode_columns
+    from .tables import read_table
+
+    if bool(arguments.label) == bool(arguments.annotators):
+        raise InputError(
+            "Name the column of the labels with --label, or several with --annotators."
+        )
+    table = read_table(arguments.data, arguments.encoding, arguments.missing)
+    frame = table.frame
+    named = {
+        "--label": [arguments.label] if arguments.label else [],
+        "--annotators": arguments.annotators or [],
+        "--group": [arguments.group] if arguments.group else [],
+        "--clean-mask": [arguments.clean_mask] if arguments.clean_mask else [],
+        "--drop": arguments.drop,
+    }
+    for option, names in named.items():
+        for name in names:
+            _check_column(name, option, frame, table.notes)
+    if arguments.annotators:
+        labels = frame[arguments.annotators].astype(object)
+        labels = labels.where(labels.notna(), None)
+        _check_labels(labels.stack(), "the columns of --annotators")
+    else:
+        labels = frame[arguments.label].astype(object)
+        labels = labels.where(labels.notna(), None)
+        _check_labels(labels.dropna(), f"The column {visible(arguments.label)!r}")
+    used = {name for names in named.values() for name in names}
+    described = frame[[name for name in frame.columns if name not in used]]
+    first = labels if arguments.label else labels.iloc[:, 0]
+    tell(f"Reading {described.shape[1]:,} columns of {len(frame):,} rows …")
+    encoded = encode_columns(described, first, arguments.seed)
+    return Source(
+        encoded.X,
+        labels,
+        [*table.notes, *_notes_on_columns(encoded.left_out, arguments.drop)],
+        groups=_groups(frame[arguments.group]) if arguments.group else None,
+        clean_mask=_trusted(frame[arguments.clean_mask]) if arguments.clean_mask else None,
+        columns=described,
+        table=frame,
+        label=arguments.label,
+        delimiter=table.delimiter,
+    )
+
+
+def _check_column(name: str, option: str, frame: pd.DataFrame, notes: Sequence[str]) -> None:
+    """Raise InputError if there is no such column, or more than one."""
+    if name not in frame.columns:
+        close = get_close_matches(name, list(frame.columns), n=1)
+        listed = ", ".join(visible(column, 40) for column in frame.columns[:20])
+        more = ", …" if frame.shape[1] > 20 else ""
+        hint = f"Did you mean {visible(close[0])!r}?" if close else f"There are: {listed}{more}."
+        raise InputError(f"{option} {visible(name)!r}: there is no such column. {hint}")
+    if any(f"called “{visible(name)}”" in note for note in notes):
+        raise InputError(f"{option} {visible(name)!r}: two columns have this name. Rename one.")
+
+
+def _check_labels(labels: pd.Series, where: str) -> None:
+    """Raise InputError if labels that are not missing cannot be classes."""
+    counts = labels.value_counts()
+    if len(counts) == 0:
+        raise InputError(f"{where} holds no label. Name another column, or fill labels in.")
+    if len(counts) == 1:
+        raise InputError(
+            f"{where} holds one label only, {visible(counts.index[0])!r}. An audit needs two "
+            "classes."
+        )
+    n_classes, n_labels = len(counts), len(labels)
+    if n_classes > _MAX_CLASSES or (n_classes > _FEW_CLASSES and n_labels < 8 * n_classes):
+        raise InputError(
+            f"{where} holds {n_classes:,} different values in {n_labels:,} rows, such as "
+            f"{visible(counts.index[0], 40)!r}: it looks like an identifier or a number to be "
+            "predicted. Name a column with classes."
+        )
+
+
+def _groups(column: pd.Series) -> np.ndarray:
+    """Return a code for each group; a row without a group is a group of its own."""
+    import pandas as pd
+
+    codes = pd.factorize(column)[0].astype(np.int64)
+    alone = codes < 0
+    codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
+    return codes
+
+
+def _trusted(column: pd.Series) -> np.ndarray:
+    """Return True where a cell means yes, False where it means no or is empty."""
+    words = column.astype("str").str.strip().str.lower()
+    is_true = words.isin(_TRUE).to_numpy()
+    unknown = ~is_true & ~words.isin(_FALSE).to_numpy() & column.notna().to_numpy()
+    if unknown.any():
+        place = int(unknown.argmax())
+        raise InputError(
+            f"--clean-mask {visible(column.name)!r} holds {visible(column.iloc[place], 40)!r} in "
+            f"row {column.index[place]}. Write yes or no, true or false, 1 or 0."
+        )
+    return is_true
+
+
+def _notes_on_columns(left_out: dict[str, str], dropped: Sequence[str]) -> list[str]:
+    """Return a sentence for each reason to leave columns out."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        by_reason.setdefault(reason, []).append(visible(name, 60))
+    if dropped:
+        by_reason["named by --drop"] = [visible(name, 60) for name in dropped]
+    notes = []
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+        plural = "s" if len(names) > 1 else ""
+        notes.append(f"Column{plural} left out ({reason}): {', '.join(names[:10])}{more}.")
+    return notes
