@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.special import softmax
@@ -99,7 +101,7 @@ def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
     ----------
     estimator : classifier
         Fitted classifier with ``predict_proba``. Its ``features`` are used if it has this method,
-        else X, whose columns should then have the same scale.
+        else X, which should then be a table of numbers on one scale.
     X : array-like of shape (n, d), or what the estimator takes
         Rows to score on, the same number for all candidates.
     y : ignored
@@ -116,7 +118,13 @@ def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
     Raises
     ------
     ValueError
-        If temperature is not positive, or features or probabilities are not finite.
+        If temperature is not positive, features or probabilities are not finite, or the estimator
+        has no method ``features`` and X is no table of finite numbers: text, images, categories,
+        missing values, a sparse matrix.
+
+    See Also
+    --------
+    agreement_scorer : Compares predictions with labels of near rows, for any classifier.
 
     Examples
     --------
@@ -132,7 +140,20 @@ def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
     -0.5
     -1.0
     """
-    features = estimator.features(X) if hasattr(estimator, "features") else X
+    features = estimator.features(X) if hasattr(estimator, "features") else _as_features(estimator, X)
     proba = estimator.predict_proba(X)
     of_equal_rows = clid(features, np.full((len(proba), 2), 0.5), temperature)
     return -clid(features, proba, temperature) / of_equal_rows
+
+
+def _as_features(estimator: Any, X: Any) -> Any:
+    """Return X as an array of numbers; raise if it is none."""
+    try:
+        return check_array(X, dtype=np.float64, input_name="X")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"clid_scorer compares predictions with features. {type(estimator).__name__} has no "
+            f"method features, and X is no table of finite numbers: {error} Use a network "
+            "classifier of sknoisy, encode X before the search, or score by agreement_scorer or "
+            "noise_corrected_accuracy."
+        ) from error
