@@ -140,7 +140,9 @@ def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
     -0.5
     -1.0
     """
-    features = estimator.features(X) if hasattr(estimator, "features") else _as_features(estimator, X)
+    features = (
+        estimator.features(X) if hasattr(estimator, "features") else _as_features(estimator, X)
+    )
     proba = estimator.predict_proba(X)
     of_equal_rows = clid(features, np.full((len(proba), 2), 0.5), temperature)
     return -clid(features, proba, temperature) / of_equal_rows
