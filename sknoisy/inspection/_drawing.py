@@ -26,3 +26,9 @@ def new_axes(display: Any, ax: Any, **figure_kw: Any) -> Any:
         _, ax = plt.subplots(layout="constrained", **figure_kw)
     display.ax_, display.figure_ = ax, ax.figure
     return ax
+
+
+def name_ticks(set_ticks: Any, places: Any, names: Any) -> None:
+    """Set ticks with names as they are, also if these hold dollar signs."""
+    for tick in set_ticks(places, names):
+        tick.label1.set_parse_math(False)

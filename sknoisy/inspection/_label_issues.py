@@ -11,7 +11,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from ..noise.probabilities import pieces
-from ._drawing import HIGH_COLOR, LOW_COLOR, new_axes
+from ._drawing import HIGH_COLOR, LOW_COLOR, name_ticks, new_axes
 from ._given_losses import check_rows
 
 __all__ = ["LabelIssuesDisplay"]
@@ -335,11 +335,10 @@ class LabelIssuesDisplay:
                 rows["index"], rows["given_label"], rows["suggested_label"], strict=True
             )
         ]
-        for label in ax.set_yticks(height, names):
-            label.label1.set_parse_math(False)  # a label may hold dollar signs
+        name_ticks(ax.set_yticks, height, names)
         ax.invert_yaxis()
         ax.set(xlabel="probability", ylabel="row: given → suggested label", xlim=(-0.03, 1.03))
-        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
 
 def _short(label: Any) -> str:

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..noise import estimate_transition
 from ..noise.checks import check_transition
-from ._drawing import new_axes
+from ._drawing import name_ticks, new_axes
 
 __all__ = ["TransitionMatrixDisplay"]
 
@@ -94,8 +94,8 @@ class TransitionMatrixDisplay:
         Parameters
         ----------
         estimator : object
-            Fitted, with ``transition_`` and ``classes_``: a :class:`~sknoisy.NoisyLabelClassifier`,
-            :class:`~sknoisy.TransitionMLCClassifier` or :class:`~sknoisy.LabelPurifier`.
+            Fitted, with ``transition_`` and ``classes_``, such as a
+            :class:`~sknoisy.NoisyLabelClassifier` or :class:`~sknoisy.LabelPurifier`.
         display_labels : sequence of length n_classes or None, default=None
             Names of the classes. None: ``classes_``.
         ax : matplotlib Axes or None, default=None
@@ -119,8 +119,8 @@ class TransitionMatrixDisplay:
         if not hasattr(estimator, "transition_"):
             raise ValueError(
                 f"This {type(estimator).__name__} has no transition_. Pass a "
-                "NoisyLabelClassifier, TransitionMLCClassifier or LabelPurifier, or count true and "
-                "given labels by from_predictions."
+                "NoisyLabelClassifier or a LabelPurifier, or count true and given labels by "
+                "from_predictions."
             )
         names = estimator.classes_ if display_labels is None else display_labels
         display = cls(transition=estimator.transition_, display_labels=names)
@@ -197,8 +197,9 @@ class TransitionMatrixDisplay:
         self.im_ = ax.imshow(self.transition, **settings)
         self.text_ = self._plot_numbers(ax) if n_classes <= _MAX_NUMBERS else None
         if n_classes <= _MAX_NAMES:
-            ax.set_xticks(range(n_classes), self.display_labels)
-            ax.set_yticks(range(n_classes), self.display_labels)
+            places = range(n_classes)
+            name_ticks(ax.set_xticks, places, self.display_labels)
+            name_ticks(ax.set_yticks, places, self.display_labels)
             if max(map(len, self.display_labels)) > 3:
                 ax.tick_params(axis="x", rotation=90)
         ax.set(xlabel="given label", ylabel="true label")

@@ -32,7 +32,7 @@ def order_of(matrix: Matrix, classes: Iterable[Any] | None, *labels: ArrayLike) 
     if len(order) != len(matrix):
         raise ValueError(
             f"The transition matrix has {len(matrix)} rows, but there are {len(order)} classes, "
-            f"{order.tolist()[:20]}. Pass classes=, in the order of the matrix; a fold may lack one."
+            f"{order.tolist()[:20]}. Pass classes= in the order of the matrix: data may lack one."
         )
     encode(order, order)  # raises if a class occurs twice
     return order

@@ -188,6 +188,6 @@ def _check_invertible(transition: ArrayLike) -> Matrix:
         raise ValueError(
             f"The condition number of the transition matrix is {condition:.3g}, above "
             f"{_MAX_CONDITION:g}: clean classes have nearly the same given labels, so no accuracy "
-            "can be estimated from them. Use agreement_scorer, or trusted_accuracy on checked rows."
+            "can be estimated. Use agreement_scorer, or trusted_accuracy on checked rows."
         )
     return matrix

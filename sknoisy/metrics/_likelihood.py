@@ -89,8 +89,8 @@ def noisy_log_likelihood(
     """Return a scorer by the likelihood of noisy labels.
 
     Pass it as ``scoring=noisy_log_likelihood(transition, classes)``. It computes
-    :func:`noisy_log_likelihood_score` of ``predict_proba``, whose columns it puts into the order of
-    the classes. A class that the estimator has not seen has probability 0.
+    :func:`noisy_log_likelihood_score` of ``predict_proba``, with columns in the order of the
+    classes. A class that the estimator has not seen has probability 0.
 
     Parameters
     ----------
