@@ -315,7 +315,9 @@ class LabelIssuesDisplay:
                 linestyle="--",
                 label=f"threshold {self.threshold:.2f}",
             )
-        ax.set(xlabel="score of the given label (0: worst)", ylabel="rows", xlim=(0, 1))
+        tallest = (others + suspects).max()
+        ax.set(xlabel="score of the given label (0: worst)", ylabel="rows")
+        ax.set(xlim=(0, 1), ylim=(0, 1.05 * tallest))
         ax.legend()
 
     def _plot_rows(self, ax: Any, n_rows: int) -> None:
