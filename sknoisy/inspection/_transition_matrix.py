@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
 from ..noise import estimate_transition
@@ -106,7 +107,7 @@ class TransitionMatrixDisplay:
         Returns
         -------
         display : TransitionMatrixDisplay
-            The display.
+            The display. Rows of the matrix are scaled to sum 1.
 
         Raises
         ------
@@ -123,7 +124,9 @@ class TransitionMatrixDisplay:
                 "from_predictions."
             )
         names = estimator.classes_ if display_labels is None else display_labels
-        display = cls(transition=estimator.transition_, display_labels=names)
+        # A mean over batches in single precision sums to 1 only roughly.
+        shares = normalize(estimator.transition_, norm="l1")
+        display = cls(transition=shares, display_labels=names)
         return display.plot(ax, **im_kw)
 
     @classmethod

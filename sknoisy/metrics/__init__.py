@@ -1,5 +1,6 @@
 """Metrics and scorers that need no clean labels, or only those of trusted rows."""
 
+from ._agreement import agreement_scorer
 from ._clid import clid, clid_scorer
 from ._corrected import (
     CorrectedAccuracy,
@@ -11,6 +12,7 @@ from ._trusted import trusted_accuracy, trusted_accuracy_score
 
 __all__ = [
     "CorrectedAccuracy",
+    "agreement_scorer",
     "clid",
     "clid_scorer",
     "noise_corrected_accuracy",

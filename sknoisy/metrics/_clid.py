@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from scipy.special import softmax
 from sklearn.utils import check_array, check_consistent_length
 
 from ..meta import cross_layer_divergence
+from ._table import as_table
 
 __all__ = ["clid", "clid_scorer"]
 
@@ -140,22 +139,12 @@ def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
     -0.5
     -1.0
     """
-    features = (
-        estimator.features(X) if hasattr(estimator, "features") else _as_features(estimator, X)
-    )
+    if hasattr(estimator, "features"):
+        features = estimator.features(X)
+    else:
+        features = as_table(
+            estimator, X, "clid_scorer", "predictions with features, here X for lack of a method"
+        )
     proba = estimator.predict_proba(X)
     of_equal_rows = clid(features, np.full((len(proba), 2), 0.5), temperature)
     return -clid(features, proba, temperature) / of_equal_rows
-
-
-def _as_features(estimator: Any, X: Any) -> Any:
-    """Return X as an array of numbers; raise if it is none."""
-    try:
-        return check_array(X, dtype=np.float64, input_name="X")
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"clid_scorer compares predictions with features. {type(estimator).__name__} has no "
-            f"method features, and X is no table of finite numbers: {error} Use a network "
-            "classifier of sknoisy, encode X before the search, or score by agreement_scorer or "
-            "noise_corrected_accuracy."
-        ) from error
