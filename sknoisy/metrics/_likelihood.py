@@ -127,7 +127,7 @@ def noisy_log_likelihood(
     >>> scorer = noisy_log_likelihood(noisy.transition, classes=[0, 1, 2])
     >>> clf = LogisticRegression(max_iter=500)
     >>> round(float(cross_val_score(clf, X, noisy.y, scoring=scorer).mean()), 2)
-    -0.77
+    -0.86
     """
     matrix = check_square(transition)
     return partial(_score, transition=matrix, classes=order_of(matrix, classes))
