@@ -9,8 +9,8 @@ with the highest mean score, in points.
 
 The transition matrix is the true one, or counted from out-of-bag predictions of a forest and
 given labels, as a user without clean labels can do. "Clean accuracy" uses clean labels of the
-held-out rows: its regret is the cost of cross-validation alone. Under symmetric noise the corrected
-accuracy with the true matrix is linear in the plain one, and both choose the same models.
+held-out rows: its regret is the cost of cross-validation alone. Under symmetric noise the
+corrected accuracy with the true matrix is linear in the plain one: both choose the same models.
 """
 
 from __future__ import annotations
