@@ -251,4 +251,5 @@ class LossHistogramDisplay:
         for number, name, color, style in looks:
             label = f"{name} losses, {fitted.mixture.weights_[number]:.0%}"
             lines += ax.plot(x, parts[:, number], style, color=color, label=label)
-        return lines + ax.plot(x, density, color="black", linewidth=1, label="mixture")
+        # Behind the components, which it equals wherever one of them has nearly all rows.
+        return lines + ax.plot(x, density, color="0.5", linewidth=4, zorder=1.5, label="mixture")
