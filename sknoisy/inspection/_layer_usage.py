@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from ._drawing import new_axes
+
 __all__ = ["LayerUsageDisplay"]
 
 
@@ -180,16 +182,8 @@ class LayerUsageDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                'LayerUsageDisplay draws with matplotlib: pip install "sknoisy[plots]".'
-            ) from error
         n_epochs, n_layers = self.layer_usage.shape
-        if ax is None:
-            size = (6.4, 1.2 + 0.24 * n_layers)
-            _, ax = plt.subplots(figsize=size, layout="constrained")
+        ax = new_axes(self, ax, figsize=(6.4, 1.2 + 0.24 * n_layers))
         first, last = self.first_epoch, self.first_epoch + n_epochs - 1
         settings: dict[str, Any] = {
             "vmin": 0,
@@ -205,5 +199,4 @@ class LayerUsageDisplay:
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set(xlabel="epoch", ylabel="active layer")
         ax.figure.colorbar(self.im_, ax=ax, label="share of steps")
-        self.ax_, self.figure_ = ax, ax.figure
         return self

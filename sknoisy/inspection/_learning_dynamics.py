@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import check_weights
 from ..mixture import WeibullMixture
+from ._drawing import new_axes
 
 __all__ = ["LearningDynamicsDisplay"]
 
@@ -241,14 +242,7 @@ class LearningDynamicsDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                'LearningDynamicsDisplay draws with matplotlib: pip install "sknoisy[plots]".'
-            ) from error
-        if ax is None:
-            _, ax = plt.subplots(layout="constrained")
+        ax = new_axes(self, ax)
         edges = _edges(self.scores, self.bins)
         heights, _ = np.histogram(self.scores, edges, weights=self.counts)
         settings: dict[str, Any] = {
@@ -266,7 +260,6 @@ class LearningDynamicsDisplay:
         self.threshold_line_ = self._plot_threshold(ax)
         ax.set(xlabel="score, in epochs", ylabel="rows")
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _plot_curves(self, ax: Any, edges: Floats) -> list:

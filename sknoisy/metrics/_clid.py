@@ -8,6 +8,7 @@ from scipy.special import softmax
 from sklearn.utils import check_array, check_consistent_length
 
 from ..meta import cross_layer_divergence
+from ._table import as_table
 
 __all__ = ["clid", "clid_scorer"]
 
@@ -99,7 +100,7 @@ def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
     ----------
     estimator : classifier
         Fitted classifier with ``predict_proba``. Its ``features`` are used if it has this method,
-        else X, whose columns should then have the same scale.
+        else X, which should then be a table of numbers on one scale.
     X : array-like of shape (n, d), or what the estimator takes
         Rows to score on, the same number for all candidates.
     y : ignored
@@ -116,7 +117,13 @@ def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
     Raises
     ------
     ValueError
-        If temperature is not positive, or features or probabilities are not finite.
+        If temperature is not positive, features or probabilities are not finite, or the estimator
+        has no method ``features`` and X is no table of finite numbers: text, images, categories,
+        missing values, a sparse matrix.
+
+    See Also
+    --------
+    agreement_scorer : Compares predictions with labels of near rows, for any classifier.
 
     Examples
     --------
@@ -132,7 +139,12 @@ def clid_scorer(estimator, X, y=None, *, temperature: float = 0.03) -> float:
     -0.5
     -1.0
     """
-    features = estimator.features(X) if hasattr(estimator, "features") else X
+    if hasattr(estimator, "features"):
+        features = estimator.features(X)
+    else:
+        features = as_table(
+            estimator, X, "clid_scorer", "predictions with features, here X for lack of a method"
+        )
     proba = estimator.predict_proba(X)
     of_equal_rows = clid(features, np.full((len(proba), 2), 0.5), temperature)
     return -clid(features, proba, temperature) / of_equal_rows

@@ -1,16 +1,30 @@
 """The scorers for model selection on noisy labels, with scikit-learn's own tools."""
 
+import re
 from functools import partial
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    StratifiedKFold,
+    cross_validate,
+)
 
 from sknoisy.meta import CLIDObjective
-from sknoisy.metrics import clid, clid_scorer, trusted_accuracy, trusted_accuracy_score
+from sknoisy.metrics import (
+    agreement_scorer,
+    clid,
+    clid_scorer,
+    trusted_accuracy,
+    trusted_accuracy_score,
+)
 
 FOLDS = StratifiedKFold(2)
 
@@ -204,3 +218,104 @@ def test_scorer_without_its_mask(quick, noisy_blobs):
     clf = quick(max_epochs=1).fit(X, y)
     with pytest.raises(TypeError, match=r"got no clean_mask\. Enable metadata routing"):
         trusted_accuracy(clf, X, y)
+
+
+# --- agreement ----------------------------------------------------------------------------------
+
+
+class Predicts:
+    """Stub of a fitted classifier with given predictions."""
+
+    def __init__(self, labels):
+        self._labels = np.asarray(labels)
+
+    def predict(self, X):
+        return self._labels
+
+
+def test_agreement_by_hand():
+    """Two votes each: rows 0 to 2 are near, and so are rows 3 to 5, of which one is labelled a."""
+    X = np.array([[0.0], [0.1], [0.21], [5.0], [5.1], [5.21]])
+    y = list("aaabba")
+    # Votes of the two others of the group: a a a, then b+a tied, b+a tied, b.
+    score = partial(agreement_scorer, X=X, y=y, n_neighbors=2)
+    assert score(Predicts(list("aaabbb"))) == pytest.approx((3 + 0.5 + 0.5 + 1) / 6)
+    assert score(Predicts(list("aaaaaa"))) == pytest.approx((3 + 0.5 + 0.5 + 0) / 6)
+    assert score(Predicts(list("cccccc"))) == 0
+
+
+def test_agreement_ignores_the_label_of_the_row_itself():
+    """Each row contradicts its only neighbour: right on itself is wrong on the vote."""
+    X, y = np.array([[0.0], [0.1], [5.0], [5.1]]), list("abab")
+    assert agreement_scorer(Predicts(y), X, y, n_neighbors=1) == 0
+    assert agreement_scorer(Predicts(list("baba")), X, y, n_neighbors=1) == 1
+
+
+def test_agreement_takes_no_more_neighbors_than_there_are():
+    X, y = np.arange(4.0)[:, None], list("aabb")
+    few, many = (agreement_scorer(Predicts(y), X, y, n_neighbors=n) for n in (3, 10))
+    assert few == many == 0  # the three others outvote each row
+
+
+def test_agreement_prefers_right_predictions_where_accuracy_prefers_the_noise(noisy_blobs):
+    X, y, y_true = noisy_blobs
+    assert np.mean(y_true == y) < 0.9
+    assert agreement_scorer(Predicts(y_true), X, y) > agreement_scorer(Predicts(y), X, y) + 0.1
+
+
+def test_agreement_refuses_what_it_cannot_use(noisy_blobs):
+    X, y, y_true = noisy_blobs
+    with pytest.raises(ValueError, match="n_neighbors=0 must be at least 1"):
+        agreement_scorer(Predicts(y_true), X, y, n_neighbors=0)
+    with pytest.raises(ValueError, match="at least two rows"):
+        agreement_scorer(Predicts(y_true[:1]), X[:1], y[:1])
+
+
+# --- all scorers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scorer", [agreement_scorer, clid_scorer])
+@pytest.mark.parametrize(
+    "X",
+    [
+        [["a long text"], ["another"]],
+        np.zeros((2, 4, 4)),
+        np.array([[1.0, np.nan], [0, 1]]),
+        sparse.csr_array(np.eye(2)),
+    ],
+    ids=["text", "images", "missing", "sparse"],
+)
+def test_scorers_explain_that_X_must_be_a_table(scorer, X):
+    message = (
+        rf"{scorer.__name__} compares .* no table of finite numbers for Predicts: .* Encode X"
+    )
+    with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)):
+        scorer(Predicts(["a", "b"]), X, ["a", "b"])
+
+
+def test_clid_scorer_takes_what_a_network_takes(images, quick):
+    X, y = images
+    clf = quick(max_epochs=1, module=None).fit(X, y)
+    assert -2 < clid_scorer(clf, X, y) < 0
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, HalvingGridSearchCV])
+@pytest.mark.parametrize("scorer", [agreement_scorer, clid_scorer])
+def test_searches_of_both_kinds(search, scorer, noisy_blobs):
+    """The first C predicts nearly equal probabilities and one class for all rows."""
+    X, y, _ = noisy_blobs
+    found = search(LogisticRegression(), {"C": [1e-6, 1]}, scoring=scorer, cv=3).fit(X, y)
+    assert found.best_params_ == {"C": 1}
+    assert found.score(X, y) == scorer(found.best_estimator_, X, y)
+
+
+def test_halving_search_by_trusted_accuracy(noisy_blobs, mask):
+    X, y, y_true = noisy_blobs
+    y = np.where(mask, y_true, y)
+    with config_context(enable_metadata_routing=True):
+        model = LogisticRegression()
+        search = HalvingGridSearchCV(
+            model, {"C": [1e-6, 1]}, scoring=trusted_accuracy, cv=3, min_resources=60
+        )
+        search.fit(X, y, clean_mask=mask)
+    assert search.best_params_ == {"C": 1}
