@@ -176,7 +176,7 @@ def estimate_share(
     wrong, doubt = _wrong(found.posterior, given)
     drawn = _bootstrap(found.proba, given, None if units is None else units[rows], rng)
     error = _Z * drawn.std(ddof=1)
-    is_clear = evidence.gain > max(_CLEAR, _CLEAR_PER_ROW * len(given))
+    is_clear = bool(evidence.gain > max(_CLEAR, _CLEAR_PER_ROW * len(given)))
     estimates = [wrong, doubt, evidence.rate] if is_clear else [wrong, doubt]
     low = max(min(estimates) - error, 0.0) if is_clear else 0.0
     high = min(max(estimates) + error, 1.0)
