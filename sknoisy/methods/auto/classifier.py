@@ -37,7 +37,7 @@ from .features import Features
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
 
-_FOR_IMAGES = "divide_mix"
+_FOR_IMAGES = "clid_mu"
 _FOR_OTHERS = "famus"  # rows that learners of tables do not take
 _ENSEMBLE = "ensemble"
 
@@ -75,7 +75,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     ridge regression. Their out-of-fold probabilities and a transition matrix determine the
     probability of each true class, given the row and its label. The learners then learn these
     soft labels; the mixture of their probabilities predicts. Pixels of small images are columns of
-    a table. For larger images, two networks are trained, by :class:`DivideMixClassifier`.
+    a table. For larger images, a network is trained, by :class:`CLIDMUClassifier`.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             "famus", "fixmatch", "flexmatch", "l2r", "meta_weight_net", "mild", "mlc", "mlnt", \
             "mslc", "pro_mix", "sop", "transition_mlc"}, default="auto"
         "auto": "ensemble" for tables, for images of up to 1,024 values, whose pixels are columns,
-        and if there is a `representation`; "divide_mix" for larger images, and for all images if
+        and if there is a `representation`; "clid_mu" for larger images, and for all images if
         `network_params` has a ``module``; "famus" for other arrays. The other names stand for the
         library's classifiers, with default parameters.
     representation : None, {"simclr", "moco", "scarf"} or transformer, default=None
@@ -132,7 +132,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
 
     See Also
     --------
-    DivideMixClassifier, FaMUSClassifier : Methods that it picks from.
+    CLIDMUClassifier, FaMUSClassifier : Methods that it picks from.
     PurifiedClassifier : Combines a cleaner and a classifier of your choice.
 
     Examples

@@ -23,7 +23,6 @@ from torch import nn
 import sknoisy
 from sknoisy import (
     CLIDMUClassifier,
-    DivideMixClassifier,
     NoisyLabelClassifier,
     PurifiedClassifier,
 )
@@ -75,11 +74,11 @@ def test_pixels_of_small_images_are_columns(images):
     assert_array_equal(clf.predict_proba(X), table.predict_proba(X.reshape(len(X), -1)))
 
 
-def test_large_images_are_for_divide_mix(images, monkeypatch):
+def test_large_images_are_for_clid_mu(images, monkeypatch):
     monkeypatch.setattr(frozen_features, "_MOST_PIXELS", 191)
     clf = small(network_params={"max_epochs": 2}).fit(*images)
-    assert clf.choice_[:2] == ("divide_mix", "X holds images of (8, 8, 3)")
-    assert isinstance(clf.estimator_, DivideMixClassifier)
+    assert clf.choice_[:2] == ("clid_mu", "X holds images of (8, 8, 3)")
+    assert isinstance(clf.estimator_, CLIDMUClassifier)
 
 
 def test_the_ensemble_learns_features_by_name(images):
@@ -106,7 +105,7 @@ def test_a_representation_of_the_user_is_fitted_on_rows_of_any_kind(images):
 def test_images_with_a_module_of_the_user_are_for_a_network(images):
     params = {"max_epochs": 2, "module": PreActResNet, "module_params": {"depth": "small"}}
     clf = small(network_params=params).fit(*images)
-    assert clf.choice_.method == "divide_mix"
+    assert clf.choice_.method == "clid_mu"
     rows = images[0].reshape(40, 48, 4).astype(float)
     assert small(network_params=SERIES).fit(rows, images[1]).choice_.method == "famus"
 
@@ -401,7 +400,7 @@ def test_a_fit_forgets_the_one_before(images):
     params = {"max_epochs": 2, "module": PreActResNet, "module_params": {"depth": "small"}}
     clf.set_params(network_params=params).fit(*images)
     assert clf.choice_.candidates == ()
-    assert clf.choice_.method == "divide_mix"
+    assert clf.choice_.method == "clid_mu"
     assert not hasattr(clf, "feature_names_in_")
     assert len(clf.purified_labels_) == len(clf.clean_proba_) == 40
     with pytest.raises(TypeError, match="layers"):
