@@ -334,7 +334,7 @@ class LabelAuditor(BaseEstimator):
             rows = check_X(self, X, reset=True, any_shape=True)
         except (TypeError, ValueError):  # texts, which the user's estimator may take
             forget_fit(self)
-            shape = getattr(X, "shape", ())
+            shape: Any = getattr(X, "shape", ())
             if len(shape) == 2:
                 self.n_features_in_ = int(shape[1])
             return None, num_samples(X)

@@ -81,7 +81,9 @@ class Source:
             name = "label"
             while name in cleaned:
                 name += "*"
-            cleaned[name] = np.where(codes >= 0, audit.labels[codes].astype(object), None)
+            labels = audit.labels[codes].astype(object)
+            labels[codes < 0] = None
+            cleaned[name] = labels
         return cleaned
 
 

@@ -214,7 +214,7 @@ class Neighbors(NamedTuple):
 def _neighbors(inputs: Inputs, checks: Iterable[str], seed: int) -> Neighbors:
     """Look for outliers, near duplicates and identical rows with other labels."""
     n_rows = len(inputs.codes)
-    alone = np.full(n_rows, -1, dtype=np.intp)
+    alone: NDArray[np.intp] = np.full(n_rows, -1, dtype=np.intp)
     score, is_outlier, sets = np.full(n_rows, np.nan), np.zeros(n_rows, dtype=bool), alone
     if inputs.rows is not None and len({*checks}) > 1:
         is_table = inputs.rows.ndim == 2
@@ -228,9 +228,12 @@ def _neighbors(inputs: Inputs, checks: Iterable[str], seed: int) -> Neighbors:
     if inputs.identical is None:
         return Neighbors(score, is_outlier, alone, alone)
     if not (sets >= 0).any():
-        sets = inputs.identical
+        sets = inputs.identical.astype(np.intp, copy=False)
     return Neighbors(
-        score, is_outlier, duplicate_of(sets), contradictions(inputs.codes, inputs.identical)
+        score,
+        is_outlier,
+        duplicate_of(sets),
+        contradictions(inputs.codes, inputs.identical.astype(np.intp, copy=False)),
     )
 
 

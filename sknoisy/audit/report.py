@@ -225,9 +225,8 @@ def _confusions(audit: LabelAudit) -> str:
     given = audit.given_codes[labelled].astype(np.int64)
     doubtful = audit.flagged[labelled]
     suggested = np.where(doubtful, audit.suggested_codes[labelled], given)
-    counts = np.bincount(given * n_classes + suggested, minlength=n_classes**2)
-    counts = counts.reshape(n_classes, n_classes)
-    counts, names = merge_classes(counts, audit.names)
+    cells = np.bincount(given * n_classes + suggested, minlength=n_classes**2)
+    counts, names = merge_classes(cells.reshape(n_classes, n_classes), audit.names)
     off = counts - np.diag(counts.diagonal())
     worst = [place for place in np.argsort(-off, axis=None, kind="stable")[:3] if off.flat[place]]
     sentences = []

@@ -148,10 +148,11 @@ def histogram(scores: NDArray[np.floating], threshold: float | None, title: str)
         "label looks right</text>"
     )
     if threshold is not None:
-        x = left + width * _BINS * threshold
+        line = left + width * _BINS * threshold
         parts.append(
-            f'<path d="M{x:.1f} 14V{bottom + 4}" stroke="#1b1b1b" stroke-dasharray="4 3"/>'
-            f'<text x="{x:.1f}" y="10" text-anchor="middle">doubtful below {threshold:.2g}</text>'
+            f'<path d="M{line:.1f} 14V{bottom + 4}" stroke="#1b1b1b" stroke-dasharray="4 3"/>'
+            f'<text x="{line:.1f}" y="10" text-anchor="middle">'
+            f"doubtful below {threshold:.2g}</text>"
         )
     return "".join([*parts, "</svg>"])
 

@@ -37,7 +37,8 @@ def argmax_estimates(
         predicted[rows] = piece.argmax(axis=1)
     cells = predicted * n_classes + codes
     for counts in repeats:
-        totals = np.bincount(cells, counts, n_classes**2).reshape(n_classes, n_classes)
+        sums = np.bincount(cells, counts, n_classes**2).astype(np.float64, copy=False)
+        totals = sums.reshape(n_classes, n_classes)
         yield to_transition(totals), totals.sum(axis=1) / totals.sum()
 
 
@@ -97,7 +98,7 @@ def _surest_rows(proba: Probabilities, n_rows: NDArray[np.int64]) -> list[Codes]
         block = columns[:, start : start + step]
         block = block.toarray() if sparse.issparse(block) else block
         for column, wanted in zip(block.T, n_rows[start : start + step], strict=True):
-            size = min(int(wanted), np.count_nonzero(column))
+            size = min(int(wanted), int(np.count_nonzero(column)))
             if size == 0:
                 found.append(np.zeros(0, dtype=np.intp))
                 continue
@@ -122,7 +123,7 @@ def _anchors(
     return anchors, has_anchor
 
 
-def _true_shares(transition: Matrix, given: NDArray[np.float64]) -> NDArray[np.float64]:
+def _true_shares(transition: Matrix, given: NDArray) -> NDArray[np.float64]:
     """Return the shares of true classes whose noisy labels come closest to the given ones."""
     shares, _ = nnls(transition.T, given / given.sum())
     return shares / shares.sum()
