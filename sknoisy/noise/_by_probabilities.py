@@ -7,7 +7,7 @@ true classes. ``repeats[b, i]`` says how often resample b holds row i.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,8 @@ def argmax_estimates(
         predicted[rows] = piece.argmax(axis=1)
     cells = predicted * n_classes + codes
     for counts in repeats:
-        sums = np.bincount(cells, counts, n_classes**2).astype(np.float64, copy=False)
-        totals = sums.reshape(n_classes, n_classes)
+        totals = np.bincount(cells, counts, n_classes**2).astype(np.float64)
+        totals = totals.reshape(n_classes, n_classes)
         yield to_transition(totals), totals.sum(axis=1) / totals.sum()
 
 
@@ -64,14 +64,16 @@ def anchor_estimates(
 
     With ``share=0`` this is the row where the class is most probable, as in equation (12).
     """
-    ranks = np.maximum(1, np.round(share * np.bincount(codes, minlength=n_classes))).astype(int)
-    sure = _surest_rows(proba, 2 * ranks + 50)
+    sizes = np.bincount(codes, minlength=n_classes)
+    # Twice as many rows as wanted and 50: no resample leaves out more than half of them.
+    sure = _surest_rows(proba, 2 * _ranks(share, sizes) + 50)
     for counts in repeats:
-        anchors, has_anchor = _anchors(sure, ranks, counts)
+        given = np.bincount(codes, counts, n_classes)
+        anchors, has_anchor = _anchors(sure, _ranks(share, given), counts)
         of_anchors = proba[anchors]
         dense = of_anchors.toarray() if sparse.issparse(of_anchors) else of_anchors
         transition = to_transition(dense.astype(np.float64) * has_anchor[:, None])
-        yield transition, _true_shares(transition, np.bincount(codes, counts, n_classes))
+        yield transition, _true_shares(transition, given)
 
 
 def dual_estimates(
@@ -83,6 +85,11 @@ def dual_estimates(
     for (first, _), (second, _), counts in zip(to_predicted, to_given, repeats, strict=True):
         transition = first @ second
         yield transition, _true_shares(transition, np.bincount(codes, counts, n_classes))
+
+
+def _ranks(share: float, sizes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return how many rows of each class, at least one, are the share of its size."""
+    return np.maximum(1, np.round(share * sizes)).astype(np.int64)
 
 
 def _surest_rows(proba: Probabilities, n_rows: NDArray[np.int64]) -> list[Codes]:
@@ -123,7 +130,7 @@ def _anchors(
     return anchors, has_anchor
 
 
-def _true_shares(transition: Matrix, given: NDArray) -> NDArray[np.float64]:
+def _true_shares(transition: Matrix, given: NDArray[Any]) -> NDArray[np.float64]:
     """Return the shares of true classes whose noisy labels come closest to the given ones."""
     shares, _ = nnls(transition.T, given / given.sum())
     return shares / shares.sum()

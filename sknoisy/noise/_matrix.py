@@ -64,7 +64,9 @@ def estimate_transition_matrix(
             are given class i are skipped: the extreme row shows the errors of the classifier.
         "dual"
             Product of two matrices [3]_: from the true to the most probable class, by the most
-            probable row of each class, and from there to the given label, by counts.
+            probable row of each class, and from there to the given label, by counts. Suits
+            probabilities near 0 and 1; where they follow the noisy labels exactly, the product
+            counts the noise twice.
         "neighbors"
             The matrix that explains best how often rows agree in their labels with their two
             nearest neighbours in `X` [4]_. Needs no classifier, but 100 rows for each class, and
@@ -122,12 +124,12 @@ def estimate_transition_matrix(
     >>> from sknoisy.noise import estimate_transition_matrix, pairflip
     >>> X, y = load_digits(n_class=3, return_X_y=True)
     >>> noisy, _, transition = pairflip(y, 0.3, random_state=0)
-    >>> forest = RandomForestClassifier(min_samples_leaf=5, oob_score=True, random_state=0)
+    >>> forest = RandomForestClassifier(min_samples_leaf=10, oob_score=True, random_state=0)
     >>> forest = forest.fit(X, noisy)
     >>> estimate_transition_matrix(noisy, forest.oob_decision_function_).round(1)
     array([[0.7, 0.3, 0. ],
-           [0. , 0.7, 0.3],
-           [0.3, 0. , 0.7]])
+           [0. , 0.6, 0.3],
+           [0.2, 0.1, 0.7]])
     """
     [(transition, _)] = _estimates(y, proba, method, classes, X)
     if method == "neighbors" and (transition.argmax(axis=1) != np.arange(len(transition))).any():

@@ -21,6 +21,7 @@ from ._labels import Codes, Matrix
 
 _ROWS_OF_A_CLASS = 100  # on average; a quarter as many double the error of the matrix
 _MOST_CLASSES = 20  # half a minute of least squares; the time grows with the seventh power
+_MOST_STEPS = 200  # ten to fifty suffice; neighbours of unrelated classes wander for thousands
 
 
 def neighbor_codes(codes: Codes, X: ArrayLike) -> Codes:
@@ -104,7 +105,7 @@ class _Agreement:
             logits = 2 * np.eye(self.n_classes)
             start = np.concatenate([np.log(np.clip(frequencies[0], 1e-6, None)), logits.ravel()])
         end = least_squares(
-            self._residuals, start, self._jacobian, xtol=1e-12, ftol=1e-12, args=(frequencies,)
+            self._residuals, start, self._jacobian, args=(frequencies,), max_nfev=_MOST_STEPS
         ).x
         shares, transition = self._unpack(end)
         return transition, shares, end

@@ -116,8 +116,9 @@ def confident_joints(
         reached = np.flatnonzero(values >= limits[classes])
         # The candidates of a row begin with the most probable one.
         is_first = np.diff(rows[reached], prepend=-1) > 0
-        counted, true = rows[reached][is_first], classes[reached][is_first]
-        cells = codes[counted] * n_classes + true
+        reached = reached[is_first]
+        counted = rows[reached]
+        cells = codes[counted] * n_classes + classes[reached]
         totals = np.bincount(cells, counts[counted], n_classes**2)
         yield totals.astype(np.int64).reshape(n_classes, n_classes)
 

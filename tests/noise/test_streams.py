@@ -79,7 +79,7 @@ def test_every_generator_that_takes_a_seed_is_tried():
         if inspect.isfunction(function)
         and "random_state" in inspect.signature(function).parameters
     }
-    assert seeded == set(GENERATORS)
+    assert seeded - {"bootstrap_interval"} == set(GENERATORS)  # it draws rows, no labels
 
 
 @pytest.mark.parametrize("draw", DRAWS)
