@@ -142,7 +142,7 @@ def test_trusted_rows_are_right(noisy):
         ([None] * 180, "clean_mask has 180 missing entries"),
     ],
 )
-def test_bad_masks_are_refused(noisy, mask, message):
+def test_a_bad_clean_mask_is_refused(noisy, mask, message):
     X, y, _ = noisy
     with pytest.raises(ValueError, match=message):
         fast(X, y, clean_mask=mask)
