@@ -170,8 +170,8 @@ def quick_estimators(*, checks=False):
     return found
 
 
-# By (class or name of the test case, contract): why the contract is not the estimator's. The contract is the name of the
-# test without "test_".
+# By (class or name of the test case, contract): why the contract is not the estimator's. The
+# contract is the name of the test without "test_".
 LEFT_OUT = {
     ("LabelAuditor", "missing_labels"): "Rows without a label get a suggestion.",
     ("LabelAuditor", "labels_that_are_refused"): "Missing labels are not; test_auditor.py.",
