@@ -34,7 +34,7 @@ from sknoisy.metrics import (
     noise_corrected_accuracy,
     noisy_log_likelihood,
 )
-from sknoisy.noise import NoisyLabels, estimate_transition, pairflip, symmetric
+from sknoisy.noise import NoisyLabels, estimate_transition_matrix, pairflip, symmetric
 
 NOISES = {"symmetric 60": (symmetric, 0.6), "pairflip 40": (pairflip, 0.4)}
 N_TREES = 20
@@ -68,8 +68,7 @@ def counted_transition(X: np.ndarray, given: np.ndarray, seed: int) -> np.ndarra
     forest = RandomForestClassifier(
         100, min_samples_leaf=5, oob_score=True, random_state=seed
     ).fit(X, given)
-    guessed = forest.classes_[forest.oob_decision_function_.argmax(axis=1)]
-    return estimate_transition(guessed, given, classes=range(10))
+    return estimate_transition_matrix(given, forest.oob_decision_function_, classes=range(10))
 
 
 def scores(X: np.ndarray, y: np.ndarray, noisy: NoisyLabels, seed: int) -> dict[str, Any]:

@@ -157,6 +157,11 @@ class TrainingData(Dataset):
         return counts
 
     @property
+    def is_table(self) -> bool:
+        """Whether a row is a vector of columns, not an image or another array."""
+        return self.rows.take(torch.arange(1, device=self.rows.index_device)).ndim == 2
+
+    @property
     def weighted_rows(self) -> Tensor:
         """Rows of positive weight, with a label or without, int64."""
         if self.sample_weight is None:

@@ -364,8 +364,9 @@ def placed(module: nn.Module, example: torch.Tensor) -> nn.Module:
     convert_conv2d_weight_memory_format(module, torch.channels_last)
     try:
         with forward_ad.dual_level():
-            module(forward_ad.make_dual(example.float(), torch.zeros_like(example.float())))
-        module(example)
+            rows = example.float()
+            module(forward_ad.make_dual(rows, torch.zeros_like(rows)))
+        module(example)  # a module that keeps what it has seen keeps no tangent
     except RuntimeError:
         convert_conv2d_weight_memory_format(module, torch.contiguous_format)
     return module

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from .._engine.labels import encode_labels, is_missing, to_numpy
-from ..noise.probabilities import Probabilities, pieces
+from ..noise.probabilities import Probabilities, dense, pieces
 
 __all__ = [
     "Annotations",
@@ -111,8 +111,7 @@ class Posterior:
 
     def __getitem__(self, rows: Any) -> Floats:
         """Return some rows, by a slice or an array, as a dense array of float64."""
-        codes, piece = self._codes[rows], self._proba[rows]
-        piece = piece.toarray() if sparse.issparse(piece) else piece
+        codes, piece = self._codes[rows], dense(self._proba[rows])
         total = self._weights @ (codes >= 0).T
         wrong = (1 - self._accuracy) / (self.shape[1] - 1)
         votes = _votes(codes, self.shape[1], self._weights)

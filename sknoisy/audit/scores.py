@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import entr
 
-from ..noise.probabilities import Probabilities, pieces
+from ..noise.probabilities import Probabilities, dense, pieces
 
 __all__ = [
     "AdjustedProbabilities",
@@ -183,8 +182,7 @@ class AdjustedProbabilities:
 
     def __getitem__(self, rows: slice) -> Scores:
         """Return some rows as a dense array (n_rows, n_classes) of float64."""
-        piece = self._proba[rows]
-        piece = (piece.toarray() if sparse.issparse(piece) else piece) + self._shift
+        piece = dense(self._proba[rows]) + self._shift
         sums = piece.sum(axis=1, keepdims=True)
         return piece / np.where(sums > 0, sums, 1)
 

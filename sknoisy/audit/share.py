@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ..learners.posterior import answer, estimate_transition, posterior
-from ..noise.probabilities import Probabilities
+from ..noise.checks import to_transition
+from ..noise.probabilities import Probabilities, dense
 from .reasons import MIN_ROWS
 from .result import Accuracy, Estimate
 
@@ -115,9 +115,7 @@ def count_transition(
     A class without rows has the row of the identity.
     """
     counts = np.bincount(true * n_classes + given, minlength=n_classes**2)
-    counts = counts.reshape(n_classes, n_classes).astype(np.float64)
-    sums = counts.sum(axis=1, keepdims=True)
-    return np.where(sums > 0, counts / np.where(sums > 0, sums, 1), np.eye(n_classes))
+    return to_transition(counts.reshape(n_classes, n_classes).astype(np.float64))
 
 
 def estimate_share(
@@ -170,7 +168,7 @@ def estimate_share(
     n_rows = min(n_counted, _MAX_ROWS, max(_MAX_ENTRIES // held_out.shape[1], 1000))
     rows = counted if n_rows == n_counted else np.sort(rng.permutation(counted)[:n_rows])
     given, proba = codes[rows], held_out[rows]
-    proba = (proba.toarray() if sparse.issparse(proba) else proba).astype(np.float64)
+    proba = dense(proba).astype(np.float64)
     evidence = evidence_of_noise(given, proba)
     found = answer([proba], given)
     wrong, doubt = _wrong(found.posterior, given)

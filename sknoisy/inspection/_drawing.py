@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 # Blue and orange of Okabe and Ito, which people with any colour blindness tell apart.
 LOW_COLOR, HIGH_COLOR = "#0072B2", "#D55E00"
 
@@ -26,6 +28,20 @@ def new_axes(display: Any, ax: Any, **figure_kw: Any) -> Any:
         _, ax = plt.subplots(layout="constrained", **figure_kw)
     display.ax_, display.figure_ = ax, ax.figure
     return ax
+
+
+def draw_bars(ax: Any, edges: Any, heights: Any, label: str, bar_kw: dict[str, Any]) -> Any:
+    """Draw a histogram in light grey, behind what is drawn over it; `bar_kw` are the user's."""
+    settings: dict[str, Any] = {
+        "color": "0.8",
+        "edgecolor": "white",
+        "linewidth": 0.5,
+        "label": label,
+        **bar_kw,
+        "width": np.diff(edges),
+        "align": "edge",
+    }
+    return ax.bar(edges[:-1], heights, **settings)
 
 
 def name_ticks(set_ticks: Any, places: Any, names: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..noise.checks import encode
-from ..noise.probabilities import check_probabilities, pieces
+from ..noise.probabilities import check_probabilities, given_probability
 
 _LEAST = np.finfo(np.float32).eps  # probabilities of networks are rounded to float32
 
@@ -25,7 +25,4 @@ def check_rows(
 def given_losses(y: ArrayLike, proba: Any, classes: Sequence[Any] | None) -> NDArray[np.float64]:
     """Return -log of the probability of each given label, which counts as 1.2e-7 at least."""
     codes, _, checked = check_rows(y, proba, classes)
-    given = np.empty(len(codes))
-    for rows, piece in pieces(checked):
-        given[rows] = piece[np.arange(len(piece)), codes[rows]]
-    return -np.log(np.clip(given, _LEAST, 1))
+    return -np.log(np.clip(given_probability(codes, checked), _LEAST, 1))

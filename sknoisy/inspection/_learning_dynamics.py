@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._compat import check_weights
 from ..mixture import WeibullMixture
-from ._drawing import new_axes
+from ._drawing import draw_bars, new_axes
 
 __all__ = ["LearningDynamicsDisplay"]
 
@@ -245,16 +245,7 @@ class LearningDynamicsDisplay:
         ax = new_axes(self, ax)
         edges = _edges(self.scores, self.bins)
         heights, _ = np.histogram(self.scores, edges, weights=self.counts)
-        settings: dict[str, Any] = {
-            "color": "0.8",
-            "edgecolor": "white",
-            "linewidth": 0.5,
-            "label": f"{self.counts.sum():,g} rows",
-            **bar_kw,
-            "width": np.diff(edges),
-            "align": "edge",
-        }
-        self.bars_ = ax.bar(edges[:-1], heights, **settings)
+        self.bars_ = draw_bars(ax, edges, heights, f"{self.counts.sum():,g} rows", bar_kw)
         self.lines_ = [] if self.mixture is None else self._plot_curves(ax, edges)
         self._limit_height(ax, heights.max())
         self.threshold_line_ = self._plot_threshold(ax)

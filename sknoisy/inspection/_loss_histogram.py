@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, column_or_1d
 
 from ..mixture import LossMixture, loss_mixture
-from ._drawing import HIGH_COLOR, LOW_COLOR, new_axes
+from ._drawing import HIGH_COLOR, LOW_COLOR, draw_bars, new_axes
 from ._given_losses import given_losses
 
 __all__ = ["LossHistogramDisplay"]
@@ -217,16 +217,7 @@ class LossHistogramDisplay:
         """
         ax = new_axes(self, ax)
         heights, edges = np.histogram(self.losses, self.bins)
-        settings: dict[str, Any] = {
-            "color": "0.8",
-            "edgecolor": "white",
-            "linewidth": 0.5,
-            "label": f"{len(self.losses):,} rows",
-            **bar_kw,
-            "width": np.diff(edges),
-            "align": "edge",
-        }
-        self.bars_ = ax.bar(edges[:-1], heights, **settings)
+        self.bars_ = draw_bars(ax, edges, heights, f"{len(self.losses):,} rows", bar_kw)
         has_curves = self.mixture is not None and self.mixture.mixture is not None
         self.lines_ = self._plot_curves(ax, edges) if has_curves else []
         if any(line.get_ydata().max() > _HEADROOM * heights.max() for line in self.lines_):

@@ -270,7 +270,7 @@ class ELRClassifier(NetworkClassifier):
 
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor]:
         made = MixedEarlyLearningLoss if self.plus else EarlyLearningLoss
-        by_rows = 3.0 if _is_table(data) else 1.0
+        by_rows = 3.0 if data.is_table else 1.0
         self.reg_weight_ = by_rows if self.reg_weight == "auto" else float(self.reg_weight)
         return made(
             len(data),
@@ -288,7 +288,7 @@ class ELRClassifier(NetworkClassifier):
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         if not self.plus:
             return super()._networks(data, rng)
-        by_rows = 0.0 if _is_table(data) else 1.0
+        by_rows = 0.0 if data.is_table else 1.0
         self.mixup_alpha_ = by_rows if self.mixup_alpha == "auto" else float(self.mixup_alpha)
         net_class = partial(ELRPlusNet, alpha=self.mixup_alpha_)
         nets = self._build_pair(data, rng, net_class=net_class)
@@ -299,10 +299,6 @@ class ELRClassifier(NetworkClassifier):
     @property
     def _teacher(self) -> str | None:
         return "teacher" if self.plus else super()._teacher
-
-
-def _is_table(data: TrainingData) -> bool:
-    return data.take(torch.arange(1, device=data.device))[0].ndim == 2
 
 
 def _teacher(net: DeviceNet) -> nn.Module:

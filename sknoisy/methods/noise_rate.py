@@ -64,12 +64,10 @@ class NoiseRate(Callback):
             self.rate_, self.is_known_ = _estimate(net, dataset_train), True
 
     def _n_epochs(self, net, data: TrainingData) -> int:
-        is_table = data.take(torch.arange(1, device=data.device))[0].ndim == 2
-        if is_table:
+        if data.is_table:
             return max(1, min(_N_WARMUP_EPOCHS, net.max_epochs // 2))
-        return max(
-            1, auto_warmup(net.max_epochs, net.max_epochs * math.ceil(len(data) / net.batch_size))
-        )
+        n_steps = net.max_epochs * math.ceil(len(data) / net.batch_size)
+        return max(1, auto_warmup(net.max_epochs, n_steps))
 
 
 def _estimate(net, data) -> float:

@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 from ._estimation import to_transition
 from ._labels import Codes, Matrix
 from .confident import calibrate, confident_joints
-from .probabilities import Probabilities, pieces
+from .probabilities import Probabilities, dense, pieces
 
 Repeats: TypeAlias = NDArray[np.uint8]
 Estimates: TypeAlias = Iterator[tuple[Matrix, NDArray[np.float64]]]
@@ -70,9 +70,8 @@ def anchor_estimates(
     for counts in repeats:
         given = np.bincount(codes, counts, n_classes)
         anchors, has_anchor = _anchors(sure, _ranks(share, given), counts)
-        of_anchors = proba[anchors]
-        dense = of_anchors.toarray() if sparse.issparse(of_anchors) else of_anchors
-        transition = to_transition(dense.astype(np.float64) * has_anchor[:, None])
+        of_anchors = dense(proba[anchors]).astype(np.float64)
+        transition = to_transition(of_anchors * has_anchor[:, None])
         yield transition, _true_shares(transition, given)
 
 
@@ -102,8 +101,7 @@ def _surest_rows(proba: Probabilities, n_rows: NDArray[np.int64]) -> list[Codes]
     step = max(_COLUMN_ENTRIES // n, 1)
     found = []
     for start in range(0, n_classes, step):
-        block = columns[:, start : start + step]
-        block = block.toarray() if sparse.issparse(block) else block
+        block = dense(columns[:, start : start + step])
         for column, wanted in zip(block.T, n_rows[start : start + step], strict=True):
             size = min(int(wanted), int(np.count_nonzero(column)))
             if size == 0:

@@ -1,6 +1,6 @@
-"""Checks of labels and transition matrices that other parts of the library use."""
+"""What other parts of the library do with labels and transition matrices, too."""
 
-from ._estimation import check_transition
+from ._estimation import check_transition, to_transition
 from ._labels import encode
 
-__all__ = ["check_transition", "encode"]
+__all__ = ["check_transition", "encode", "to_transition"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._labels import Codes, Matrix
-from .probabilities import Probabilities, pieces
+from .probabilities import Probabilities, given_probability, pieces
 
 _TOLERANCE = 1e-6  # a probability this far below its threshold still counts as confident
 
@@ -127,9 +127,7 @@ def _thresholds(
     codes: Codes, proba: Probabilities, n_classes: int, repeats: NDArray[np.uint8]
 ) -> Matrix:
     """Return the thresholds of each resample, shape (n_resamples, n_classes)."""
-    own = np.empty(len(codes))
-    for rows, piece in pieces(proba):
-        own[rows] = piece[np.arange(len(piece)), codes[rows]]
+    own = given_probability(codes, proba)
     sums = np.stack([np.bincount(codes, own * counts, n_classes) for counts in repeats])
     sizes = np.stack([np.bincount(codes, counts, n_classes) for counts in repeats])
     return np.divide(sums, sizes, out=np.full(sums.shape, np.nan), where=sizes > 0)

@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-__all__ = ["Probabilities", "check_probabilities", "pieces"]
+__all__ = ["Probabilities", "check_probabilities", "dense", "given_probability", "pieces"]
 
 Probabilities: TypeAlias = Any  # ndarray of floats, or csr_array, which has no types
 
 _PIECE_ENTRIES = 2**23  # 64 MiB in float64
+
+
+def dense(proba: Probabilities) -> NDArray[np.floating]:
+    """Return probabilities as an ndarray, the same object if they are one."""
+    return proba.toarray() if sparse.issparse(proba) else proba
 
 
 def pieces(proba: Probabilities) -> Iterator[tuple[slice, NDArray[np.float64]]]:
@@ -28,9 +33,15 @@ def pieces(proba: Probabilities) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     step = max(_PIECE_ENTRIES // n_classes, 1)
     for start in range(0, n_rows, step):
         rows = slice(start, min(start + step, n_rows))
-        piece = proba[rows]
-        piece = piece.toarray() if sparse.issparse(piece) else piece
-        yield rows, piece.astype(np.float64, copy=False)
+        yield rows, dense(proba[rows]).astype(np.float64, copy=False)
+
+
+def given_probability(codes: NDArray[np.integer], proba: Probabilities) -> NDArray[np.float64]:
+    """Return the probability of each given class (n,), encoded as 0 ... n_classes - 1."""
+    given = np.empty(len(codes))
+    for rows, piece in pieces(proba):
+        given[rows] = piece[np.arange(len(piece)), codes[rows]]
+    return given
 
 
 def check_probabilities(

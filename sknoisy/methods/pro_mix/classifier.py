@@ -183,8 +183,7 @@ class ProMixClassifier(SemiSupervisedClassifier):
         )
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
-        is_table = data.rows.take(torch.arange(1, device=data.rows.index_device)).ndim == 2
-        default = 0.2 if is_table else 4.0
+        default = 0.2 if data.is_table else 4.0
         self.alpha_ = default if self.alpha == "auto" else float(self.alpha)
         schedule = self._schedule(data)
         self.n_warmup_epochs_ = schedule.n_warmup_epochs
