@@ -18,6 +18,7 @@ from ..networks.precision import logits_of
 from .batches import Batch, Batches, TrainingData
 from .evaluation import copied_state
 from .stopping import current_stop
+from .threads import suitable_threads
 
 __all__ = ["DeviceNet", "train_side_by_side"]
 
@@ -308,6 +309,24 @@ def _run_epochs(
     joint_step: JointStep | None = None,
 ) -> None:
     """Train initialised nets; an interruption ends the epochs, marks the nets, sets the stop."""
+    with suitable_threads(_multiplications(nets[0], data), data.device):
+        _run_epochs_on_these_threads(nets, data, max_epochs, joint_step)
+
+
+def _multiplications(net: DeviceNet, data: TrainingData) -> float:
+    """Return how often a forward pass of a batch multiplies; on images weights are used often."""
+    if not data.is_table:
+        return math.inf
+    n_weights = sum(parameter.numel() for parameter in net.module_.parameters())
+    return n_weights * min(net.batch_size, len(data))
+
+
+def _run_epochs_on_these_threads(
+    nets: Sequence[DeviceNet],
+    data: TrainingData,
+    max_epochs: int,
+    joint_step: JointStep | None,
+) -> None:
     for net in nets:
         net.prepare_to_train()
         net.peers = tuple(other for other in nets if other is not net)

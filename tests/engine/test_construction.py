@@ -370,15 +370,22 @@ def test_a_fit_is_silent_by_default(quick, blobs, capfd, verbose):
 
 
 @pytest.mark.parametrize(
-    ("device", "n_gpus", "is_worker", "warns"),
+    ("device", "n_gpus", "is_worker", "visible", "warns"),
     [
-        ("cuda", 1, True, True),
-        ("cuda", 1, False, False),
-        ("cuda", 2, True, False),
-        ("cpu", 1, True, False),
+        ("cuda", 1, True, None, True),
+        ("cuda", 1, True, "", True),
+        ("cuda", 1, False, None, False),
+        ("cuda", 1, True, "3", False),  # as a cluster does: a GPU of its own
+        ("cuda", 2, True, None, False),
+        ("cpu", 1, True, None, False),
     ],
 )
-def test_a_worker_is_warned_that_it_shares_the_gpu(monkeypatch, device, n_gpus, is_worker, warns):
+def test_a_worker_is_warned_that_it_shares_the_gpu(
+    monkeypatch, device, n_gpus, is_worker, visible, warns
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: is_worker or None)
     with warnings.catch_warnings(record=True) as caught:
