@@ -83,6 +83,11 @@ def check_weights(sample_weight, X, **options) -> np.ndarray:
     return weights
 
 
+def generator_of(random_state: np.random.RandomState) -> np.random.Generator:
+    """Return a Generator that shares its stream with a RandomState, as numpy 2.2 does."""
+    return np.random.Generator(random_state._bit_generator)
+
+
 def is_under_functorch() -> bool:
     """Return whether a ``torch.func`` transform such as ``vmap`` is running."""
     return torch._C._are_functorch_transforms_active()

@@ -62,7 +62,7 @@ def oldest_pins():
 
 
 def test_the_oldest_versions_are_the_lower_bounds():
-    """Apart from torch: other versions than the pinned one would be downloaded with all of CUDA."""
+    """Apart from torch, whose other versions would come with gigabytes of CUDA."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     requirements = map(Requirement, project["dependencies"] + extras["audit"] + extras["plots"])
