@@ -322,12 +322,14 @@ def read_pins():
 
 
 def test_constraints_pin_every_requirement_within_its_range():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project, groups = settings["project"], settings["dependency-groups"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    lists += [[line for line in group if isinstance(line, str)] for group in groups.values()]
     pins = read_pins()
     unmet = [
         str(requirement)
-        for requirement in map(Requirement, chain.from_iterable(groups))
+        for requirement in map(Requirement, chain.from_iterable(lists))
         if (version := pins.get(canonicalize_name(requirement.name))) is None
         or version not in requirement.specifier
     ]
