@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .annotators import CrowdLab
 from .cells import csv_cell, visible
 from .classes import ClassHealth, OverlappingPairs
+from .crowdlab import CrowdLab
 from .files import OutputFiles
 from .reasons import Judged, reasons
 
