@@ -21,7 +21,7 @@ _RATES = np.r_[0, np.geomspace(1e-3, 0.8, 80)]
 _PSEUDO_ROWS = 5.0  # per class, whose wrong labels follow the sizes of the classes
 _LEAST = 1e-3  # of a probability: a forest of 200 trees counts no smaller one
 _MAX_ROWS, _MAX_ENTRIES = 20_000, 2**22  # of the probabilities that are compared
-_Z = 1.645  # standard errors of an interval of 90 %
+_Z = 1.645  # standard errors that 95 % of the estimates do not exceed
 _LAPSES = 0.02  # share of surprises that needs no wrong label
 # Twice the loss of the log-likelihood, in all and for each row. On overlapping classes without
 # wrong labels, forests reached 13 on 500 rows and 0.003 for each of 2,000 rows.

@@ -53,7 +53,8 @@ def test_the_share_is_near_the_true_one(noise, rate, global_random_seed):
     found = estimate_share(noisy.y, proba, np.arange(len(y)), 0, None, 0)
     value, low, high = found.noise_rate
     assert 0 < low <= noisy.mask.mean() <= high
-    assert abs(value - noisy.mask.mean()) <= 0.03
+    if noise is symmetric:
+        assert abs(value - noisy.mask.mean()) <= 0.03
     # The share of labels that are not predicted is further away: the forest errs, too.
     missed = (proba.argmax(axis=1) != noisy.y).mean()
     assert abs(value - noisy.mask.mean()) < missed - noisy.mask.mean()
@@ -81,9 +82,9 @@ def test_calibrated_probabilities_explain_their_labels(global_random_seed):
     exchanged = np.where(rng.random(2000) < 0.3, rng.integers(3, size=2000), drawn)
     assert 0.08 < least_share(exchanged, proba) < (exchanged != drawn).mean()
     # Each row ten times is no better evidence, if copies count once.
-    many, proba_of_many = np.repeat(exchanged[:150], 10), np.repeat(proba[:150], 10, axis=0)
-    few = least_share(exchanged[:150], proba[:150])
-    assert least_share(many, proba_of_many, 150) == few < least_share(many, proba_of_many)
+    many, proba_of_many = np.repeat(exchanged[:400], 10), np.repeat(proba[:400], 10, axis=0)
+    few = least_share(exchanged[:400], proba[:400])
+    assert least_share(many, proba_of_many, 400) == few < least_share(many, proba_of_many)
 
 
 def test_units_widen_the_interval(global_random_seed):
@@ -96,6 +97,16 @@ def test_units_widen_the_interval(global_random_seed):
     alone = estimate_share(many, proba_of_many, rows, 0, None, 0).noise_rate
     together = estimate_share(many, proba_of_many, rows, 0, units, 0).noise_rate
     assert together.high - together.low > alone.high - alone.low
+
+
+def test_a_network_is_believed_inside_the_interval_alone(global_random_seed):
+    X, y = load_digits(return_X_y=True)
+    noisy = symmetric(y, 0.2, random_state=global_random_seed).y
+    given = noisy, held_out(X, noisy, global_random_seed), np.arange(len(y)), 0, None, 0
+    forest = estimate_share(*given).noise_rate
+    inside = (forest.low + forest.high) / 2
+    assert estimate_share(*given, inside).noise_rate == (inside, forest.low, forest.high)
+    assert estimate_share(*given, forest.low / 2).noise_rate == forest  # it has learned the labels
 
 
 def test_few_rows_say_nothing():
