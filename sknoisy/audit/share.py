@@ -142,9 +142,9 @@ def estimate_share(
     n_trusted : int
         Number of trusted rows, whose labels are right.
     units : ndarray of int of shape (n,) or None
-        Codes of rows that the bootstrap draws together.
+        Codes of rows that belong together, such as identical ones; None: each row is a unit.
     seed : int
-        Seed of the draws.
+        Seed of the draw of rows.
     suspected : float or None, default=None
         Share of the counted rows for which a network that learned them expects another class.
     """
@@ -162,10 +162,9 @@ def estimate_share(
     predicted = proba.argmax(axis=1)
     missed = (predicted != given).astype(np.float64)
     error = np.sqrt((np.bincount(unit, missed - missed.mean()) ** 2).sum()) / n_rows
-    low = least_share(given, proba, int(unit.max()) + 1)
     high = min(missed.mean() + _Z * error, 1.0)
-    own = found.posterior[np.arange(n_rows), given]
-    improbable = (own < found.posterior.max(axis=1)).mean()
+    low = min(least_share(given, proba, int(unit.max()) + 1), high)
+    improbable = (found.posterior.argmax(axis=1) != given).mean()
     of_surest = 1 - np.diag(found.transition)[predicted].mean()
     value = np.clip((improbable + min(of_surest, missed.mean())) / 2, low, high)
     if suspected is not None and low <= suspected <= high:
