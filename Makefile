@@ -30,7 +30,7 @@ test: $(VENV)/.group-tests ## lint, types, tests and doctests, as continuous int
 
 # One contract of each estimator and a file of each folder; ARGS=tests/common runs all contracts.
 OLDEST_TESTS := $(addprefix tests/,common/test_life_cycle.py::test_round_trip \
-    audit/test_neighbors.py callbacks/test_early_end.py \
+    audit/test_outliers.py audit/test_duplicates.py callbacks/test_early_end.py \
     cleaning/test_purified_classifier_routing.py datasets/test_long_tail.py \
     engine/test_preprocessing.py inspection/test_audit_displays.py learners/test_posterior.py \
     meta/test_losses.py methods/test_l2r.py \

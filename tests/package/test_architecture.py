@@ -40,7 +40,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 INTERNAL = {"cleaning", "learners"}
 
 MAX_CODE_LINES = 400
-MAX_ARROWS = 61
+MAX_ARROWS = 62
 
 
 def module_name(path):
