@@ -88,6 +88,10 @@ max_epochs : int, default=60
 batch_size : "auto" or int, default="auto"
     Number of rows per batch. "auto" stands for 100, or for the 200th part of the rows of a
     table if that is more.
+max_time : float or None, default=None
+    Seconds after which training ends, at the next batch. What was learned until then predicts,
+    and an :class:`~sknoisy.exceptions.InterruptedFitWarning` tells where training ended. None: no
+    limit.
 augment : {"auto", "flip+crop", "crop", "strong", "strong-noflip", "autoaugment"}, None or \
         callable, default="auto"
     Augmentation of training images.
@@ -175,8 +179,8 @@ lr_schedule : {"cosine", "constant"} or callable, default="cosine"
     Schedule of the learning rate over the epochs. "cosine" ends at a fiftieth of ``lr``. A
     callable receives the optimiser and returns a torch scheduler.
 verbose : int, default=0
-    If 1, show a progress bar, and print the values that "auto" stands for and the rows that
-    replace missing trusted rows.
+    If 1, show a progress bar, and print the values that "auto" stands for, the rows that replace
+    missing trusted rows, and about how long training takes if that is more than a minute.
 meta_rows_ : ndarray of shape (n_meta,)
     Indices of the rows in the meta set: the trusted rows or, if there are none, the
     pseudo-clean rows of the last epoch.

@@ -104,6 +104,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         "lr_schedule": [StrOptions({"cosine", "constant"}), callable],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "augment": [StrOptions({"auto", *AUGMENTATIONS}), None, callable],
         "standardize": [StrOptions({"auto"}), "boolean"],
         "device": [str, torch.device],
@@ -124,6 +125,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         lr_schedule: str | Callable[..., Any] = "cosine",
         max_epochs: int = 60,
         batch_size: str | int = "auto",
+        max_time: float | None = None,
         augment: str | Callable[..., Tensor] | None = "auto",
         standardize: str | bool = "auto",
         device: str | torch.device = "auto",
@@ -140,6 +142,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.lr_schedule = lr_schedule
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.max_time = max_time
         self.augment = augment
         self.standardize = standardize
         self.device = device
@@ -471,7 +474,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks}
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
@@ -743,7 +747,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     def _proba(self, rows) -> Tensor:
         """Return the softmax of the mean logits of all members, float64 on the CPU."""
-        return self._members.logits(rows).softmax(dim=1)
+        return self._members.proba(rows)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_members")

@@ -19,7 +19,7 @@ from .scaling import InputScaling
 
 __all__ = ["ArrayRows", "Rows", "SparseRows", "TensorRows", "fits_in_memory", "make_rows"]
 
-_CONVERT_ROWS = 65_536  # rows converted at a time, to avoid a float64 copy of a large table
+_CONVERT_ROWS = 65_536  # rows converted at a time, in float64
 
 
 class Rows(Protocol):
@@ -128,8 +128,11 @@ def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool
         return ArrayRows(X, scaling, device)
     if X.dtype == np.uint8 and X.ndim > 3:  # a quarter of the memory; scaled when taken
         return TensorRows(scaling.to_tensor(X).to(device), scaling)
-    parts = [
-        scaling.apply(scaling.to_tensor(X[start : start + _CONVERT_ROWS])).to(device)
-        for start in range(0, X.shape[0], _CONVERT_ROWS)
-    ]
-    return TensorRows(parts[0] if len(parts) == 1 else torch.cat(parts))
+    rows = None
+    for start in range(0, X.shape[0], _CONVERT_ROWS):
+        part = scaling.apply(scaling.to_tensor(X[start : start + _CONVERT_ROWS]))
+        if rows is None:  # one tensor, filled in place: parts to be joined would double the memory
+            shape = (X.shape[0], *part.shape[1:])
+            rows = torch.empty(shape, dtype=part.dtype, device=device)
+        rows[start : start + len(part)] = part
+    return TensorRows(rows)

@@ -108,7 +108,8 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         Schedule of the learning rate over the epochs. "cosine" ends at a fiftieth of ``lr``. A
         callable receives the optimiser and returns a torch scheduler. The released schedule is
         ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)``.
-    {max_epochs, batch_size, augment, standardize, device, precision, callbacks, verbose}
+    {max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks, verbose}
     {random_state, pretrained, weight_average}
 
     Attributes

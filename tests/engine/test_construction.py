@@ -53,7 +53,7 @@ OTHERS = {
     "callbacks": [Shift()],
     "random_state": 12345,
 }
-TESTED_ELSEWHERE = {"device", "verbose", "pretrained"}  # the first two change no result
+TESTED_ELSEWHERE = {"device", "max_time", "verbose", "pretrained"}
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -68,7 +68,7 @@ class DivideMixClassifier(SemiSupervisedClassifier):
     {lr_schedule}
     max_epochs : int, default=60
         Number of passes of each network over the rows whose label it learns.
-    {batch_size, augment, standardize, device, precision}
+    {batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     verbose : int, default=0

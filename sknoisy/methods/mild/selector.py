@@ -124,7 +124,7 @@ class CleanSampleSelector(NetworkEstimator):
         optimiser and returns a torch scheduler.
     max_epochs : int, default=40
         Epochs of each round (20 in the paper, for 50,000 images).
-    {batch_size, augment, standardize, device, precision}
+    {batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Further skorch callbacks; they are copied for each round.
     verbose : int, default=0

@@ -101,7 +101,7 @@ class MLNTClassifier(NetworkClassifier):
     {lr_schedule}
     max_epochs : int, default=60
         Passes over the data in each iteration.
-    {batch_size, augment, standardize, device, precision}
+    {batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Further skorch callbacks, for each iteration.
     verbose : int, default=0

@@ -73,7 +73,7 @@ class ProMixClassifier(SemiSupervisedClassifier):
         Number of last epochs in which labels are guessed. "auto" stands for 5/12 of
         ``max_epochs``, as published. 0: none are guessed.
     {strong_augment, module, module_params, optimizer, optimizer_params, lr, lr_schedule}
-    {max_epochs, batch_size, augment, standardize, device, precision}
+    {max_epochs, batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     verbose : int, default=0
