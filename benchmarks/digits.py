@@ -97,7 +97,7 @@ def table(rows: list[Row], settings: list[str], score: str) -> str:
 
 def main() -> None:
     parser = command_line(__doc__, n_seeds=5)
-    parser.add_argument("--epochs", type=int, default=CLIDMUClassifier().max_epochs)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument(
         "--include-true",
         choices=["no", "yes", "both"],

@@ -109,7 +109,7 @@ def main() -> None:
     parser = command_line(__doc__, n_seeds=3)
     parser.add_argument("--data", type=Path, required=True, help="tables.npz")
     parser.add_argument("--tables", nargs="+", help="names (all)")
-    parser.add_argument("--epochs", type=int, default=CLIDMUClassifier().max_epochs)
+    parser.add_argument("--epochs", type=int, default=60)
     args = parser.parse_args()
     with np.load(args.data) as file:
         known = [name.removesuffix("_X") for name in file.files if name.endswith("_X")]

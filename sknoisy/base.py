@@ -57,8 +57,9 @@ from ._engine.pretrained import (
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling, scaling_for
-from ._engine.sizes import auto_batch_size, auto_lr
+from ._engine.sizes import auto_batch_size, auto_epochs, auto_lr
 from ._engine.stopping import current_stop, interruptible
+from ._engine.streams import warn_of_sorted_rows
 from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from ._engine.views import strong_augmentation
@@ -102,7 +103,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         "optimizer_params": [dict, None],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"cosine", "constant"}), callable],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "augment": [StrOptions({"auto", *AUGMENTATIONS}), None, callable],
@@ -123,7 +124,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         optimizer_params: dict[str, Any] | None = None,
         lr: str | float = "auto",
         lr_schedule: str | Callable[..., Any] = "cosine",
-        max_epochs: int = 60,
+        max_epochs: str | int = "auto",
         batch_size: str | int = "auto",
         max_time: float | None = None,
         augment: str | Callable[..., Tensor] | None = "auto",
@@ -224,10 +225,11 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
-        X = check_X(self, X, reset=True, any_shape=self._has_own_network)
+        X = check_X(self, X, reset=True, any_shape=self._has_own_network, streams=True)
         n_samples = X.shape[0]
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
+        warn_of_sorted_rows(X, encoded)
         weights = check_sample_weight(sample_weight, X, unlabeled)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         groups = check_groups(groups, n_samples)
@@ -284,16 +286,20 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.__dict__.pop("_members", None)
 
     def _resolve_steps(self, n_rows: int, *, is_table: bool) -> None:
-        """Set batch size and learning rate, also where they are "auto"."""
+        """Set batch size, learning rate and number of epochs, also where they are "auto"."""
         by_rows = auto_batch_size(n_rows, is_table)
         self.batch_size_ = by_rows if self.batch_size == "auto" else int(self.batch_size)
         self.lr_ = auto_lr(self.batch_size_) if self.lr == "auto" else float(self.lr)
-        if "auto" in (self.batch_size, self.lr):
-            self._say(f"batch_size={self.batch_size_}, lr={self.lr_:.3g}")
+        by_rows = auto_epochs(n_rows, is_table)
+        self.max_epochs_ = by_rows if self.max_epochs == "auto" else int(self.max_epochs)
+        if "auto" in (self.batch_size, self.lr, self.max_epochs):
+            self._say(
+                f"batch_size={self.batch_size_}, lr={self.lr_:.3g}, max_epochs={self.max_epochs_}"
+            )
 
     def _n_steps(self, n_rows: int) -> int:
         """Return the number of steps in training on so many rows."""
-        return self.max_epochs * math.ceil(n_rows / self.batch_size_)
+        return self.max_epochs_ * math.ceil(n_rows / self.batch_size_)
 
     def _training_data(self, problem: Problem) -> TrainingData:
         """Fit the input scaling and move the problem to the device."""
@@ -374,7 +380,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             Factor of the default weight decay. It is larger, up to 10, if the weights of the rows
             are so unequal that their effective number is below a quarter of the rows.
         """
-        max_epochs = self.max_epochs if max_epochs is None else max_epochs
+        max_epochs = self.max_epochs_ if max_epochs is None else max_epochs
         if extra_callbacks is None:
             extra_callbacks = [*(self.callbacks or []), *self._progress()]
         # Drawn before the callbacks' seeds: methods that differ in callbacks share the order.
@@ -570,10 +576,10 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
                 seed = int(rng.randint(np.iinfo(np.int32).max))
                 callbacks.append(("clid", CLIDScore(teacher=teacher, random_state=seed)))
             # CLID requires trained features.
-            n_skip = getattr(self, "n_warmup_epochs_", min(5, self.max_epochs // 2))
+            n_skip = getattr(self, "n_warmup_epochs_", min(5, self.max_epochs_ // 2))
             ensemble = CheckpointEnsemble(
                 n_members=self.n_ensemble,
-                n_skip_epochs=min(n_skip, self.max_epochs - 1),
+                n_skip_epochs=min(n_skip, self.max_epochs_ - 1),
                 teacher=teacher,
             )
             callbacks.append(("ensemble", ensemble))
@@ -655,7 +661,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         self.nets_ = self._networks(data, rng)
         self.net_ = self.nets_[0]
-        train_side_by_side(self.nets_, data, self.max_epochs, self._joint_step)
+        train_side_by_side(self.nets_, data, self.max_epochs_, self._joint_step)
 
     def _after_fit(self, data: TrainingData) -> None:
         for net in self.nets_:
@@ -741,7 +747,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     def _rows(self, X):
         check_is_fitted(self)
-        X = check_X(self, X, reset=False, any_shape=self._has_own_network)
+        X = check_X(self, X, reset=False, any_shape=self._has_own_network, streams=True)
         self._scaling.check_unit(X)
         return make_rows(X, self._scaling, self._members.device, in_memory=False)
 

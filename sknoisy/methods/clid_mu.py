@@ -228,8 +228,8 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         warmup = self.n_warmup_epochs
         if self.weighting is None and warmup != "auto":
             # Without a meta update, the warm-up only excludes epochs from selection.
-            warmup = min(int(warmup), self.max_epochs - 1)
-        self.n_warmup_epochs_ = resolve_warmup(warmup, self.max_epochs)
+            warmup = min(int(warmup), self.max_epochs_ - 1)
+        self.n_warmup_epochs_ = resolve_warmup(warmup, self.max_epochs_)
         objective = self._objective()
         callbacks: list[Any] = []
         if self.weighting is not None:

@@ -153,8 +153,8 @@ class DivideMixClassifier(SemiSupervisedClassifier):
 
     def _warmup(self, data: TrainingData) -> int:
         if self.n_warmup_epochs == "auto" and self.image_shape_ is not None:
-            return auto_warmup(self.max_epochs, self._n_steps(len(data)))
-        return resolve_warmup(self.n_warmup_epochs, self.max_epochs)
+            return auto_warmup(self.max_epochs_, self._n_steps(len(data)))
+        return resolve_warmup(self.n_warmup_epochs, self.max_epochs_)
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         divide = division(

@@ -171,11 +171,11 @@ class ProMixClassifier(SemiSupervisedClassifier):
     def _schedule(self, data: TrainingData) -> Schedule:
         n_warmup, n_unlabeled = self.n_warmup_epochs, _none_if_auto(self.n_unlabeled_epochs)
         if n_warmup == "auto":
-            n_warmup = Schedule.default_warmup(self.max_epochs)
+            n_warmup = Schedule.default_warmup(self.max_epochs_)
         if n_unlabeled is None and data.unlabeled is not None and len(data.unlabeled):
-            n_unlabeled = self.max_epochs
+            n_unlabeled = self.max_epochs_
         return Schedule(
-            self.max_epochs,
+            self.max_epochs_,
             int(n_warmup),
             self.unlabeled_weight,
             n_unlabeled,
