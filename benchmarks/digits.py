@@ -33,7 +33,6 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from sknoisy import CLIDMUClassifier
 from sknoisy.noise import pairflip, symmetric
 
 EXCLUSIVE = {

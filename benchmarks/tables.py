@@ -34,7 +34,6 @@ from _common import (
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from sknoisy import CLIDMUClassifier
 from sknoisy.noise import NoisyLabels, instance_dependent, pairflip, symmetric
 
 # Rates for two classes, for more classes: at 50 % the labels of two classes mean nothing.

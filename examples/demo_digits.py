@@ -11,7 +11,6 @@ from pathlib import Path
 from _compare import compare, draw_suspects
 from sklearn.model_selection import train_test_split
 
-from sknoisy import CLIDMUClassifier
 from sknoisy.datasets import load_noisy_digits
 
 

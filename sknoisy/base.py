@@ -640,7 +640,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows of any numeric dtype: arrays, memory maps, tensors, pandas and polars
-            frames, CSR and CSC matrices. NaN in tables is a missing value. A ``module`` of your
+            frames, CSR and CSC matrices, and what need not fit into memory: the path of a Parquet
+            file, or a map-style torch ``Dataset`` (:ref:`large_data`). NaN in tables is a missing
+            value. A ``module`` of your
             own takes arrays (n_samples, ...) of any shape; integers stay integers for it.
         {y, clean_mask, sample_weight}
 

@@ -27,8 +27,9 @@ class Imputation:
     largest magnitude float32 cannot hold is divided by this magnitude.
 
     ``median_`` (d,) are the medians of the training rows, of a memory map or a stream those of
-    evenly spaced ones. ``unit_`` (d,) are the divisors, or None if all are 1. ``empty_`` and ``indicators_`` are
-    the indices of the columns without any value, and of those with an indicator.
+    evenly spaced ones. ``unit_`` (d,) are the divisors, or None if all are 1. ``empty_`` and
+    ``indicators_`` are the indices of the columns without any value, and of those with an
+    indicator.
     """
 
     median_: np.ndarray

@@ -135,8 +135,8 @@ class SparseRows:
 def fits_in_memory(X, device: torch.device, scaling: InputScaling | None = None) -> bool:
     """Return whether X can be kept on the device as one tensor.
 
-    It is False for memory maps and streams, and for sparse matrices that the fitted `scaling` does not reduce,
-    and on a GPU for rows that would take more than half of its free memory.
+    It is False for memory maps and streams, for sparse matrices that the fitted `scaling` does not
+    reduce, and on a GPU for rows that would take more than half of its free memory.
     """
     reduction = None if scaling is None else scaling.reduction_
     if (

@@ -77,8 +77,8 @@ def check_X(estimator, X, *, reset: bool, any_shape: bool = False, streams: bool
 def _check_stream(estimator, X: Stream, reset: bool, any_shape: bool, streams: bool) -> Stream:
     if not streams:
         raise TypeError(
-            f"{type(estimator).__name__} reads X as a whole, so it takes neither Parquet files nor "
-            "data sets. Pass an array or a memory map, numpy.load(path, mmap_mode='r')."
+            f"{type(estimator).__name__} reads X as a whole, so it takes neither Parquet files "
+            "nor data sets. Pass an array or a memory map, numpy.load(path, mmap_mode='r')."
         )
     if not len(X):
         raise ValueError("Found array with 0 sample(s) in X: the file has no rows.")

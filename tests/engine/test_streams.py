@@ -14,7 +14,7 @@ from sknoisy._engine import streams
 from sknoisy._engine.batches import Batches, TrainingData
 from sknoisy._engine.rows import ArrayRows
 from sknoisy._engine.scaling import InputScaling
-from sknoisy._engine.streams import DatasetRows, ParquetRows, Windows
+from sknoisy._engine.streams import ParquetRows, Windows
 from sknoisy.base import NetworkClassifier
 
 pa = pytest.importorskip("pyarrow")

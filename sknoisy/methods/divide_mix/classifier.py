@@ -66,8 +66,9 @@ class DivideMixClassifier(SemiSupervisedClassifier):
     lr : "auto" or float, default="auto"
         Learning rate of the networks. "auto": 0.05, more for larger batches.
     {lr_schedule}
-    max_epochs : int, default=60
-        Number of passes of each network over the rows whose label it learns.
+    max_epochs : "auto" or int, default="auto"
+        Number of passes of each network over the rows whose label it learns. "auto" stands for
+        60, or fewer for tables of more than 200,000 rows.
     {batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.

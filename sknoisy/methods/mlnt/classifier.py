@@ -99,8 +99,9 @@ class MLNTClassifier(NetworkClassifier):
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
     {lr_schedule}
-    max_epochs : int, default=60
-        Passes over the data in each iteration.
+    max_epochs : "auto" or int, default="auto"
+        Passes over the data in each iteration. "auto" stands for 60, or fewer for tables of more
+        than 200,000 rows.
     {batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Further skorch callbacks, for each iteration.
