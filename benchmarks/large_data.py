@@ -9,13 +9,13 @@ First, CLID-MU and cross-entropy with their defaults, the same batches and epoch
 float32. Bars: a million rows end within 600 CPU seconds, memory is at most three times that of the
 rows, and CLID-MU is above cross-entropy.
 
-Second, CLID-MU on the same rows as an array, a memory map, a Parquet file (row groups of 8,192) and
-a data set that reads the memory map. Bars: memory above the idle process under 1 GiB for 2,000,000
-rows, and rows per CPU second at least 0.7 of those of the array.
+Second, CLID-MU on the same rows as an array, a memory map, a Parquet file (row groups of 8,192)
+and a data set that reads the memory map. Bars: memory above the idle process under 1 GiB for
+2,000,000 rows, and rows per CPU second at least 0.7 of those of the array.
 
-Each fit has a process of its own with one thread. Seconds are CPU seconds of the whole fit; rows per
-second are those of the epochs after the warm-up. Memory is the peak of RssAnon (Linux only) above
-its value before the fit, and includes the array itself where X is one.
+Each fit has a process of its own with one thread. Seconds are CPU seconds of the whole fit; rows
+per second are those of the epochs after the warm-up. Memory is the peak of RssAnon (Linux only)
+above its value before the fit, and includes the array itself where X is one.
 """
 
 from __future__ import annotations
@@ -99,9 +99,11 @@ class Seconds(Callback):
     """CPU seconds at the ends of the epochs."""
 
     def on_train_begin(self, net, **kwargs):
+        """Forget an earlier training."""
         self.ends = []
 
     def on_epoch_end(self, net, **kwargs):
+        """Note the time."""
         self.ends.append(time.process_time())
 
 
@@ -168,20 +170,20 @@ def compare_sizes(sizes: list[int]) -> None:
     """Print accuracy, cost and memory by the number of rows."""
     lines = []
     for n_rows in sizes:
-        for name, params in METHODS.items():
-            with tempfile.TemporaryDirectory() as folder:
-                write_problem(n_rows, Path(folder))
-                row = fit_apart("array", params, Path(folder))
-            lines.append(
-                [
-                    f"{n_rows:,}",
-                    name,
-                    f"{row['epochs']} of {row['batch_size']:,}",
-                    f"{row['accuracy']:.3f}",
-                    f"{row['seconds']:.0f}",
-                    f"{row['memory'] / (4 * n_rows * N_COLUMNS):.1f}",
-                ]
-            )
+        with tempfile.TemporaryDirectory() as folder:
+            write_problem(n_rows, Path(folder))
+            rows = [fit_apart("array", params, Path(folder)) for params in METHODS.values()]
+        lines += [
+            [
+                f"{n_rows:,}",
+                name,
+                f"{row['epochs']} of {row['batch_size']:,}",
+                f"{row['accuracy']:.3f}",
+                f"{row['seconds']:.0f}",
+                f"{row['memory'] / (4 * n_rows * N_COLUMNS):.1f}",
+            ]
+            for name, row in zip(METHODS, rows, strict=True)
+        ]
     header = ["rows", "method", "epochs, batch", "accuracy", "CPU s", "memory / rows"]
     report("Defaults by size", markdown(header, lines))
 
