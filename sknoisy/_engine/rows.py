@@ -22,7 +22,7 @@ from .streams import Stream, Windows
 
 __all__ = ["ArrayRows", "Rows", "SparseRows", "TensorRows", "fits_in_memory", "make_rows"]
 
-_CONVERT_ROWS = 65_536  # rows converted at a time, in float64
+_CONVERT_ROWS = 8192  # rows converted at a time, in float64
 
 
 class Rows(Protocol):

@@ -83,8 +83,9 @@ class Stream(ABC):
         return len(self.shape)
 
     def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
-        rows = np.arange(len(self))[index] if isinstance(index, slice) else np.asarray(index)
-        return self._read(rows)
+        if isinstance(index, slice):
+            index = np.arange(*index.indices(len(self)))
+        return self._read(index)
 
     @abstractmethod
     def _read(self, rows: np.ndarray) -> np.ndarray:
@@ -174,7 +175,9 @@ class DatasetRows(Stream):
 
     def check(self, estimator: Any) -> Any:
         """Return an array of the first row."""
-        return self[:1]
+        head = self[:1]
+        check_numbers(head, estimator)
+        return head
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         values = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)

@@ -224,6 +224,18 @@ def test_columns_that_hold_no_numbers_are_named(table, tmp_path):
         NetworkClassifier().fit(path, y)
 
 
+def test_texts_of_a_data_set_are_refused():
+    class Texts(Dataset):
+        def __len__(self):
+            return 600
+
+        def __getitem__(self, number):
+            return np.array(["Ulm", "Bonn"])
+
+    with pytest.raises(ValueError, match="text in columns 0, 1"):
+        NetworkClassifier().fit(Texts(), np.arange(600) % 2)
+
+
 @pytest.mark.parametrize("make", ["file", "data set"])
 def test_infinity_is_refused(table, written, make):
     X, y = table
