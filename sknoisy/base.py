@@ -57,7 +57,7 @@ from ._engine.pretrained import (
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling, scaling_for
-from ._engine.sizes import auto_batch_size, auto_epochs, auto_lr
+from ._engine.sizes import resolved_steps
 from ._engine.stopping import current_stop, interruptible
 from ._engine.streams import warn_of_sorted_rows
 from ._engine.user_callbacks import check_callbacks
@@ -287,15 +287,11 @@ class NetworkEstimator(DictParameters, BaseEstimator):
 
     def _resolve_steps(self, n_rows: int, *, is_table: bool) -> None:
         """Set batch size, learning rate and number of epochs, also where they are "auto"."""
-        by_rows = auto_batch_size(n_rows, is_table)
-        self.batch_size_ = by_rows if self.batch_size == "auto" else int(self.batch_size)
-        self.lr_ = auto_lr(self.batch_size_) if self.lr == "auto" else float(self.lr)
-        by_rows = auto_epochs(n_rows, is_table)
-        self.max_epochs_ = by_rows if self.max_epochs == "auto" else int(self.max_epochs)
+        self.batch_size_, self.lr_, self.max_epochs_ = given = resolved_steps(
+            self.batch_size, self.lr, self.max_epochs, n_rows=n_rows, is_table=is_table
+        )
         if "auto" in (self.batch_size, self.lr, self.max_epochs):
-            self._say(
-                f"batch_size={self.batch_size_}, lr={self.lr_:.3g}, max_epochs={self.max_epochs_}"
-            )
+            self._say("batch_size={}, lr={:.3g}, max_epochs={}".format(*given))
 
     def _n_steps(self, n_rows: int) -> int:
         """Return the number of steps in training on so many rows."""

@@ -11,6 +11,7 @@ __all__ = [
     "auto_teacher_decay",
     "auto_warmup",
     "bounded_meta_lr",
+    "resolved_steps",
 ]
 
 _BATCH_SIZE, _LARGEST_BATCH_SIZE = 100, 2000
@@ -72,6 +73,26 @@ def auto_lr(batch_size: int) -> float:
     (0.05, 0.1, 0.2)
     """
     return min(_LR * max(batch_size / _BATCH_SIZE, 1.0) ** 0.5, _LARGEST_LR)
+
+
+def resolved_steps(
+    batch_size: str | int, lr: str | float, max_epochs: str | int, *, n_rows: int, is_table: bool
+) -> tuple[int, float, int]:
+    """Return batch size, learning rate and number of epochs, each by its rule where it is "auto".
+
+    Examples
+    --------
+    >>> from sknoisy._engine.sizes import resolved_steps
+    >>> resolved_steps("auto", "auto", 30, n_rows=80_000, is_table=True)
+    (400, 0.1, 30)
+    """
+    if batch_size == "auto":
+        batch_size = auto_batch_size(n_rows, is_table)
+    if lr == "auto":
+        lr = auto_lr(int(batch_size))
+    if max_epochs == "auto":
+        max_epochs = auto_epochs(n_rows, is_table)
+    return int(batch_size), float(lr), int(max_epochs)
 
 
 def auto_teacher_decay(n_steps: float) -> float:
