@@ -280,12 +280,12 @@ def test_max_epochs(quick, blobs):
     assert clf.n_iter_ == len(clf.history_) == 3
 
 
-def test_automatic_epochs_are_fewer_for_many_rows(quick, blobs, monkeypatch):
-    clf = quick(max_epochs="auto")
+def test_automatic_epochs_are_fewer_for_many_rows(blobs, monkeypatch):
+    clf = NetworkClassifier(module_params={"hidden": (8,)}, random_state=0)
     assert clf.fit(*blobs).n_iter_ == clf.max_epochs_ == 60
     monkeypatch.setattr(sizes, "_TRAINED_ROWS", 12 * 121)
     assert clf.fit(*blobs).n_iter_ == clf.max_epochs_ == 12
-    assert quick(max_epochs=14).fit(*blobs).n_iter_ == 14
+    assert clf.set_params(max_epochs=14).fit(*blobs).n_iter_ == 14
 
 
 @pytest.mark.parametrize(
