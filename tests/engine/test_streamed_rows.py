@@ -302,7 +302,7 @@ class Watch(Callback):
 
 
 path, n_rows = sys.argv[1], int(sys.argv[2])
-settings = {"max_epochs": 1, "batch_size": 5000, "callbacks": [Watch()]}
+settings = {"max_epochs": 1, "batch_size": 1000, "callbacks": [Watch()]}
 memory = []
 rng = np.random.default_rng(0)
 NetworkClassifier(**settings).fit(rng.normal(size=(500, 100)), rng.integers(2, size=500))
