@@ -45,6 +45,7 @@ from sklearn.utils.metadata_routing import _routing_enabled as routing_enabled
 
 # Checks of the column names, weights, types and lengths of user input, as in scikit-learn.
 from sklearn.utils.validation import _check_feature_names as check_feature_names
+from sklearn.utils.validation import _check_n_features as check_n_features
 from sklearn.utils.validation import _check_sample_weight
 from sklearn.utils.validation import _estimator_has as estimator_has
 from sklearn.utils.validation import _is_arraylike as is_arraylike

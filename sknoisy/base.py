@@ -57,8 +57,9 @@ from ._engine.pretrained import (
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling, scaling_for
-from ._engine.sizes import auto_batch_size, auto_lr
+from ._engine.sizes import resolved_steps
 from ._engine.stopping import current_stop, interruptible
+from ._engine.streams import warn_of_sorted_rows
 from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from ._engine.views import strong_augmentation
@@ -102,8 +103,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         "optimizer_params": [dict, None],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"cosine", "constant"}), callable],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "augment": [StrOptions({"auto", *AUGMENTATIONS}), None, callable],
         "standardize": [StrOptions({"auto"}), "boolean"],
         "device": [str, torch.device],
@@ -122,8 +124,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         optimizer_params: dict[str, Any] | None = None,
         lr: str | float = "auto",
         lr_schedule: str | Callable[..., Any] = "cosine",
-        max_epochs: int = 60,
+        max_epochs: str | int = "auto",
         batch_size: str | int = "auto",
+        max_time: float | None = None,
         augment: str | Callable[..., Tensor] | None = "auto",
         standardize: str | bool = "auto",
         device: str | torch.device = "auto",
@@ -140,6 +143,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.lr_schedule = lr_schedule
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.max_time = max_time
         self.augment = augment
         self.standardize = standardize
         self.device = device
@@ -221,10 +225,11 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
-        X = check_X(self, X, reset=True, any_shape=self._has_own_network)
+        X = check_X(self, X, reset=True, any_shape=self._has_own_network, streams=True)
         n_samples = X.shape[0]
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
+        warn_of_sorted_rows(X, encoded)
         weights = check_sample_weight(sample_weight, X, unlabeled)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         groups = check_groups(groups, n_samples)
@@ -281,16 +286,16 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.__dict__.pop("_members", None)
 
     def _resolve_steps(self, n_rows: int, *, is_table: bool) -> None:
-        """Set batch size and learning rate, also where they are "auto"."""
-        by_rows = auto_batch_size(n_rows, is_table)
-        self.batch_size_ = by_rows if self.batch_size == "auto" else int(self.batch_size)
-        self.lr_ = auto_lr(self.batch_size_) if self.lr == "auto" else float(self.lr)
-        if "auto" in (self.batch_size, self.lr):
-            self._say(f"batch_size={self.batch_size_}, lr={self.lr_:.3g}")
+        """Set batch size, learning rate and number of epochs, also where they are "auto"."""
+        self.batch_size_, self.lr_, self.max_epochs_ = given = resolved_steps(
+            self.batch_size, self.lr, self.max_epochs, n_rows=n_rows, is_table=is_table
+        )
+        if "auto" in (self.batch_size, self.lr, self.max_epochs):
+            self._say("batch_size={}, lr={:.3g}, max_epochs={}".format(*given))
 
     def _n_steps(self, n_rows: int) -> int:
         """Return the number of steps in training on so many rows."""
-        return self.max_epochs * math.ceil(n_rows / self.batch_size_)
+        return self.max_epochs_ * math.ceil(n_rows / self.batch_size_)
 
     def _training_data(self, problem: Problem) -> TrainingData:
         """Fit the input scaling and move the problem to the device."""
@@ -371,7 +376,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             Factor of the default weight decay. It is larger, up to 10, if the weights of the rows
             are so unequal that their effective number is below a quarter of the rows.
         """
-        max_epochs = self.max_epochs if max_epochs is None else max_epochs
+        max_epochs = self.max_epochs_ if max_epochs is None else max_epochs
         if extra_callbacks is None:
             extra_callbacks = [*(self.callbacks or []), *self._progress()]
         # Drawn before the callbacks' seeds: methods that differ in callbacks share the order.
@@ -471,7 +476,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks}
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
@@ -566,10 +572,10 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
                 seed = int(rng.randint(np.iinfo(np.int32).max))
                 callbacks.append(("clid", CLIDScore(teacher=teacher, random_state=seed)))
             # CLID requires trained features.
-            n_skip = getattr(self, "n_warmup_epochs_", min(5, self.max_epochs // 2))
+            n_skip = getattr(self, "n_warmup_epochs_", min(5, self.max_epochs_ // 2))
             ensemble = CheckpointEnsemble(
                 n_members=self.n_ensemble,
-                n_skip_epochs=min(n_skip, self.max_epochs - 1),
+                n_skip_epochs=min(n_skip, self.max_epochs_ - 1),
                 teacher=teacher,
             )
             callbacks.append(("ensemble", ensemble))
@@ -630,7 +636,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows of any numeric dtype: arrays, memory maps, tensors, pandas and polars
-            frames, CSR and CSC matrices. NaN in tables is a missing value. A ``module`` of your
+            frames, CSR and CSC matrices, and what need not fit into memory: the path of a Parquet
+            file, or a map-style torch ``Dataset`` (:ref:`large_data`). NaN in tables is a missing
+            value. A ``module`` of your
             own takes arrays (n_samples, ...) of any shape; integers stay integers for it.
         {y, clean_mask, sample_weight}
 
@@ -651,7 +659,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         self.nets_ = self._networks(data, rng)
         self.net_ = self.nets_[0]
-        train_side_by_side(self.nets_, data, self.max_epochs, self._joint_step)
+        train_side_by_side(self.nets_, data, self.max_epochs_, self._joint_step)
 
     def _after_fit(self, data: TrainingData) -> None:
         for net in self.nets_:
@@ -737,13 +745,13 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     def _rows(self, X):
         check_is_fitted(self)
-        X = check_X(self, X, reset=False, any_shape=self._has_own_network)
+        X = check_X(self, X, reset=False, any_shape=self._has_own_network, streams=True)
         self._scaling.check_unit(X)
         return make_rows(X, self._scaling, self._members.device, in_memory=False)
 
     def _proba(self, rows) -> Tensor:
         """Return the softmax of the mean logits of all members, float64 on the CPU."""
-        return self._members.logits(rows).softmax(dim=1)
+        return self._members.proba(rows)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_members")

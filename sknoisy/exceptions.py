@@ -87,7 +87,7 @@ class ConstantColumnWarning(UserWarning):
 
 
 class InterruptedFitWarning(UserWarning):
-    """Warning issued when the user interrupts ``fit``.
+    """Warning issued when the user interrupts ``fit``, or when ``max_time`` ends it.
 
     It names the part that was interrupted, and says whether the estimator is fitted with what was
     learned so far, or is not fitted. In the latter case a KeyboardInterrupt follows.

@@ -231,13 +231,20 @@ class Batches:
 
     def index(self) -> Iterator[Tensor]:
         """Yield the index tensors of one epoch."""
-        order = row_order(self._n_rows(), self.generator, self.data.rows.index_device)
-        if self.data.active is not None:
-            order = self.data.active.to(order.device)[order]
+        order = self._order()
         starts = range(0, len(self) * self.batch_size, self.batch_size)
         for start in starts:
             last = start == starts[-1]
             yield order[start:] if last else order[start : start + self.batch_size]
+
+    def _order(self) -> Tensor:
+        """Return the rows of one epoch in their order."""
+        rows, active = self.data.rows, self.data.active
+        if self.generator is not None and rows.windows is not None and len(rows.windows) > 1:
+            ascending = None if active is None else active.cpu().sort().values.numpy()
+            return rows.windows.order(ascending, self.generator)
+        order = row_order(self._n_rows(), self.generator, rows.index_device)
+        return order if active is None else active.to(order.device)[order]
 
     def __iter__(self) -> Iterator[Batch]:
         if self.generator is not None and isinstance(self.data.rows, ArrayRows):

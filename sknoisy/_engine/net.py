@@ -172,6 +172,7 @@ class DeviceNet(NeuralNet):
         """Train for one epoch."""
         run = _Run(self)
         for batch in iterator:
+            run.check_time()
             self.notify("on_batch_begin", batch=batch, training=training)
             run.note(batch, step_fn(batch, **fit_params), training)
         run.finish(prefix)
@@ -248,6 +249,11 @@ class _Run:
         self.net = net
         self.losses: list[Tensor] = []
         self.sizes: list[int] = []
+
+    def check_time(self) -> None:
+        """Raise OutOfTime after ``max_time`` seconds, unless no batch was trained yet."""
+        if self.losses or len(self.net.history) > 1:
+            current_stop().check_time()
 
     def note(self, batch: Batch, step: dict[str, Any], training: bool = True) -> None:
         """Notify the callbacks of a step and record its loss.
@@ -358,6 +364,7 @@ def _run_epochs_on_these_threads(
 def _run_joint_epoch(nets: Sequence[DeviceNet], data: TrainingData, joint_step: JointStep) -> None:
     runs = [_Run(net) for net in nets]
     for batch in nets[0].get_iterator(data, training=True):
+        runs[0].check_time()
         for net in nets:
             net.notify("on_batch_begin", batch=batch, training=True)
         for run, step in zip(runs, joint_step(nets, batch), strict=True):

@@ -6,7 +6,7 @@ import torch
 from skorch.callbacks import Callback
 
 from .._engine.construction import random_state_of
-from .._engine.evaluation import draw_rows, evaluate
+from .._engine.evaluation import draw_rows, evaluate, keep_rows
 from ..meta import CLIDObjective
 from .named import network_of
 
@@ -59,6 +59,7 @@ class CLIDScore(Callback):
             rng = random_state_of(self.random_state)
             rows = rng.permutation(draw_rows(dataset_train, self.rows, rng, self._X))
             self._index = torch.as_tensor(rows, device=net.device)
+            keep_rows(dataset_train, self._index, id(self))
         objective = CLIDObjective(self.temperature)
         total, count = 0.0, 0
         module = network_of(net, self.teacher)

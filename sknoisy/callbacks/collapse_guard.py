@@ -10,7 +10,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.construction import random_state_of
-from .._engine.evaluation import copied_state, draw_rows, evaluate, rows_per_pass
+from .._engine.evaluation import copied_state, draw_rows, evaluate, keep_rows, rows_per_pass
 from ..exceptions import CollapseWarning, warn_user
 from ..meta import MetaModel
 from .named import callback_named
@@ -129,6 +129,7 @@ class CollapseGuard(Callback):
             rng = random_state_of(self.random_state)
             rows = draw_rows(dataset_train, self.rows, rng, self._X)
             self._index = torch.as_tensor(rows, device=net.device)
+            keep_rows(dataset_train, self._index, id(self))
         net.history.record("set_back", False)
         if len(net.history) < self.n_reference_epochs:
             return

@@ -16,7 +16,7 @@ from torch import Tensor
 from .._engine.batches import EndlessBatches, TrainingData
 from .._engine.construction import random_state_of
 from .._engine.criterion import cross_entropy
-from .._engine.evaluation import draw_rows, evaluate, rows_of_X, rows_per_pass, take
+from .._engine.evaluation import draw_rows, evaluate, keep_rows, rows_of_X, rows_per_pass, take
 from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, MetaProblem, WNet
 from ..meta.functional import RandomState, StatelessModule
 from ..meta.gradients import forward_batch
@@ -182,6 +182,7 @@ class MetaUpdate(Callback):
             )
         self.meta_rows_ = rows_of_X(self._dataset, self._X)[0][rows]
         index = torch.as_tensor(rows, device=net.device)
+        keep_rows(self._dataset, index, id(self))
         if self.meta_model_.trust_meta_rows:
             self._is_meta = self._meta_flags(net, self._dataset)
         weight = None

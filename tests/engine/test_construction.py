@@ -16,6 +16,7 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
+from sknoisy._engine import sizes
 from sknoisy._engine.construction import warn_of_a_shared_gpu
 from sknoisy.base import NetworkClassifier
 from sknoisy.networks import MLP, PreActResNet, mlp_settings
@@ -53,7 +54,7 @@ OTHERS = {
     "callbacks": [Shift()],
     "random_state": 12345,
 }
-TESTED_ELSEWHERE = {"device", "verbose", "pretrained"}  # the first two change no result
+TESTED_ELSEWHERE = {"device", "max_time", "verbose", "pretrained"}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -277,6 +278,14 @@ def test_constant_schedule(quick, blobs):
 def test_max_epochs(quick, blobs):
     clf = quick(max_epochs=3).fit(*blobs)
     assert clf.n_iter_ == len(clf.history_) == 3
+
+
+def test_automatic_epochs_are_fewer_for_many_rows(blobs, monkeypatch):
+    clf = NetworkClassifier(module_params={"hidden": (8,)}, random_state=0)
+    assert clf.fit(*blobs).n_iter_ == clf.max_epochs_ == 60
+    monkeypatch.setattr(sizes, "_TRAINED_ROWS", 12 * 121)
+    assert clf.fit(*blobs).n_iter_ == clf.max_epochs_ == 12
+    assert clf.set_params(max_epochs=14).fit(*blobs).n_iter_ == 14
 
 
 @pytest.mark.parametrize(
