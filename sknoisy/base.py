@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -25,6 +26,7 @@ from ._compat import HasMethods, Interval, StrOptions, fit_context
 from ._docs import share_docs
 from ._engine.augment import AUGMENTATIONS, resolve_augmentation
 from ._engine.batches import Batch, TrainingData
+from ._engine.checkpoint import Checkpoint, open_checkpoint, saved_to
 from ._engine.construction import (
     build_module,
     build_scheduler,
@@ -62,6 +64,7 @@ from ._engine.stopping import current_stop, interruptible
 from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from ._engine.views import strong_augmentation
+from ._engine.warm_start import WarmStart
 from .callbacks import (
     CheckpointEnsemble,
     CLIDScore,
@@ -221,7 +224,8 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
-        X = check_X(self, X, reset=True, any_shape=self._has_own_network)
+        start = self._warm_start()
+        X = check_X(self, X, reset=start is None, any_shape=self._has_own_network)
         n_samples = X.shape[0]
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
@@ -231,10 +235,23 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
         precision = resolve_precision(self.precision, device, is_table=X.ndim == 2)
-        rng = random_state_of(self.random_state)
+        if start is not None:
+            start.check(X, classes)
+        given = {
+            "X": X,
+            "y": encoded,
+            "classes": classes,
+            "sample_weight": weights,
+            "clean_mask": trusted,
+            "groups": groups,
+            "unlabeled_mask": unlabeled,
+            "warm_start": start and start.modules,
+        }
+        checkpoint, rng = self._open_checkpoint(device, given)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         self._forget()
+        self._start = start
         self.classes_ = classes
         self.precision_ = precision
         self._resolve_steps(n_samples, is_table=X.ndim == 2)
@@ -251,14 +268,34 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             groups=groups,
             unlabeled=unlabeled,
         )
+        try:
+            with saved_to(checkpoint):
+                self._learn(problem, rng)
+        finally:
+            self._start = None
+        return self
+
+    def _learn(self, problem: Problem, rng: np.random.RandomState) -> None:
         self._check_network(problem)
         problem = self._prepare(problem)
         current_stop().check()  # what was prepared may be cut short
         data = self._training_data(problem)
-        with seeded(seed, device):
+        with seeded(problem.seed, problem.device):
             self._fit_networks(data, rng)
             self._after_fit(data)
-        return self
+
+    #: What ``warm_start`` goes on with, during a fit.
+    _start: WarmStart | None = None
+
+    def _warm_start(self) -> WarmStart | None:
+        """Return what the fit goes on with; None: it begins anew."""
+        return None
+
+    def _open_checkpoint(
+        self, device: torch.device, given: dict[str, Any]
+    ) -> tuple[Checkpoint | None, np.random.RandomState]:
+        """Return the checkpoint of the fit, if it has one, and its source of random draws."""
+        return None, random_state_of(self.random_state)
 
     def _check_settings(self) -> None:
         """Check the parameters whose constraints depend on others, before any work."""
@@ -475,6 +512,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -506,6 +544,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         "pretrained": [None, dict, nn.Module, HasMethods(["fit", "transform"])],
         "weight_average": [None, Interval(Real, 0, 1, closed="left")],
         "n_ensemble": [Interval(Integral, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -514,12 +554,16 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         pretrained: Any = None,
         weight_average: float | None = None,
         n_ensemble: int = 0,
+        warm_start: bool = False,
+        checkpoint: str | os.PathLike | None = None,
         **shared: Any,
     ):
         super().__init__(**shared)
         self.pretrained = pretrained
         self.weight_average = weight_average
         self.n_ensemble = n_ensemble
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
 
     # --- what a method adds -----------------------------------------------------------------
 
@@ -595,6 +639,16 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         super()._check_settings()
         check_pretrained(self.pretrained, self.module, self.module_params)
 
+    def _warm_start(self) -> WarmStart | None:
+        if not (self.warm_start and self.__sklearn_is_fitted__()):
+            return None
+        return WarmStart(self.classes_, self._scaling, [net.module_ for net in self.nets_])
+
+    def _open_checkpoint(
+        self, device: torch.device, given: dict[str, Any]
+    ) -> tuple[Checkpoint | None, np.random.RandomState]:
+        return open_checkpoint(self, device, given, self._say)
+
     @property
     def _has_own_network(self) -> bool:
         return super()._has_own_network or encoder_of(self.pretrained) is not None
@@ -607,6 +661,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
                 self._new_module(self._training_data(problem))
 
     def _fitted_scaling(self, X) -> InputScaling:
+        if self._start is not None:
+            return self._start.scaling
         return scaling_of(self.pretrained) or super()._fitted_scaling(X)
 
     def _built_module(self, example: Tensor, settings: MLPSettings) -> nn.Module:
@@ -651,6 +707,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         self.nets_ = self._networks(data, rng)
         self.net_ = self.nets_[0]
+        if self._start is not None:
+            self._start.load_into(self.nets_)
         train_side_by_side(self.nets_, data, self.max_epochs, self._joint_step)
 
     def _after_fit(self, data: TrainingData) -> None:

@@ -30,7 +30,15 @@ class EpochProgress(Callback):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Open the bar."""
+        self._n_before = len(net.history)
         self._bar = tqdm(total=net.max_epochs, desc=self.description, unit="epoch")
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Move the bar to the epoch at which training goes on."""
+        n_done = len(net.history) - 1 - self._n_before
+        if n_done > self._bar.n:
+            self._bar.n = self._bar.initial = n_done
+            self._bar.refresh()
 
     def on_epoch_end(self, net, **kwargs):
         """Advance the bar by one epoch."""

@@ -109,7 +109,7 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         callable receives the optimiser and returns a torch scheduler. The released schedule is
         ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)``.
     {max_epochs, batch_size, augment, standardize, device, precision, callbacks, verbose}
-    {random_state, pretrained, weight_average}
+    {random_state, pretrained, weight_average, warm_start, checkpoint}
 
     Attributes
     ----------

@@ -110,6 +110,7 @@ class MLNTClassifier(NetworkClassifier):
     {random_state, pretrained}
     weight_average, n_ensemble : default=None, default=0
         Not available: ``teacher_decay``, ``predict_with`` and ``epoch_selection`` stand for them.
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -270,6 +271,8 @@ class MLNTClassifier(NetworkClassifier):
         for iteration in range(1, self.n_iterations + 1):
             # The net draws first, so that its start and its batches are those of plain training.
             net = self._build_net(believed, rng, [])
+            if self._start is not None:
+                self._start.load_into([net])
             meta_seed = _draw_seed(rng) if self.n_synthetic else None
             judges = self._judges(data, rng)
             if iteration == 1 and self.n_synthetic and self.n_pretrain_epochs_:

@@ -194,6 +194,8 @@ class MixMatchNet(SemiSupervisedNet):
         self.n_ramp_epochs, self.prior_weight = n_ramp_epochs, prior_weight
         self.row_losses, self.n_mixed_epochs = MixedLoss(), 0.0
 
+    held_names: tuple[str, ...] = (*SemiSupervisedNet.held_names, "n_mixed_epochs")
+
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Prepare the draws and begin the ramp."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
