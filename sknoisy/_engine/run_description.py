@@ -43,15 +43,16 @@ def describe_run(
         Descriptions by name.
     """
     params = estimator.get_params(deep=False).items()
-    random_state = estimator.random_state
+    random_state: Any = estimator.random_state
     if isinstance(random_state, np.random.RandomState):
-        random_state = rng.get_state(legacy=True)[1:3]
+        state: Any = rng.get_state(legacy=True)
+        random_state = state[1:3]
     return {
         "method": type(estimator).__name__,
         **{name: _describe(value) for name, value in params if name not in _NOT_COMPARED},
         "random_state": _describe(random_state),
         "device": device.type,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         **{name: _describe_given(value) for name, value in given.items()},
     }
 

@@ -162,11 +162,15 @@ class Source:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state between two steps; the generator of the net is not a part."""
-        return held_state(self, "_random", "_views_generator", "_unlabeled")
+        queue = None if self._unlabeled is None else self._unlabeled.state_dict()
+        return {**held_state(self, "_random", "_views_generator"), "queue": queue}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
+        queue = state.pop("queue")
         hold_state(self, state)
+        if queue is not None and self._unlabeled is not None:  # else they are set in each epoch
+            self._unlabeled.load_state_dict(queue)
 
     def _draws(self) -> torch.Generator:
         own = None if self.data.augment is None else self.data.generator
