@@ -8,6 +8,7 @@ killed goes on at its last complete epoch.
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -276,7 +277,8 @@ def _state_of_callback(callback: Any, net: Any) -> dict[str, Any] | None:
         return callback.state_dict(net)
     if isinstance(callback, LRScheduler):
         return {"scheduler": callback.lr_scheduler_.state_dict()}
-    own = vars(callback).keys() - callback.get_params(deep=False).keys()
+    # Not get_params, by which skorch takes all attributes for parameters.
+    own = vars(callback).keys() - inspect.signature(type(callback).__init__).parameters.keys()
     root = type(callback).__module__.partition(".")[0]
     if root == "skorch":  # such as the counts of EarlyStopping
         return {

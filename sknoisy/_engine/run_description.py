@@ -43,14 +43,13 @@ def describe_run(
         Descriptions by name.
     """
     params = estimator.get_params(deep=False).items()
-    random_state: Any = estimator.random_state
-    if isinstance(random_state, np.random.RandomState):
-        state: Any = rng.get_state(legacy=True)
-        random_state = state[1:3]
+    random_state = _describe(estimator.random_state)
+    if isinstance(estimator.random_state, np.random.RandomState):
+        random_state = f"RandomState {_digest(rng.get_state(legacy=True))}"
     return {
         "method": type(estimator).__name__,
         **{name: _describe(value) for name, value in params if name not in _NOT_COMPARED},
-        "random_state": _describe(random_state),
+        "random_state": random_state,
         "device": device.type,
         "torch": str(torch.__version__),
         **{name: _describe_given(value) for name, value in given.items()},

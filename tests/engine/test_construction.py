@@ -53,7 +53,8 @@ OTHERS = {
     "callbacks": [Shift()],
     "random_state": 12345,
 }
-TESTED_ELSEWHERE = {"device", "verbose", "pretrained"}  # the first two change no result
+# Device, verbose and checkpoint change no result.
+TESTED_ELSEWHERE = {"device", "verbose", "pretrained", "warm_start", "checkpoint"}
 
 
 @pytest.mark.parametrize("name", OTHERS)
