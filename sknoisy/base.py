@@ -26,7 +26,7 @@ from ._compat import HasMethods, Interval, StrOptions, fit_context
 from ._docs import share_docs
 from ._engine.augment import AUGMENTATIONS, resolve_augmentation
 from ._engine.batches import Batch, TrainingData
-from ._engine.checkpoint import Checkpoint, open_checkpoint, saved_to
+from ._engine.checkpoint import named_input, open_checkpoint, saved_to
 from ._engine.construction import (
     build_module,
     build_scheduler,
@@ -36,7 +36,6 @@ from ._engine.construction import (
     optimizer_class,
     optimizer_settings,
     placed,
-    random_state_of,
     resolve_device,
     resolve_precision,
     seeded,
@@ -45,7 +44,7 @@ from ._engine.construction import (
 from ._engine.dict_parameters import DictParameters
 from ._engine.evaluation import copied_state, rows_per_pass
 from ._engine.groups import check_groups
-from ._engine.label_distribution import set_label_distribution
+from ._engine.label_distribution import distribute_labels
 from ._engine.labels import check_clean_mask, check_unlabeled_mask, encode_labels
 from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
@@ -64,7 +63,7 @@ from ._engine.stopping import current_stop, interruptible
 from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from ._engine.views import strong_augmentation
-from ._engine.warm_start import WarmStart
+from ._engine.warm_start import WarmStart, check_start, load_start, starting_at, warm_start_of
 from .callbacks import (
     CheckpointEnsemble,
     CLIDScore,
@@ -224,7 +223,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
-        start = self._warm_start()
+        start = warm_start_of(self)
         X = check_X(self, X, reset=start is None, any_shape=self._has_own_network)
         n_samples = X.shape[0]
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
@@ -235,23 +234,12 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
         precision = resolve_precision(self.precision, device, is_table=X.ndim == 2)
-        if start is not None:
-            start.check(X, classes)
-        given = {
-            "X": X,
-            "y": encoded,
-            "classes": classes,
-            "sample_weight": weights,
-            "clean_mask": trusted,
-            "groups": groups,
-            "unlabeled_mask": unlabeled,
-            "warm_start": start and start.modules,
-        }
-        checkpoint, rng = self._open_checkpoint(device, given)
+        check_start(start, X, classes)
+        given = named_input(X, encoded, classes, weights, trusted, groups, unlabeled, start)
+        checkpoint, rng = open_checkpoint(self, device, given, self._say)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         self._forget()
-        self._start = start
         self.classes_ = classes
         self.precision_ = precision
         self._resolve_steps(n_samples, is_table=X.ndim == 2)
@@ -268,11 +256,8 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             groups=groups,
             unlabeled=unlabeled,
         )
-        try:
-            with saved_to(checkpoint):
-                self._learn(problem, rng)
-        finally:
-            self._start = None
+        with saved_to(checkpoint), starting_at(self, start):
+            self._learn(problem, rng)
         return self
 
     def _learn(self, problem: Problem, rng: np.random.RandomState) -> None:
@@ -286,16 +271,6 @@ class NetworkEstimator(DictParameters, BaseEstimator):
 
     #: What ``warm_start`` goes on with, during a fit.
     _start: WarmStart | None = None
-
-    def _warm_start(self) -> WarmStart | None:
-        """Return what the fit goes on with; None: it begins anew."""
-        return None
-
-    def _open_checkpoint(
-        self, device: torch.device, given: dict[str, Any]
-    ) -> tuple[Checkpoint | None, np.random.RandomState]:
-        """Return the checkpoint of the fit, if it has one, and its source of random draws."""
-        return None, random_state_of(self.random_state)
 
     def _check_settings(self) -> None:
         """Check the parameters whose constraints depend on others, before any work."""
@@ -639,16 +614,6 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         super()._check_settings()
         check_pretrained(self.pretrained, self.module, self.module_params)
 
-    def _warm_start(self) -> WarmStart | None:
-        if not (self.warm_start and self.__sklearn_is_fitted__()):
-            return None
-        return WarmStart(self.classes_, self._scaling, [net.module_ for net in self.nets_])
-
-    def _open_checkpoint(
-        self, device: torch.device, given: dict[str, Any]
-    ) -> tuple[Checkpoint | None, np.random.RandomState]:
-        return open_checkpoint(self, device, given, self._say)
-
     @property
     def _has_own_network(self) -> bool:
         return super()._has_own_network or encoder_of(self.pretrained) is not None
@@ -661,9 +626,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
                 self._new_module(self._training_data(problem))
 
     def _fitted_scaling(self, X) -> InputScaling:
-        if self._start is not None:
-            return self._start.scaling
-        return scaling_of(self.pretrained) or super()._fitted_scaling(X)
+        start = self._start and self._start.scaling
+        return start or scaling_of(self.pretrained) or super()._fitted_scaling(X)
 
     def _built_module(self, example: Tensor, settings: MLPSettings) -> nn.Module:
         encoder = encoder_of(self.pretrained)
@@ -707,8 +671,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         self.nets_ = self._networks(data, rng)
         self.net_ = self.nets_[0]
-        if self._start is not None:
-            self._start.load_into(self.nets_)
+        load_start(self._start, self.nets_)
         train_side_by_side(self.nets_, data, self.max_epochs, self._joint_step)
 
     def _after_fit(self, data: TrainingData) -> None:
@@ -719,13 +682,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         device, states = torch.device(self.net_.device), self._member_states()
         self._members = Members(self.net_.module_, states, device, rows_per_pass(self.net_))
         proba = self._label_distribution(data, self._proba(data.rows).numpy())
-        given = data.given.cpu().numpy()
-        trusted = None if data.trusted is None else data.trusted.cpu().numpy()
-        unlabeled = None
-        if data.unlabeled is not None:
-            unlabeled = np.zeros(len(given), dtype=bool)
-            unlabeled[data.unlabeled.cpu().numpy()] = True
-        set_label_distribution(self, proba, given, trusted, unlabeled)
+        distribute_labels(self, proba, data)
         self._finish(data)
 
     # --- predict ----------------------------------------------------------------------------

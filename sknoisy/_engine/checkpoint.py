@@ -30,7 +30,7 @@ from .construction import random_state_of
 from .held_state import held_state, hold_state, packed
 from .run_description import describe_run, digest_of_training
 
-__all__ = ["Checkpoint", "Training", "open_checkpoint", "saved_to", "training_of"]
+__all__ = ["Checkpoint", "Training", "named_input", "open_checkpoint", "saved_to", "training_of"]
 
 
 class Checkpoint:
@@ -152,6 +152,15 @@ class Training:
         self.checkpoint.write(self.place, content, n_done)
 
 
+_GIVEN = ("X", "y", "classes", "sample_weight", "clean_mask", "groups", "unlabeled_mask")
+
+
+def named_input(*values: Any) -> dict[str, Any]:
+    """Return the input of a classifier's fit by name; the last one is that of ``warm_start``."""
+    *of_fit, start = values
+    return {**dict(zip(_GIVEN, of_fit, strict=True)), "warm_start": start and start.modules}
+
+
 _CHECKPOINT: ContextVar[Checkpoint | None] = ContextVar("sknoisy_checkpoint", default=None)
 
 
@@ -169,8 +178,8 @@ def open_checkpoint(
     ValueError is raised if the file cannot be written, is no checkpoint, or belongs to another
     fit.
     """
-    if estimator.checkpoint is None:
-        return None, random_state_of(estimator.random_state)
+    if getattr(estimator, "checkpoint", None) is None:  # as of a selector, whose rounds are saved
+        return None, random_state_of(estimator.random_state)  # to the checkpoint of an outer fit
     path = check_path(estimator.checkpoint)
     found, random_state, seed = read_file(path), estimator.random_state, None
     if random_state is None:

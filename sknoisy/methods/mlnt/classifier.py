@@ -21,6 +21,7 @@ from ..._engine.net import DeviceNet
 from ..._engine.problem import Problem
 from ..._engine.sizes import auto_teacher_decay
 from ..._engine.stopping import current_stop, part_of_fit
+from ..._engine.warm_start import load_start
 from ...base import NetworkClassifier
 from ...callbacks import TeacherAverage
 from ...exceptions import CollapseWarning, warn_user
@@ -271,8 +272,7 @@ class MLNTClassifier(NetworkClassifier):
         for iteration in range(1, self.n_iterations + 1):
             # The net draws first, so that its start and its batches are those of plain training.
             net = self._build_net(believed, rng, [])
-            if self._start is not None:
-                self._start.load_into([net])
+            load_start(self._start, [net])
             meta_seed = _draw_seed(rng) if self.n_synthetic else None
             judges = self._judges(data, rng)
             if iteration == 1 and self.n_synthetic and self.n_pretrain_epochs_:
