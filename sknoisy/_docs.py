@@ -142,6 +142,14 @@ weight_average : float or None, default=None
 n_ensemble : int, default=0
     Number of epochs, those of lowest CLID after the warm-up, whose logits are averaged for
     prediction (:class:`~sknoisy.callbacks.CheckpointEnsemble`). If 0, the last epoch is used.
+warm_start : bool, default=False
+    If True, another ``fit`` of a fitted classifier begins at the weights of ``net_`` and keeps the
+    scaling of X; all else begins anew, ``max_epochs`` of further training included. The columns
+    and classes must be those of the first ``fit``. See :ref:`warm_start`.
+checkpoint : path-like or None, default=None
+    File for the state of training, written after each epoch. If ``fit`` was killed, call it again
+    with the same arguments, in any process: it goes on there, and on a CPU it ends bit for bit
+    like an unbroken fit. A finished fit is not trained further. See :ref:`long_fits`.
 callbacks : list or None, default=None
     Additional skorch callbacks.
 random_state : int, RandomState or None, default=None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -25,6 +26,7 @@ from ._compat import HasMethods, Interval, StrOptions, fit_context
 from ._docs import share_docs
 from ._engine.augment import AUGMENTATIONS, resolve_augmentation
 from ._engine.batches import Batch, TrainingData
+from ._engine.checkpoint import named_input, open_checkpoint, saved_to
 from ._engine.construction import (
     build_module,
     build_scheduler,
@@ -34,7 +36,6 @@ from ._engine.construction import (
     optimizer_class,
     optimizer_settings,
     placed,
-    random_state_of,
     resolve_device,
     resolve_precision,
     seeded,
@@ -43,7 +44,7 @@ from ._engine.construction import (
 from ._engine.dict_parameters import DictParameters
 from ._engine.evaluation import copied_state, rows_per_pass
 from ._engine.groups import check_groups
-from ._engine.label_distribution import set_label_distribution
+from ._engine.label_distribution import distribute_labels
 from ._engine.labels import check_clean_mask, check_unlabeled_mask, encode_labels
 from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
@@ -63,6 +64,7 @@ from ._engine.streams import warn_of_sorted_rows
 from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from ._engine.views import strong_augmentation
+from ._engine.warm_start import WarmStart, check_start, load_start, starting_at, warm_start_of
 from .callbacks import (
     CheckpointEnsemble,
     CLIDScore,
@@ -225,7 +227,8 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
-        X = check_X(self, X, reset=True, any_shape=self._has_own_network, streams=True)
+        start = warm_start_of(self)
+        X = check_X(self, X, reset=start is None, any_shape=self._has_own_network, streams=True)
         n_samples = X.shape[0]
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
@@ -236,7 +239,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
         precision = resolve_precision(self.precision, device, is_table=X.ndim == 2)
-        rng = random_state_of(self.random_state)
+        check_start(start, X, classes)
+        given = named_input(X, encoded, classes, weights, trusted, groups, unlabeled, start)
+        checkpoint, rng = open_checkpoint(self, device, given, self._say)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         self._forget()
@@ -256,14 +261,21 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             groups=groups,
             unlabeled=unlabeled,
         )
+        with saved_to(checkpoint), starting_at(self, start):
+            self._learn(problem, rng)
+        return self
+
+    def _learn(self, problem: Problem, rng: np.random.RandomState) -> None:
         self._check_network(problem)
         problem = self._prepare(problem)
         current_stop().check()  # what was prepared may be cut short
         data = self._training_data(problem)
-        with seeded(seed, device):
+        with seeded(problem.seed, problem.device):
             self._fit_networks(data, rng)
             self._after_fit(data)
-        return self
+
+    #: What ``warm_start`` goes on with, during a fit.
+    _start: WarmStart | None = None
 
     def _check_settings(self) -> None:
         """Check the parameters whose constraints depend on others, before any work."""
@@ -481,6 +493,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -512,6 +525,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         "pretrained": [None, dict, nn.Module, HasMethods(["fit", "transform"])],
         "weight_average": [None, Interval(Real, 0, 1, closed="left")],
         "n_ensemble": [Interval(Integral, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -520,12 +535,16 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         pretrained: Any = None,
         weight_average: float | None = None,
         n_ensemble: int = 0,
+        warm_start: bool = False,
+        checkpoint: str | os.PathLike | None = None,
         **shared: Any,
     ):
         super().__init__(**shared)
         self.pretrained = pretrained
         self.weight_average = weight_average
         self.n_ensemble = n_ensemble
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
 
     # --- what a method adds -----------------------------------------------------------------
 
@@ -613,7 +632,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
                 self._new_module(self._training_data(problem))
 
     def _fitted_scaling(self, X) -> InputScaling:
-        return scaling_of(self.pretrained) or super()._fitted_scaling(X)
+        start = self._start and self._start.scaling
+        return start or scaling_of(self.pretrained) or super()._fitted_scaling(X)
 
     def _built_module(self, example: Tensor, settings: MLPSettings) -> nn.Module:
         encoder = encoder_of(self.pretrained)
@@ -659,6 +679,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         self.nets_ = self._networks(data, rng)
         self.net_ = self.nets_[0]
+        load_start(self._start, self.nets_)
         train_side_by_side(self.nets_, data, self.max_epochs_, self._joint_step)
 
     def _after_fit(self, data: TrainingData) -> None:
@@ -669,13 +690,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         device, states = torch.device(self.net_.device), self._member_states()
         self._members = Members(self.net_.module_, states, device, rows_per_pass(self.net_))
         proba = self._label_distribution(data, self._proba(data.rows).numpy())
-        given = data.given.cpu().numpy()
-        trusted = None if data.trusted is None else data.trusted.cpu().numpy()
-        unlabeled = None
-        if data.unlabeled is not None:
-            unlabeled = np.zeros(len(given), dtype=bool)
-            unlabeled[data.unlabeled.cpu().numpy()] = True
-        set_label_distribution(self, proba, given, trusted, unlabeled)
+        distribute_labels(self, proba, data)
         self._finish(data)
 
     # --- predict ----------------------------------------------------------------------------

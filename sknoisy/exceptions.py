@@ -25,7 +25,8 @@ _LIBRARIES |= {"threading", "torch"}
 class CheckpointWarning(UserWarning):
     """Warning issued when a checkpoint cannot be written, as on a full disk.
 
-    Training goes on, and an earlier checkpoint stays as it is.
+    Training goes on, and an earlier checkpoint stays as it is. The warning is also issued when a
+    fit goes on with a callback whose state the checkpoint does not hold.
 
     Examples
     --------

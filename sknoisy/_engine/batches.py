@@ -325,3 +325,11 @@ class EndlessBatches:
             n_full = len(shuffled) // self.batch_size * self.batch_size
             self._queue = list(shuffled[:n_full].split(self.batch_size))
         return self._queue.pop()
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        """Return the batches that are left of the last shuffle; the generator is not a part."""
+        return {"queue": self._queue}
+
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self._queue = [batch.to(self.index.device) for batch in state["queue"]]

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..exceptions import NonFiniteLossError
 from ..networks.precision import logits_of
 from .batches import Batch, Batches, TrainingData
+from .checkpoint import Training, training_of
 from .evaluation import copied_state
 from .stopping import current_stop
 from .threads import suitable_threads
@@ -38,6 +39,9 @@ class DeviceNet(NeuralNet):
     order : torch.Generator or None, default=None
         Generator that shuffles the rows. None: the rows come in order and are not augmented.
     """
+
+    #: Names of the attributes that a checkpoint holds beside modules, optimiser and callbacks.
+    held_names: tuple[str, ...] = ()
 
     # Skorch moves the tensors of these attributes to the CPU when a pickle is loaded without CUDA.
     # Callbacks hold tensors, too: those of the meta model and of the scheduler's optimiser.
@@ -314,9 +318,12 @@ def _run_epochs(
     max_epochs: int,
     joint_step: JointStep | None = None,
 ) -> None:
-    """Train initialised nets; an interruption ends the epochs, marks the nets, sets the stop."""
-    with suitable_threads(_multiplications(nets[0], data), data.device):
-        _run_epochs_on_these_threads(nets, data, max_epochs, joint_step)
+    """Train initialised nets; the epochs that a checkpoint holds are done."""
+    with (
+        suitable_threads(_multiplications(nets[0], data), data.device),
+        training_of(nets, data) as training,
+    ):
+        _run_further_epochs(nets, data, max_epochs, joint_step, training)
 
 
 def _multiplications(net: DeviceNet, data: TrainingData) -> float:
@@ -327,19 +334,21 @@ def _multiplications(net: DeviceNet, data: TrainingData) -> float:
     return n_weights * min(net.batch_size, len(data))
 
 
-def _run_epochs_on_these_threads(
+def _run_further_epochs(
     nets: Sequence[DeviceNet],
     data: TrainingData,
     max_epochs: int,
     joint_step: JointStep | None,
+    training: Training,
 ) -> None:
+    """Train; an interruption ends the epochs, marks the nets, sets the stop."""
     for net in nets:
         net.prepare_to_train()
         net.peers = tuple(other for other in nets if other is not net)
     epoch = {"dataset_train": data, "dataset_valid": None}
     stop = current_stop()
     try:
-        for _ in range(max_epochs):
+        for n_done in training.epochs_left(max_epochs):
             for net in nets:
                 net.notify("on_epoch_begin", **epoch)
             if joint_step is None:
@@ -350,8 +359,11 @@ def _run_epochs_on_these_threads(
                 _run_joint_epoch(nets, data, joint_step)
             for net in nets:
                 net.notify("on_epoch_end", **epoch)
+            training.write(n_done + 1, is_finished=n_done + 1 == max_epochs)
     except KeyboardInterrupt as error:
-        if not any(net.stopped_early() for net in nets):
+        if any(net.stopped_early() for net in nets):
+            training.write(nets[0].n_finished_epochs, is_finished=True)
+        else:
             first = nets[0]
             stop.catch(error, f"after {first.n_finished_epochs} of {first.max_epochs} epochs")
             for net in nets:

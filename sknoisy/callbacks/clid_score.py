@@ -7,6 +7,7 @@ from skorch.callbacks import Callback
 
 from .._engine.construction import random_state_of
 from .._engine.evaluation import draw_rows, evaluate, keep_rows
+from .._engine.held_state import held_state, hold_state
 from ..meta import CLIDObjective
 from .named import network_of
 
@@ -75,3 +76,11 @@ class CLIDScore(Callback):
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Drop the data."""
         self._X = None
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "_index")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state, net.device)

@@ -41,6 +41,7 @@ class EpochProgress(Callback):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Open the bar."""
+        self._n_before = len(net.history)
         self._bar = tqdm(total=net.max_epochs, desc=self.description, unit="epoch")
         self._n_rows = self._n_watched = 0
         self._start = self._watched_since = time.monotonic()
@@ -68,6 +69,13 @@ class EpochProgress(Callback):
             self._told = total
             text = f"{self.description}: {net.max_epochs} epochs take about {_in_minutes(total)}."
             tqdm.write(text, file=sys.stderr)
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Move the bar to the epoch at which training goes on."""
+        n_done = len(net.history) - 1 - self._n_before
+        if n_done > self._bar.n:
+            self._bar.n = self._bar.initial = n_done
+            self._bar.refresh()
 
     def on_epoch_end(self, net, **kwargs):
         """Advance the bar by one epoch."""

@@ -110,7 +110,7 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)``.
     {max_epochs, batch_size, max_time, augment, standardize, device, precision}
     {callbacks, verbose}
-    {random_state, pretrained, weight_average}
+    {random_state, pretrained, weight_average, warm_start, checkpoint}
 
     Attributes
     ----------

@@ -142,6 +142,8 @@ class ELRPlusNet(DeviceNet):
         super().__init__(module, criterion, **kwargs)
         self.alpha, self.generator = alpha, torch.Generator()
 
+    held_names: tuple[str, ...] = ("generator", "_shares")
+
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Seed the draws of the shares."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
@@ -207,6 +209,7 @@ class ELRClassifier(NetworkClassifier):
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -60,6 +60,7 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     {verbose, random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -33,6 +33,7 @@ class FlexMatchClassifier(FixMatchClassifier):
     {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
     {callbacks, verbose}
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

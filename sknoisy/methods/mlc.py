@@ -43,6 +43,7 @@ class MLCClassifier(MetaLearningClassifier):
     {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
     {callbacks, verbose}
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -39,6 +39,7 @@ class MSLCClassifier(MetaLearningClassifier):
     {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
     {callbacks, verbose}
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

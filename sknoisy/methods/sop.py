@@ -242,6 +242,7 @@ class SOPClassifier(NetworkClassifier):
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -377,6 +377,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
                 f"parameter. Leave it out, or set the method, which is {method!r} because "
                 f"{reason}, to one that has it."
             )
+        self._check_that_networks_are_new(in_ensemble)
         if has_groups and not in_ensemble and "groups" not in signature(cls.fit).parameters:
             raise TypeError(
                 f"groups were passed, but {cls.__name__} leaves no rows out and takes none; "
@@ -386,6 +387,21 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         network = cls(**self._network_params())
         network._validate_params()
         network._check_settings()
+
+    def _check_that_networks_are_new(self, in_ensemble: bool) -> None:
+        """Raise if `network_params` let a network go on: each fit makes new ones."""
+        params = self.network_params or {}
+        if params.get("warm_start"):
+            raise ValueError(
+                "network_params has warm_start=True, but each fit makes new networks. Leave it "
+                "out, or fit the classifier of the method itself again."
+            )
+        if in_ensemble and params.get("checkpoint") is not None:
+            raise ValueError(
+                f"network_params has checkpoint={str(params['checkpoint'])!r}, but the ensemble "
+                "trains several networks, and a checkpoint belongs to one fit. Leave it out, or "
+                'pass another method, such as method="clid_mu".'
+            )
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""

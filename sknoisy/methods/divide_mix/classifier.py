@@ -75,6 +75,7 @@ class DivideMixClassifier(SemiSupervisedClassifier):
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

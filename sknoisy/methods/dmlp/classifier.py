@@ -63,6 +63,7 @@ class DMLPClassifier(NetworkClassifier):
     verbose : int, default=0
         1 shows the progress of the purification and of the training.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -110,6 +110,7 @@ class MILDClassifier(NetworkClassifier):
     verbose : int, default=0
         1 shows the progress of the selection and of the training.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

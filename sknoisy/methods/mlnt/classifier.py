@@ -21,6 +21,7 @@ from ..._engine.net import DeviceNet
 from ..._engine.problem import Problem
 from ..._engine.sizes import auto_teacher_decay
 from ..._engine.stopping import current_stop, part_of_fit
+from ..._engine.warm_start import load_start
 from ...base import NetworkClassifier
 from ...callbacks import TeacherAverage
 from ...exceptions import CollapseWarning, warn_user
@@ -111,6 +112,7 @@ class MLNTClassifier(NetworkClassifier):
     {random_state, pretrained}
     weight_average, n_ensemble : default=None, default=0
         Not available: ``teacher_decay``, ``predict_with`` and ``epoch_selection`` stand for them.
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -271,6 +273,7 @@ class MLNTClassifier(NetworkClassifier):
         for iteration in range(1, self.n_iterations + 1):
             # The net draws first, so that its start and its batches are those of plain training.
             net = self._build_net(believed, rng, [])
+            load_start(self._start, [net])
             meta_seed = _draw_seed(rng) if self.n_synthetic else None
             judges = self._judges(data, rng)
             if iteration == 1 and self.n_synthetic and self.n_pretrain_epochs_:

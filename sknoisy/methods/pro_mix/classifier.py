@@ -79,6 +79,7 @@ class ProMixClassifier(SemiSupervisedClassifier):
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------
