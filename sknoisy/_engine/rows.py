@@ -165,11 +165,10 @@ def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool
         return ArrayRows(X, scaling, device)
     if X.dtype == np.uint8 and X.ndim > 3:  # a quarter of the memory; scaled when taken
         return TensorRows(scaling.to_tensor(X).to(device), scaling)
-    rows = None
+    first = scaling.apply(scaling.to_tensor(X[:1]))
+    # One tensor, filled in place: parts to be joined would double the memory.
+    rows = torch.empty((X.shape[0], *first.shape[1:]), dtype=first.dtype, device=device)
     for start in range(0, X.shape[0], _CONVERT_ROWS):
-        part = scaling.apply(scaling.to_tensor(X[start : start + _CONVERT_ROWS]))
-        if rows is None:  # one tensor, filled in place: parts to be joined would double the memory
-            shape = (X.shape[0], *part.shape[1:])
-            rows = torch.empty(shape, dtype=part.dtype, device=device)
-        rows[start : start + len(part)] = part
+        part = X[start : start + _CONVERT_ROWS]
+        rows[start : start + _CONVERT_ROWS] = scaling.apply(scaling.to_tensor(part))
     return TensorRows(rows)

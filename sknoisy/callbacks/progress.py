@@ -48,9 +48,14 @@ class EpochProgress(Callback):
         self._told = _LONG_SECONDS / _MUCH_LONGER
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-        """Note the number of rows in an epoch."""
+        """Note the number of rows in an epoch; move the bar to where a checkpoint goes on."""
         active = getattr(dataset_train, "active", None)
         self._epoch_rows = len(dataset_train if active is None else active)
+        n_done = len(net.history) - 1 - self._n_before
+        if n_done > self._bar.n:
+            self._bar.n = self._bar.initial = n_done
+            self._bar.refresh()
+            self._n_rows = n_done * self._epoch_rows
 
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
         """Say how long training takes, if it takes long."""
@@ -69,13 +74,6 @@ class EpochProgress(Callback):
             self._told = total
             text = f"{self.description}: {net.max_epochs} epochs take about {_in_minutes(total)}."
             tqdm.write(text, file=sys.stderr)
-
-    def on_epoch_begin(self, net, **kwargs):
-        """Move the bar to the epoch at which training goes on."""
-        n_done = len(net.history) - 1 - self._n_before
-        if n_done > self._bar.n:
-            self._bar.n = self._bar.initial = n_done
-            self._bar.refresh()
 
     def on_epoch_end(self, net, **kwargs):
         """Advance the bar by one epoch."""
