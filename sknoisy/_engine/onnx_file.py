@@ -9,7 +9,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
 from typing import Any
 
@@ -68,9 +68,19 @@ class ProbabilityGraph(nn.Module):
 class _TableRows(nn.Module):
     """Imputed columns and indicators, standardised or reduced in float64, as float32."""
 
+    median: Tensor
+    is_empty: Tensor | None
+    unit: Tensor | None
+    indicators: Tensor | None
+    columns: Tensor
+    components: Tensor | None
+    shift: Tensor
+    mean: Tensor | None
+    scale: Tensor
+
     def __init__(self, scaling: InputScaling):
         super().__init__()
-        imputation, self.reduction = scaling.imputation_, scaling.reduction_
+        imputation, reduction = scaling.imputation_, scaling.reduction_
         assert imputation is not None
         is_empty = np.zeros(len(imputation.median_), dtype=bool)
         is_empty[imputation.empty_] = True
@@ -79,13 +89,12 @@ class _TableRows(nn.Module):
             "is_empty": is_empty if is_empty.any() else None,
             "unit": imputation.unit_,
             "indicators": imputation.indicators_ if len(imputation.indicators_) else None,
+            "columns": None if reduction is None else reduction.columns_,
+            "components": None if reduction is None else reduction.components_,
+            "shift": None if reduction is None else reduction.mean_,
             "mean": scaling.mean_,
             "scale": scaling.scale_,
         }
-        if self.reduction is not None:
-            arrays["columns"] = self.reduction.columns_
-            arrays["components"] = self.reduction.components_
-            arrays["mean"] = self.reduction.mean_
         for name, array in arrays.items():
             self.register_buffer(name, None if array is None else torch.from_numpy(array.copy()))
 
@@ -100,8 +109,8 @@ class _TableRows(nn.Module):
         if self.indicators is not None:
             where = missing.double().index_select(1, self.indicators)
             columns = torch.cat([columns, where], dim=1)
-        if self.reduction is not None:
-            return columns.index_select(1, self.columns).float() @ self.components - self.mean
+        if self.components is not None:
+            return columns.index_select(1, self.columns).float() @ self.components - self.shift
         if self.mean is not None:
             columns = (columns - self.mean) / self.scale
         return columns.float()
@@ -110,13 +119,22 @@ class _TableRows(nn.Module):
 class _ImageRows(nn.Module):
     """Images (n, C, H, W) in the unit of the network, float32."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, scaling: InputScaling):
         super().__init__()
-        self.scaling = scaling
+        assert scaling.unit_ is not None
+        self.is_channels_last = scaling.channel_axis_ == 3
+        mean, scale = scaling.mean_, scaling.scale_
+        if mean is None or scale is None:
+            mean, scale = np.zeros(1), np.full(1, 255 if scaling.unit_.dtype == np.uint8 else 1)
+        for name, moment in (("mean", mean), ("scale", scale)):
+            self.register_buffer(name, torch.from_numpy(moment).float().view(-1, 1, 1))
 
     def forward(self, X: Tensor) -> Tensor:
-        images = X.permute(0, 3, 1, 2) if self.scaling.channel_axis_ == 3 else X
-        return self.scaling.apply(images)
+        images = X.permute(0, 3, 1, 2) if self.is_channels_last else X
+        return (images.float() - self.mean) / self.scale
 
 
 class _PlainRows(nn.Module):
@@ -182,23 +200,17 @@ def write_onnx(
     if dtype == "float32":
         _warn_of_lost_digits(scaling, names)
     graph = ProbabilityGraph(scaling, networks).eval()
-    name = type(networks[0]).__name__
+    failure = f"The network, {type(networks[0]).__name__}, cannot be written as ONNX: "
     try:
         with _quiet():
             content = _exported(graph, shape, dtype, capture=is_own_network)
-        difference = _largest_difference(content, graph, scaling, shape, dtype)
-    except Exception as error:  # the exporter and the runtime raise all kinds
-        raise ValueError(
-            f"The network, {name}, cannot be written as ONNX: {_first_line(error)} Write its "
-            "forward in tensor operations, with torch.where in place of if on values, or save "
-            "the classifier by pickle."
-        ) from error
+    except Exception as error:  # the exporters raise all kinds
+        raise ValueError(failure + _cause_and_cure(error)) from error
+    difference = _largest_difference(content, graph, scaling, shape, dtype)
     if not difference <= _TOLERANCE:
         raise ValueError(
-            f"The network, {name}, cannot be written as ONNX: onnxruntime gives probabilities "
-            f"that differ by {difference:.1g} from those of torch. A forward that draws random "
-            "numbers or depends on the other rows has no such graph; save the classifier by "
-            "pickle."
+            f"{failure}onnxruntime gives probabilities that differ by {difference:.1g} from those "
+            "of torch. Let its forward draw no random numbers, or save the classifier by pickle."
         )
     model = onnx.load_from_string(content)
     onnx.helper.set_model_props(model, {"classes": json.dumps(classes.tolist(), default=str)})
@@ -240,20 +252,16 @@ def _exported(graph: nn.Module, shape: tuple[int, ...], dtype: str, *, capture: 
     """Return the serialised graph for any number of rows."""
     example = (torch.zeros((2, *shape), dtype=getattr(torch, dtype)),)
     names: dict[str, Any] = {"input_names": ["X"], "output_names": ["probabilities"]}
+    rows = {0: torch.export.Dim("n_rows")}
     if capture:
-        program = torch.onnx.export(
-            graph,
-            example,
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("n_rows")},),
-            verbose=False,
-            **names,
+        program = torch.export.export(graph, example, dynamic_shapes=(rows,), strict=False)
+        written = torch.onnx.export(
+            program, dynamo=True, dynamic_shapes=(rows,), verbose=False, **names
         )
-        assert program is not None
-        return _without_traces(program.model_proto).SerializeToString()
+        assert written is not None
+        return _without_traces(written.model_proto).SerializeToString()
     file = io.BytesIO()
-    rows = {0: "n_rows"}
-    axes = {"X": rows, "probabilities": rows}
+    axes = {name: {0: "n_rows"} for name in ("X", "probabilities")}
     torch.onnx.export(graph, example, file, dynamo=False, dynamic_axes=axes, **names)  # type: ignore[arg-type]
     return file.getvalue()
 
@@ -270,16 +278,15 @@ def _without_traces(model: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporters, who speak of other packages and of their own age."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Silence the exporters: what they log, print and warn of does not concern the user."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def _largest_difference(
@@ -321,6 +328,14 @@ def _drawn_rows(scaling: InputScaling, shape: tuple[int, ...], dtype: str) -> np
     return rows.astype(dtype)
 
 
-def _first_line(error: Exception) -> str:
+def _cause_and_cure(error: Exception) -> str:
     text = str(error).strip().partition("\n")[0].rstrip(".")
-    return f"{type(error).__name__}: {text}."
+    if "n_rows" in text:
+        return (
+            "its forward takes the number of rows for a constant. Use x.shape[0] in place of "
+            "len(x), and no loop over rows."
+        )
+    return (
+        f"{type(error).__name__}: {text}. Write its forward in tensor operations, with "
+        "torch.where in place of if on values, or save the classifier by pickle."
+    )

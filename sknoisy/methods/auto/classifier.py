@@ -468,11 +468,12 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         check_is_fitted(self)
         if self.choice_.method == _ENSEMBLE:
             raise ValueError(
-                "export_onnx writes one network, but the method here is \"ensemble\", because "
+                'export_onnx writes one network, but the method here is "ensemble", because '
                 f"{self.choice_.reason}: several learners predict together. Fit with "
                 'method="famus" or another network, or save the classifier by pickle.'
             )
-        self.estimator_.export_onnx(path, dtype=dtype)
+        network: Any = self.estimator_
+        network.export_onnx(path, dtype=dtype)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
