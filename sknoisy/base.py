@@ -48,7 +48,7 @@ from ._engine.label_distribution import set_label_distribution
 from ._engine.labels import check_clean_mask, check_unlabeled_mask, encode_labels
 from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
-from ._engine.onnx_file import write_onnx
+from ._engine.onnx_file import ProbabilityGraph, write_onnx
 from ._engine.pretrained import (
     check_pretrained,
     check_same_rows,
@@ -770,8 +770,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         ImportError
             If the packages of ``pip install "sknoisy[onnx]"`` are missing.
         ValueError
-            If `dtype` is none of those above, or if a network of your own has no graph that gives
-            its probabilities.
+            If `dtype` is none of those above, if float32 does not hold the values of a column, or
+            if a network of your own has no graph that gives its probabilities.
 
         Notes
         -----
@@ -797,16 +797,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         [0, 1, 2]
         """
         check_is_fitted(self)
-        write_onnx(
-            path,
-            self._scaling,
-            self._members.networks,
-            shape=self.image_shape_ or (self.n_features_in_,),
-            classes=self.classes_,
-            dtype=dtype,
-            is_own_network=self._has_own_network,
-            names=getattr(self, "feature_names_in_", None),
-        )
+        graph = ProbabilityGraph(self._scaling, self._members.networks)
+        write_onnx(path, self, graph, dtype, capture=self._has_own_network)
 
     def _rows(self, X):
         check_is_fitted(self)
