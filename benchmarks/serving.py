@@ -4,9 +4,8 @@
     python benchmarks/serving.py --before CHECKOUT   # and the ratio to another commit
 
 Classifiers of one and of several members, both around the default MLP on a table of 50 columns,
-are fitted once in each of several processes. The table shows, for requests of one kind, the median
-CPU time, on one thread, in the process where it was shortest: what else the machine does hardly
-counts. In the rows with threads, all threads send requests of one row at once, and the wall time
+are fitted once in each of several processes. The table shows, for requests of one kind, the least
+CPU time of all of them, on one thread: what else the machine does can only make it longer. In the rows with threads, all threads send requests of one row at once, and the wall time
 of all requests is divided by their number. The rows "ONNX" are requests to onnxruntime, for the
 file of `export_onnx`. The second table has the sizes of the files, the largest difference between
 the probabilities of ONNX and of `predict_proba`, and the rows of 10,000 that get another class.
@@ -52,14 +51,14 @@ def fitted(n_ensemble: int) -> CLIDMUClassifier:
     return CLIDMUClassifier(n_ensemble=n_ensemble, device="cpu", **network, **training).fit(X, y)
 
 
-def median_seconds(call: Callable[[], object], n_calls: int) -> float:
-    """Median CPU time of a call; the first, which pay for allocations, are not counted."""
+def least_seconds(call: Callable[[], object], n_calls: int) -> float:
+    """Least CPU time of a call."""
     times = []
-    for _ in range(n_calls + 3):
+    for _ in range(n_calls):
         start = time.process_time()
         call()
         times.append(time.process_time() - start)
-    return float(np.median(times[3:]))
+    return min(times)
 
 
 def seconds_of_threads(call: Callable[[], object], n_calls: int, n_threads: int) -> float:
@@ -110,7 +109,7 @@ def measure(n_calls: int, n_threads: int) -> Seconds:
         for size, X in drawn_rows().items():
             for name, call in requests(clf, X).items():
                 n = n_calls if len(X) == 1 else n_calls // 20 + 1
-                found[f"{name}, {members}, {size}"] = median_seconds(call, n)
+                found[f"{name}, {members}, {size}"] = least_seconds(call, n)
         call = requests(clf, drawn_rows()["1 row"])["predict_proba"]
         name = f"predict_proba, {members}, 1 row, {n_threads} threads"
         found[name] = seconds_of_threads(call, n_calls, n_threads)
@@ -167,19 +166,16 @@ def main() -> None:
         for name, checkout in checkouts.items():
             turns[name].append(in_a_process(checkout, args.calls, args.threads))
     kinds = list(turns["now"][0])
-    medians = {
+    least = {
         name: {kind: min(turn[kind] for turn in of_name) for kind in of_name[0]}
         for name, of_name in turns.items()
     }
     lines = [
         [kind]
+        + [f"{1e3 * of_name[kind]:.2f}" if kind in of_name else "-" for of_name in least.values()]
         + [
-            f"{1e3 * of_name[kind]:.2f}" if kind in of_name else "-"
-            for of_name in medians.values()
-        ]
-        + [
-            f"{medians['now'][kind] / of_name[kind]:.2f}" if kind in of_name else "-"
-            for name, of_name in medians.items()
+            f"{least['now'][kind] / of_name[kind]:.2f}" if kind in of_name else "-"
+            for name, of_name in least.items()
             if name == "before"
         ]
         for kind in kinds
