@@ -87,7 +87,7 @@ $(VENV)/.extra-%: pyproject.toml $(VENV)/.torch
 	@touch $@
 
 $(VENV)/.group-%: pyproject.toml $(VENV)/.torch
-	$(PIP_INSTALL) --editable '.[audit,plots]' --group $*
+	$(PIP_INSTALL) --editable '.[audit,plots,onnx]' --group $*
 	@touch $@
 
 $(OLDEST_VENV)/.installed: pyproject.toml $(CONSTRAINTS) $(OLDEST)

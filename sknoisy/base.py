@@ -48,6 +48,7 @@ from ._engine.label_distribution import distribute_labels
 from ._engine.labels import check_clean_mask, check_unlabeled_mask, encode_labels
 from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
+from ._engine.onnx_file import ProbabilityGraph, write_onnx
 from ._engine.pretrained import (
     check_pretrained,
     check_same_rows,
@@ -757,6 +758,69 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         """
         rows = self._rows(X)  # first, as it raises NotFittedError
         return self._members.features(rows).numpy()
+
+    def export_onnx(self, path: str | os.PathLike, *, dtype: str | None = None) -> None:
+        """Write the classifier as an ONNX file, which predicts without Python and torch.
+
+        The graph holds all that :meth:`predict_proba` does: imputation, scaling, the networks,
+        the mean of their logits and the softmax. Before the file is written, onnxruntime runs
+        the graph on drawn rows, and has to give the probabilities of torch.
+
+        The input ``X`` takes any number of rows; the output ``probabilities`` is float64 of shape
+        (n_samples, n_classes). The metadata entry ``classes`` is ``classes_`` as JSON. The graph
+        does not check its input: infinite values may give NaN where :meth:`predict_proba` raises.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write, such as ``"classifier.onnx"``. It is replaced if it exists.
+        dtype : {"float32", "float64", "int64", "uint8"} or None, default=None
+            Type of the input. None: "uint8" for images that were fitted as such, "int64" for
+            integers that a network of your own gets as they are, else "float32". Rows are
+            standardised in float64 in any case, so that "float64" loses no digits of values far
+            from 0, such as time stamps.
+
+        Warns
+        -----
+        PrecisionWarning
+            If float32 keeps few digits of a column.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ImportError
+            If the packages of ``pip install "sknoisy[onnx]"`` are missing.
+        ValueError
+            If `dtype` is none of those above, if float32 does not hold the values of a column, or
+            if a network of your own has no graph that gives its probabilities.
+
+        Notes
+        -----
+        Networks that predict in bfloat16 are written in float32.
+
+        Examples
+        --------
+        >>> import json
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import onnxruntime
+        >>> from sklearn.datasets import load_iris
+        >>> from sknoisy import CLIDMUClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = CLIDMUClassifier(max_epochs=3, n_warmup_epochs=1, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.export_onnx(f"{folder}/iris.onnx")
+        ...     session = onnxruntime.InferenceSession(f"{folder}/iris.onnx")
+        >>> (proba,) = session.run(None, {"X": X.astype(np.float32)})
+        >>> np.allclose(proba, clf.predict_proba(X), atol=1e-5)
+        True
+        >>> json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+        [0, 1, 2]
+        """
+        check_is_fitted(self)
+        graph = ProbabilityGraph(self._scaling, self._members.networks)
+        write_onnx(path, self, graph, dtype, capture=self._has_own_network)
 
     def _rows(self, X):
         check_is_fitted(self)

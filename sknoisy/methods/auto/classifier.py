@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from inspect import signature
 from numbers import Integral
@@ -461,6 +462,34 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
+
+    def export_onnx(self, path: str | os.PathLike, *, dtype: str | None = None) -> None:
+        """Write the classifier as an ONNX file, if one of the library's networks predicts.
+
+        Parameters
+        ----------
+        path, dtype
+            As in :meth:`CLIDMUClassifier.export_onnx`, which describes the file.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ImportError
+            If the packages of ``pip install "sknoisy[onnx]"`` are missing.
+        ValueError
+            If the method is the ensemble of learners, or as in
+            :meth:`CLIDMUClassifier.export_onnx`.
+        """
+        check_is_fitted(self)
+        if self.choice_.method == _ENSEMBLE:
+            raise ValueError(
+                'export_onnx writes one network, but the method here is "ensemble", because '
+                f"{self.choice_.reason}: several learners predict together. Fit with "
+                'method="famus" or another network, or save the classifier by pickle.'
+            )
+        network: Any = self.estimator_
+        network.export_onnx(path, dtype=dtype)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
