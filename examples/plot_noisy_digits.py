@@ -27,6 +27,7 @@ X, X_test, y, _, wrong, _, _, y_test = train_test_split(
     digits.target,
     digits.noise_mask,
     digits.target_clean,
+    train_size=800,
     stratify=digits.target_clean,
     random_state=0,
 )
@@ -37,8 +38,9 @@ X, X_test, y, _, wrong, _, _, y_test = train_test_split(
 # ``weighting=None, n_ensemble=0`` turns the method off: the same network is trained by plain
 # cross-entropy.
 
-cross_entropy = CLIDMUClassifier(weighting=None, n_ensemble=0, random_state=0).fit(X, y)
-clf = CLIDMUClassifier(random_state=0).fit(X, y)
+off = {"weighting": None, "n_ensemble": 0}
+cross_entropy = CLIDMUClassifier(**off, max_epochs=30, random_state=0).fit(X, y)
+clf = CLIDMUClassifier(max_epochs=30, random_state=0).fit(X, y)
 print(f"cross-entropy: {cross_entropy.score(X_test, y_test):.3f}")
 print(f"CLID-MU:       {clf.score(X_test, y_test):.3f}")
 

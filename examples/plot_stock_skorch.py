@@ -32,6 +32,7 @@ X, X_test, y, _, _, y_test = train_test_split(
     (digits.data / 8 - 1).astype(np.float32),
     digits.target,
     digits.target_clean,
+    train_size=800,
     stratify=digits.target_clean,
     random_state=0,
 )
@@ -53,7 +54,7 @@ def train(callbacks):
         optimizer__momentum=0.9,
         optimizer__weight_decay=5e-4,
         lr=0.05,
-        max_epochs=40,
+        max_epochs=30,
         batch_size=100,
         iterator_train__shuffle=True,
         train_split=predefined_split(Dataset(X_test, y_test)),
