@@ -28,7 +28,7 @@ names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven",
 frame = pd.DataFrame(digits.data, columns=digits.feature_names)
 truth = pd.Series(names[digits.target_clean])
 X, X_test, y, _ = train_test_split(
-    frame, names[digits.target], stratify=digits.target_clean, random_state=0
+    frame, names[digits.target], train_size=600, stratify=digits.target_clean, random_state=0
 )
 
 # %%
@@ -44,7 +44,7 @@ def clean_accuracy(estimator, X, y=None):
 
 
 search = GridSearchCV(
-    CLIDMUClassifier(max_epochs=20, random_state=0),
+    CLIDMUClassifier(max_epochs=10, random_state=0),
     {"meta_objective": [CLIDObjective(0.2), CLIDObjective(0.5)], "lr": [0.005, 0.02, 0.05]},
     scoring={"clid": clid_scorer, "noisy": "accuracy", "clean": clean_accuracy},
     refit="clid",
@@ -56,17 +56,23 @@ print(f"accuracy on clean test labels: {clean_accuracy(search, X_test):.3f}")
 # %%
 # Which score follows the truth
 # -----------------------------
-# Each point is a candidate; the circle marks the one that the score would choose.
+# Each point is a candidate, with its learning rate; the circle marks the one that the score would
+# choose.
 
 clean = search.cv_results_["mean_test_clean"]
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
+rates = search.cv_results_["param_lr"]
+fig, axes = plt.subplots(1, 2, figsize=(8, 4.4), sharey=True, layout="constrained")
 for ax, (score, label) in zip(
     axes, {"clid": "minus relative CLID", "noisy": "accuracy on noisy labels"}.items(), strict=True
 ):
     values = search.cv_results_[f"mean_test_{score}"]
     best = values.argmax()
-    ax.scatter(values, clean)
-    ax.scatter(values[best], clean[best], s=150, facecolors="none", edgecolors="C1")
+    for rate in np.unique(rates):
+        ax.scatter(values[rates == rate], clean[rates == rate], s=70, label=f"lr = {rate}")
+    ax.scatter(values[best], clean[best], s=300, facecolors="none", edgecolors="C3", linewidths=2)
+    ax.margins(0.15)
+    ax.grid(alpha=0.4)
     ax.set_xlabel(label)
 axes[0].set_ylabel("accuracy on clean labels")
+axes[0].legend()
 plt.show()
