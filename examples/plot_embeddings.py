@@ -1,7 +1,7 @@
 """
-==============================
+===============================
 Embeddings of images as a table
-==============================
+===============================
 
 A network that was trained on other images turns each image into a row of numbers. For everything
 that follows these rows are a table, and no network has to be trained on the wrong labels. Here

@@ -20,7 +20,6 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 
 from sknoisy import CLIDMUClassifier
 from sknoisy.datasets import load_noisy_digits
-from sknoisy.meta import CLIDObjective
 from sknoisy.metrics import clid_scorer
 
 digits = load_noisy_digits(noise="pairflip", rate=0.4, random_state=0)
@@ -28,7 +27,7 @@ names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven",
 frame = pd.DataFrame(digits.data, columns=digits.feature_names)
 truth = pd.Series(names[digits.target_clean])
 X, X_test, y, _ = train_test_split(
-    frame, names[digits.target], train_size=600, stratify=digits.target_clean, random_state=0
+    frame, names[digits.target], train_size=800, stratify=digits.target_clean, random_state=0
 )
 
 # %%
@@ -44,8 +43,8 @@ def clean_accuracy(estimator, X, y=None):
 
 
 search = GridSearchCV(
-    CLIDMUClassifier(max_epochs=10, random_state=0),
-    {"meta_objective": [CLIDObjective(0.2), CLIDObjective(0.5)], "lr": [0.005, 0.02, 0.05]},
+    CLIDMUClassifier(max_epochs=18, random_state=0),
+    {"lr": [0.01, 0.03, 0.1, 0.2]},
     scoring={"clid": clid_scorer, "noisy": "accuracy", "clean": clean_accuracy},
     refit="clid",
     cv=2,

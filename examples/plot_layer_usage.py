@@ -30,7 +30,7 @@ X, X_test, y, _, wrong, _, _, y_test = train_test_split(
     digits.target,
     digits.noise_mask,
     digits.target_clean,
-    train_size=600,
+    train_size=800,
     stratify=digits.target_clean,
     random_state=0,
 )
@@ -41,7 +41,8 @@ for n_active in (4, 1):
     fitted[n_active] = FaMUSClassifier(
         n_active_layers=n_active,
         module_params={"hidden": (128, 128, 128, 128), "dropout": 0.1},
-        max_epochs=15,
+        max_epochs=20,
+        lr=0.1,
         random_state=0,
     ).fit(X, y, clean_mask=checked)
     print(f"K = {n_active}: accuracy {fitted[n_active].score(X_test, y_test):.3f}")

@@ -56,7 +56,7 @@ plt.show()
 # Three classifiers
 # -----------------
 # The first is the same network trained by cross-entropy, on the same labels: the checked rows are
-# among its training rows, too. The mean of three draws stands for each.
+# among its training rows, too. The mean of two draws stands for each.
 
 methods = {
     "cross-entropy": lambda seed: CLIDMUClassifier(

@@ -70,9 +70,7 @@ linear = LogisticRegression()
 models = {
     "labels as given": make_pipeline(vectorizer, linear),
     "purified labels": make_pipeline(vectorizer, LabelPurifier(random_state=0), linear),
-    "NoisyLabelClassifier": make_pipeline(
-        vectorizer, NoisyLabelClassifier(network_params={"max_epochs": 10}, random_state=0)
-    ),
+    "NoisyLabelClassifier": make_pipeline(vectorizer, NoisyLabelClassifier(random_state=0)),
 }
 accuracies = {
     name: model.fit(messages, y).score(new_messages, y_new) for name, model in models.items()
