@@ -41,7 +41,8 @@ digits, labels = load_digits(return_X_y=True)
 def place(rows):
     """Images of these digits, each at a random place."""
     images = np.zeros((len(rows), 1, 16, 16), dtype=np.float32)
-    for image, digit, (top, left) in zip(images, rows, rng.integers(9, size=(len(rows), 2))):
+    corners = rng.integers(9, size=(len(rows), 2))
+    for image, digit, (top, left) in zip(images, rows, corners, strict=True):
         image[0, top : top + 8, left : left + 8] = digit.reshape(8, 8) / 16
     return images
 
