@@ -57,6 +57,12 @@ PAGES = {
                     *("FixMatchClassifier", "FlexMatchClassifier"),
                 ),
             ),
+        ),
+    ),
+    "methods": Page(
+        "Parts of single methods",
+        "Settings and functions of DMLP, MILD and MLNT, for use on their own.",
+        (
             Section("sknoisy.methods.dmlp", "Parts of DMLP"),
             Section("sknoisy.methods.mild", "Parts of MILD"),
             Section("sknoisy.methods.mlnt", "Parts of MLNT"),
