@@ -56,7 +56,8 @@ plt.show()
 # Three classifiers
 # -----------------
 # The first is the same network trained by cross-entropy, on the same labels: the checked rows are
-# among its training rows, too. The mean of two draws stands for each.
+# among its training rows, too. The mean of two draws stands for each, after 25 epochs: the example
+# is to be short.
 
 methods = {
     "cross-entropy": lambda seed: CLIDMUClassifier(
