@@ -84,8 +84,8 @@ wrong = y != y_clean[train]
 # %%
 # Two models
 # ----------
-# A linear classifier is the usual one on embeddings. It fits wrong labels as well as right ones. The
-# networks of :class:`~sknoisy.NoisyLabelClassifier` train for ten epochs only, to be short.
+# A linear classifier is the usual one on embeddings. It fits wrong labels as well as right ones.
+# The networks of :class:`~sknoisy.NoisyLabelClassifier` train for ten epochs only, to be short.
 
 for name, X in {"pixels": images.reshape(-1, 256), "embeddings": embeddings}.items():
     models = {

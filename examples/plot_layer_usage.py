@@ -11,10 +11,11 @@ is trained. :class:`~sknoisy.inspection.LayerUsageDisplay` draws what they chose
 # %%
 # Fit
 # ---
-# 800 digits of which 40 % carry a wrong label; the labels of a tenth of the rows have been checked.
-# The default network has two hidden layers only, so this one gets four, which makes eight weights
-# and biases below the last layer. ``n_active_layers``, K in the paper, is how many of them shall
-# be active. To be short, the example trains for 20 epochs at twice the default learning rate.
+# 800 digits of which 40 % carry a wrong label; the labels of a tenth of the rows have been
+# checked. The default network has two hidden layers only, so this one gets four, which makes eight
+# weights and biases below the last layer. ``n_active_layers``, K in the paper, is how many of them
+# shall be active. To be short, the example trains for 20 epochs at twice the default learning
+# rate.
 
 import matplotlib.pyplot as plt
 import numpy as np

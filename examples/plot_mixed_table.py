@@ -55,8 +55,8 @@ except ValueError as error:
     print(error)
 
 # %%
-# With it, the pipeline takes the frame as it is, in ``fit`` and in ``predict``. Its networks train for
-# ten epochs only, to be short.
+# With it, the pipeline takes the frame as it is, in ``fit`` and in ``predict``. Its networks train
+# for ten epochs only, to be short.
 
 train, test = np.arange(n) < 500, np.arange(n) >= 500
 classifier = NoisyLabelClassifier(network_params={"max_epochs": 10}, random_state=0)

@@ -13,8 +13,8 @@ shows what cross-validation claims if they are purified once, before the split.
 # ---------
 # Digits of which 40 % carry the name of the next digit. ``make_pipeline`` of
 # :mod:`sknoisy.pipeline` takes steps that change labels, and the search reaches the parameters of
-# each step by its name. The clean labels are used to judge, never to train. 400 rows, two folds, few
-# epochs and small forests keep the example short.
+# each step by its name. The clean labels are used to judge, never to train. 400 rows, two folds,
+# few epochs and small forests keep the example short.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -12,9 +12,9 @@ which it was.
 # %%
 # Fit
 # ---
-# 800 digits of which 40 % carry a wrong label. The clean labels are used to judge, never to train. To
-# be short, the selection does not compare itself with no selection on folds, ``n_folds=0``, and the
-# trainings have fewer epochs than by default.
+# 800 digits of which 40 % carry a wrong label. The clean labels are used to judge, never to train.
+# To be short, the selection does not compare itself with no selection on folds, ``n_folds=0``, and
+# the trainings have fewer epochs than by default.
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -41,8 +41,8 @@ X, X_test, y, _, _, y_test = train_test_split(
 # Two nets
 # --------
 # They differ in the callback alone. The exponent 0.5 of the weighting network keeps a part of each
-# given class's share of a batch. 30 epochs on 800 rows keep the example short. The clean test set stands in for a validation set, to draw the
-# accuracy of every epoch.
+# given class's share of a batch. 30 epochs on 800 rows keep the example short. The clean test set
+# stands in for a validation set, to draw the accuracy of every epoch.
 
 
 def train(callbacks):
