@@ -57,8 +57,8 @@ print(f"accuracy on clean test labels: {clean_accuracy(search, X_test):.3f}")
 # Which score follows the truth
 # -----------------------------
 # Each point is a candidate, with its learning rate; the circle marks the one that the score would
-# choose. Both choose well after such a short training, in which no candidate has learned the wrong
-# labels by heart. But the accuracy on noisy labels looks far worse than the models are.
+# choose. Here both choose well, but the accuracy on noisy labels looks far worse than the models
+# are.
 
 clean = search.cv_results_["mean_test_clean"]
 rates = search.cv_results_["param_lr"]
