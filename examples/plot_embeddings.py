@@ -17,7 +17,7 @@ that table is compared with the table of the pixels.
 #     X = backbone(images).numpy()  # float32, (n_images, 2048)
 #
 # Here it is a small one, so that nothing has to be downloaded: three convolutions, trained on
-# digits from 0 to 4, whose labels are right. Each digit lies somewhere in an image of 16 x 16
+# digits from 0 to 4, whose labels are right. Each digit lies somewhere in an image of 12 x 12
 # pixels, twice at random.
 
 import matplotlib.pyplot as plt
@@ -40,8 +40,8 @@ digits, labels = load_digits(return_X_y=True)
 
 def place(rows):
     """Images of these digits, each at a random place."""
-    images = np.zeros((len(rows), 1, 16, 16), dtype=np.float32)
-    corners = rng.integers(9, size=(len(rows), 2))
+    images = np.zeros((len(rows), 1, 12, 12), dtype=np.float32)
+    corners = rng.integers(5, size=(len(rows), 2))
     for image, digit, (top, left) in zip(images, rows, corners, strict=True):
         image[0, top : top + 8, left : left + 8] = digit.reshape(8, 8) / 16
     return images
@@ -63,7 +63,7 @@ NeuralNetClassifier(
     criterion=nn.CrossEntropyLoss,
     optimizer=torch.optim.Adam,
     lr=0.003,
-    max_epochs=7,
+    max_epochs=8,
     train_split=None,
     verbose=0,
 ).fit(place(digits[others]), labels[others])
@@ -77,7 +77,7 @@ NeuralNetClassifier(
 images, y_clean = place(digits[labels >= 5]), labels[labels >= 5]
 with torch.no_grad():
     embeddings = backbone.eval()(torch.from_numpy(images)).numpy()
-train, test = train_test_split(np.arange(len(images)), train_size=300, random_state=0)
+train, test = train_test_split(np.arange(len(images)), train_size=400, random_state=0)
 y = symmetric(y_clean[train], 0.4, random_state=0).y
 wrong = y != y_clean[train]
 
@@ -87,7 +87,7 @@ wrong = y != y_clean[train]
 # A linear classifier is the usual one on embeddings. It fits wrong labels as well as right ones.
 # The networks of :class:`~sknoisy.NoisyLabelClassifier` train for ten epochs only, to be short.
 
-for name, X in {"pixels": images.reshape(-1, 256), "embeddings": embeddings}.items():
+for name, X in {"pixels": images.reshape(-1, 144), "embeddings": embeddings}.items():
     models = {
         "labels as given": make_pipeline(StandardScaler(), LogisticRegression()),
         "NoisyLabelClassifier": NoisyLabelClassifier(
