@@ -77,7 +77,7 @@ NeuralNetClassifier(
 images, y_clean = place(digits[labels >= 5]), labels[labels >= 5]
 with torch.no_grad():
     embeddings = backbone.eval()(torch.from_numpy(images)).numpy()
-train, test = train_test_split(np.arange(len(images)), train_size=400, random_state=0)
+train, test = train_test_split(np.arange(len(images)), train_size=320, random_state=0)
 y = symmetric(y_clean[train], 0.4, random_state=0).y
 wrong = y != y_clean[train]
 
