@@ -15,7 +15,7 @@ LINT := "ruff check" "ruff format --check" "mypy"
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-oldest lint docs dist format hooks clean
+.PHONY: help demo test test-oldest lint docs check-docs dist format hooks clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,10 +46,15 @@ test-oldest: $(OLDEST_VENV)/.installed ## tests on the oldest versions that pypr
 lint: $(VENV)/.group-tests ## ruff and mypy alone
 	@$(call run_checks,$(LINT))
 
+# One torch thread: more would make the small networks of the gallery slower.
+docs: export OMP_NUM_THREADS = 1
 docs: $(VENV)/.group-docs ## HTML in docs/_build/html, every warning an error, without network
 	rm -rf docs/generated docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+check-docs: ## open every page that make docs built in headless Chromium, wide and narrow
+	python3 docs/check_pages.py
 
 bench-accuracy: ARGS ?= --quick --n-jobs 2
 bench-%: benchmarks/%.py $(VENV)/.group-benchmarks ## run benchmarks/<name>.py with $(ARGS)
