@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from .batches import TrainingData
+from .streams import Stream
 
 __all__ = ["describe_run", "digest_of_training"]
 
@@ -35,7 +36,7 @@ def describe_run(
     rng : RandomState
         Described if ``random_state`` is an instance.
     given : dict
-        Arrays, CSR matrices, modules or None, by name.
+        Arrays, CSR matrices, streams, modules or None, by name.
 
     Returns
     -------
@@ -64,7 +65,8 @@ def digest_of_training(data: TrainingData) -> str:
 def _describe_given(value: Any) -> str:
     if scipy.sparse.issparse(value):
         return _digest(str(value.shape), value.data, value.indices, value.indptr)
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    is_array = isinstance(value, np.ndarray) and value.dtype != object
+    if is_array or isinstance(value, Stream):
         blocks = (value[i : i + _HASH_ROWS] for i in range(0, len(value), _HASH_ROWS))
         return _digest(str(value.shape), *blocks)
     return _describe(value)

@@ -326,3 +326,14 @@ def test_a_file_is_not_loaded(kind, tmp_path, written):
     command = [sys.executable, "-c", PEAK, str(path), str(len(X))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 80  # the rows alone, in memory, are 95
+
+
+def test_a_checkpoint_of_a_streamed_fit_knows_its_rows(table, written, tmp_path):
+    X, y = table
+    path = written(X)
+    clf = NetworkClassifier(**SMALL, checkpoint=tmp_path / "fit.pt").fit(path, y)
+    again = NetworkClassifier(**SMALL, checkpoint=tmp_path / "fit.pt").fit(path, y)
+    np.testing.assert_array_equal(again.predict_proba(path), clf.predict_proba(path))
+    X[7, 0] += 1
+    with pytest.raises(ValueError, match="written by another run: X="):
+        clf.fit(written(X, name="other.parquet"), y)
