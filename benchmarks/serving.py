@@ -8,8 +8,8 @@ are fitted once in each of several processes. The table shows, for requests of o
 CPU time of all of them, on one thread: what else the machine does can only make it longer. In the
 rows with threads, all threads send requests of one row at once, and the wall time of all requests
 is divided by their number. The rows "ONNX" are requests to onnxruntime, for the file of
-`export_onnx`. The second table has the sizes of the files, the largest difference between
-the probabilities of ONNX and of `predict_proba`, and the rows of 10,000 that get another class.
+`export_onnx`. The second table has the sizes of the files, the largest difference between the
+probabilities of ONNX and of `predict_proba`, and the rows of 10,000 that get another class.
 
 With `--before`, processes that import the package of another checkout take turns with the others.
 """
