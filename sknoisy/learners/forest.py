@@ -139,7 +139,10 @@ class Forest:
                 if drawn is not None:
                     first, end = np.searchsorted(drawn[k], (start, start + len(rows)))
                     proba[drawn[k][first:end] - start] = 0
-                part[:, tree.classes_.astype(np.intp)] += proba
+                if len(tree.classes_) == self._n_classes:
+                    part += proba
+                else:
+                    part[:, tree.classes_.astype(np.intp)] += proba
 
         with config_context(assume_finite=True):
             starts = range(0, len(X), _BLOCK_ROWS)
