@@ -109,8 +109,8 @@ class EarlyStoppedNetwork(ClassifierMixin, BaseEstimator):
             X_valid = np.moveaxis(X_valid, 3, 1)
         labels = np.array([column_of.get(label, -1) for label in y_valid])
         self.classifier_ = network(self.random_state)
-        n_epochs = self.classifier_.max_epochs
-        best = EarlyStopping(monitor="valid_error", patience=n_epochs + 1, load_best=True)
+        all_epochs = 10**6  # no early end
+        best = EarlyStopping(monitor="valid_error", patience=all_epochs, load_best=True)
         self.classifier_.set_params(callbacks=[NoisyValidation(X_valid, labels), best])
         self.classifier_.fit(self._standardize(X), y)
         return self

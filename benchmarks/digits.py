@@ -33,7 +33,6 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from sknoisy import CLIDMUClassifier
 from sknoisy.noise import pairflip, symmetric
 
 EXCLUSIVE = {
@@ -97,7 +96,7 @@ def table(rows: list[Row], settings: list[str], score: str) -> str:
 
 def main() -> None:
     parser = command_line(__doc__, n_seeds=5)
-    parser.add_argument("--epochs", type=int, default=CLIDMUClassifier().max_epochs)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument(
         "--include-true",
         choices=["no", "yes", "both"],

@@ -1,13 +1,15 @@
-"""Latency of a fitted classifier: one row, many rows, and several threads at a time.
+"""Size and latency of a fitted classifier: one row, many rows, several threads, and as ONNX.
 
     python benchmarks/serving.py
     python benchmarks/serving.py --before CHECKOUT   # and the ratio to another commit
 
 Classifiers of one and of several members, both around the default MLP on a table of 50 columns,
-are fitted once in each of several processes. The table shows, for requests of one kind, the median
-time in the process where it was shortest: the others had to share the machine. In the rows with
-threads, all threads send requests of one row at once, and the time of all requests is divided by
-their number.
+are fitted once in each of several processes. The table shows, for requests of one kind, the least
+CPU time of all of them, on one thread: what else the machine does can only make it longer. In the
+rows with threads, all threads send requests of one row at once, and the wall time of all requests
+is divided by their number. The rows "ONNX" are requests to onnxruntime, for the file of
+`export_onnx`. The second table has the sizes of the files, the largest difference between
+the probabilities of ONNX and of `predict_proba`, and the rows of 10,000 that get another class.
 
 With `--before`, processes that import the package of another checkout take turns with the others.
 """
@@ -17,12 +19,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,19 +47,19 @@ def fitted(n_ensemble: int) -> CLIDMUClassifier:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(N_TRAIN, N_COLUMNS))
     y = rng.integers(N_CLASSES, size=N_TRAIN)
-    return CLIDMUClassifier(
-        max_epochs=8, n_warmup_epochs=1, n_ensemble=n_ensemble, device="cpu", random_state=0
-    ).fit(X, y)
+    network = {"module_params": {"hidden": (128, 128)}, "batch_size": 100}
+    training = {"max_epochs": 8, "n_warmup_epochs": 1, "random_state": 0}
+    return CLIDMUClassifier(n_ensemble=n_ensemble, device="cpu", **network, **training).fit(X, y)
 
 
-def median_seconds(call: Callable[[], object], n_calls: int) -> float:
-    """Median time of a call; the first ones, which pay for allocations, are not counted."""
+def least_seconds(call: Callable[[], object], n_calls: int) -> float:
+    """Least CPU time of a call."""
     times = []
-    for _ in range(n_calls + 3):
-        start = time.perf_counter()
+    for _ in range(n_calls):
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[3:]))
+        times.append(time.process_time() - start)
+    return min(times)
 
 
 def seconds_of_threads(call: Callable[[], object], n_calls: int, n_threads: int) -> float:
@@ -66,20 +71,71 @@ def seconds_of_threads(call: Callable[[], object], n_calls: int, n_threads: int)
         return (time.perf_counter() - start) / n_calls
 
 
+def session_of(path: Path) -> Any:
+    """A session of onnxruntime with one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def drawn_rows() -> dict[str, np.ndarray]:
+    """Rows of requests, by their number."""
+    rng = np.random.default_rng(1)
+    return {f"{n:,} row{'s' * (n > 1)}": rng.normal(size=(n, N_COLUMNS)) for n in (1, 10_000)}
+
+
+def requests(clf: CLIDMUClassifier, X: np.ndarray) -> dict[str, Callable[[], object]]:
+    """Requests of these rows, by name."""
+    calls: dict[str, Callable[[], object]] = {
+        "predict_proba": lambda: clf.predict_proba(X),
+        "features": lambda: clf.features(X),
+    }
+    if hasattr(clf, "export_onnx"):
+        with tempfile.TemporaryDirectory() as folder:
+            clf.export_onnx(Path(folder, "classifier.onnx"))
+            session = session_of(Path(folder, "classifier.onnx"))
+        rows = {"X": X.astype(np.float32)}
+        calls["ONNX"] = lambda: session.run(None, rows)
+    return calls
+
+
 def measure(n_calls: int, n_threads: int) -> Seconds:
     """Seconds of each kind of request."""
+    torch.set_num_threads(1)
     found: Seconds = {}
-    rng = np.random.default_rng(1)
-    one, many = rng.normal(size=(1, N_COLUMNS)), rng.normal(size=(1000, N_COLUMNS))
     for members, n_ensemble in MEMBERS.items():
         clf = fitted(n_ensemble)
-        for method in (clf.predict_proba, clf.features):
-            for size, X in (("1 row", one), ("1,000 rows", many)):
-                name = f"{method.__name__}, {members}, {size}"
-                found[name] = median_seconds(lambda m=method, X=X: m(X), n_calls)
+        for size, X in drawn_rows().items():
+            for name, call in requests(clf, X).items():
+                n = n_calls if len(X) == 1 else n_calls // 20 + 1
+                found[f"{name}, {members}, {size}"] = least_seconds(call, n)
+        call = requests(clf, drawn_rows()["1 row"])["predict_proba"]
         name = f"predict_proba, {members}, 1 row, {n_threads} threads"
-        found[name] = seconds_of_threads(lambda c=clf: c.predict_proba(one), n_calls, n_threads)
+        found[name] = seconds_of_threads(call, n_calls, n_threads)
     return found
+
+
+def sizes() -> list[list[str]]:
+    """Members, size of pickle and ONNX file in KB, and difference of the probabilities."""
+    lines = []
+    for members, n_ensemble in MEMBERS.items():
+        clf = fitted(n_ensemble)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "classifier.onnx")
+            clf.export_onnx(path)
+            bytes_of = (len(pickle.dumps(clf)), path.stat().st_size)
+            session = session_of(path)
+        X = drawn_rows()["10,000 rows"].astype(np.float32)
+        (proba,) = session.run(None, {"X": X})
+        expected = clf.predict_proba(X)
+        different = int((proba.argmax(axis=1) != expected.argmax(axis=1)).sum())
+        difference = f"{np.abs(proba - expected).max():.0e}"
+        lines.append(
+            [members, *(f"{n / 1024:,.0f}" for n in bytes_of), difference, f"{different}"]
+        )
+    return lines
 
 
 def in_a_process(checkout: Path, n_calls: int, n_threads: int) -> Seconds:
@@ -111,19 +167,25 @@ def main() -> None:
         for name, checkout in checkouts.items():
             turns[name].append(in_a_process(checkout, args.calls, args.threads))
     kinds = list(turns["now"][0])
-    medians = {
-        name: {kind: min(turn[kind] for turn in of_name) for kind in kinds}
+    least = {
+        name: {kind: min(turn[kind] for turn in of_name) for kind in of_name[0]}
         for name, of_name in turns.items()
     }
     lines = [
         [kind]
-        + [f"{1e3 * of_name[kind]:.2f}" for of_name in medians.values()]
-        + ([f"{medians['now'][kind] / medians['before'][kind]:.2f}"] if args.before else [])
+        + [f"{1e3 * of_name[kind]:.2f}" if kind in of_name else "-" for of_name in least.values()]
+        + [
+            f"{least['now'][kind] / of_name[kind]:.2f}" if kind in of_name else "-"
+            for name, of_name in least.items()
+            if name == "before"
+        ]
         for kind in kinds
     ]
-    print(f"{machine()}, {torch.get_num_threads()} torch threads")
+    print(machine())
     title = f"Milliseconds per request, MLP 128-128, {N_COLUMNS} columns, {N_CLASSES} classes"
     report(title, markdown(["", *checkouts, *(["ratio"] if args.before else [])], lines))
+    header = ["", "pickle, KB", "ONNX, KB", "difference", "other classes"]
+    report("Files", markdown(header, sizes()))
 
 
 if __name__ == "__main__":

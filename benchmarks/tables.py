@@ -34,7 +34,6 @@ from _common import (
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from sknoisy import CLIDMUClassifier
 from sknoisy.noise import NoisyLabels, instance_dependent, pairflip, symmetric
 
 # Rates for two classes, for more classes: at 50 % the labels of two classes mean nothing.
@@ -109,7 +108,7 @@ def main() -> None:
     parser = command_line(__doc__, n_seeds=3)
     parser.add_argument("--data", type=Path, required=True, help="tables.npz")
     parser.add_argument("--tables", nargs="+", help="names (all)")
-    parser.add_argument("--epochs", type=int, default=CLIDMUClassifier().max_epochs)
+    parser.add_argument("--epochs", type=int, default=60)
     args = parser.parse_args()
     with np.load(args.data) as file:
         known = [name.removesuffix("_X") for name in file.files if name.endswith("_X")]

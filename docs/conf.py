@@ -49,8 +49,9 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"sknoisy {release}"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_css_files = ["mathml.css"]
+html_css_files = ["mathml.css", "site.css"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}  # else the theme warns in the console of a new visitor
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,

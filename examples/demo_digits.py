@@ -11,14 +11,13 @@ from pathlib import Path
 from _compare import compare, draw_suspects
 from sklearn.model_selection import train_test_split
 
-from sknoisy import CLIDMUClassifier
 from sknoisy.datasets import load_noisy_digits
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rate", type=float, default=0.4, help="share of wrong labels")
-    parser.add_argument("--epochs", type=int, default=CLIDMUClassifier().max_epochs)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("demo-output/suspicious-digits.png"))
     args = parser.parse_args()

@@ -11,7 +11,7 @@ that somebody has checked. This example takes the first, on labels that are word
 # %%
 # Data
 # ----
-# Digits of which 40 % carry the name of the next digit, as a data frame.
+# 800 digits of which 40 % carry the name of the next digit, as a data frame.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +20,6 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 
 from sknoisy import CLIDMUClassifier
 from sknoisy.datasets import load_noisy_digits
-from sknoisy.meta import CLIDObjective
 from sknoisy.metrics import clid_scorer
 
 digits = load_noisy_digits(noise="pairflip", rate=0.4, random_state=0)
@@ -28,14 +27,15 @@ names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven",
 frame = pd.DataFrame(digits.data, columns=digits.feature_names)
 truth = pd.Series(names[digits.target_clean])
 X, X_test, y, _ = train_test_split(
-    frame, names[digits.target], stratify=digits.target_clean, random_state=0
+    frame, names[digits.target], train_size=800, stratify=digits.target_clean, random_state=0
 )
 
 # %%
 # Search
 # ------
 # One search records both scores for each candidate, and a third one that is known only here: the
-# accuracy on the clean labels of the held-out rows. ``refit`` names the score that chooses.
+# accuracy on the clean labels of the held-out rows. ``refit`` names the score that chooses. Two
+# folds, four candidates and 18 epochs keep the example short.
 
 
 def clean_accuracy(estimator, X, y=None):
@@ -44,8 +44,8 @@ def clean_accuracy(estimator, X, y=None):
 
 
 search = GridSearchCV(
-    CLIDMUClassifier(max_epochs=20, random_state=0),
-    {"meta_objective": [CLIDObjective(0.2), CLIDObjective(0.5)], "lr": [0.005, 0.02, 0.05]},
+    CLIDMUClassifier(max_epochs=18, random_state=0),
+    {"lr": [0.01, 0.03, 0.1, 0.2]},
     scoring={"clid": clid_scorer, "noisy": "accuracy", "clean": clean_accuracy},
     refit="clid",
     cv=2,
@@ -56,17 +56,24 @@ print(f"accuracy on clean test labels: {clean_accuracy(search, X_test):.3f}")
 # %%
 # Which score follows the truth
 # -----------------------------
-# Each point is a candidate; the circle marks the one that the score would choose.
+# Each point is a candidate, with its learning rate; the circle marks the one that the score would
+# choose. Here both choose well, but the accuracy on noisy labels looks far worse than the models
+# are.
 
 clean = search.cv_results_["mean_test_clean"]
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
+rates = search.cv_results_["param_lr"]
+fig, axes = plt.subplots(1, 2, figsize=(8, 4.4), sharey=True, layout="constrained")
 for ax, (score, label) in zip(
     axes, {"clid": "minus relative CLID", "noisy": "accuracy on noisy labels"}.items(), strict=True
 ):
     values = search.cv_results_[f"mean_test_{score}"]
     best = values.argmax()
-    ax.scatter(values, clean)
-    ax.scatter(values[best], clean[best], s=150, facecolors="none", edgecolors="C1")
+    for rate in np.unique(rates):
+        ax.scatter(values[rates == rate], clean[rates == rate], s=70, label=f"lr = {rate}")
+    ax.scatter(values[best], clean[best], s=300, facecolors="none", edgecolors="C3", linewidths=2)
+    ax.margins(0.15)
+    ax.grid(alpha=0.4)
     ax.set_xlabel(label)
 axes[0].set_ylabel("accuracy on clean labels")
+axes[0].legend()
 plt.show()

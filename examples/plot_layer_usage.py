@@ -11,10 +11,11 @@ is trained. :class:`~sknoisy.inspection.LayerUsageDisplay` draws what they chose
 # %%
 # Fit
 # ---
-# Digits of which 40 % carry a wrong label; the labels of a tenth of the rows have been checked.
-# The default network has two hidden layers only, so this one gets four, which makes eight weights
-# and biases below the last layer. ``n_active_layers``, K in the paper, is how many of them shall
-# be active.
+# 800 digits of which 40 % carry a wrong label; the labels of a tenth of the rows have been
+# checked. The default network has two hidden layers only, so this one gets four, which makes eight
+# weights and biases below the last layer. ``n_active_layers``, K in the paper, is how many of them
+# shall be active. To be short, the example trains for 20 epochs at twice the default learning
+# rate.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,6 +31,7 @@ X, X_test, y, _, wrong, _, _, y_test = train_test_split(
     digits.target,
     digits.noise_mask,
     digits.target_clean,
+    train_size=800,
     stratify=digits.target_clean,
     random_state=0,
 )
@@ -41,6 +43,7 @@ for n_active in (4, 1):
         n_active_layers=n_active,
         module_params={"hidden": (128, 128, 128, 128), "dropout": 0.1},
         max_epochs=20,
+        lr=0.1,
         random_state=0,
     ).fit(X, y, clean_mask=checked)
     print(f"K = {n_active}: accuracy {fitted[n_active].score(X_test, y_test):.3f}")

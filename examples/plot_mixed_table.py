@@ -55,10 +55,11 @@ except ValueError as error:
     print(error)
 
 # %%
-# With it, the pipeline takes the frame as it is, in ``fit`` and in ``predict``.
+# With it, the pipeline takes the frame as it is, in ``fit`` and in ``predict``. Its networks train
+# for ten epochs only, to be short.
 
 train, test = np.arange(n) < 500, np.arange(n) >= 500
-classifier = NoisyLabelClassifier(network_params={"max_epochs": 20}, random_state=0)
+classifier = NoisyLabelClassifier(network_params={"max_epochs": 10}, random_state=0)
 model = make_pipeline(TableVectorizer(), classifier)
 model.fit(claims[train], y[train])
 print(f"accuracy on clean test labels: {model.score(claims[test], y_clean[test]):.3f}")

@@ -58,7 +58,7 @@ __all__ = [
     "TransitionMLCClassifier",
     "audit_labels",
 ]
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _SUBMODULES = (
     "audit",

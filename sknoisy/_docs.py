@@ -83,11 +83,16 @@ optimizer_params : dict or None, default=None
 lr : "auto" or float, default="auto"
     Learning rate of the network, which is also the size of the virtual step. "auto" stands
     for 0.05, or for 0.005 times the root of ``batch_size`` if it is larger than 100, up to 0.2.
-max_epochs : int, default=60
-    Number of passes over the training set.
+max_epochs : "auto" or int, default="auto"
+    Number of passes over the training set. "auto" stands for 60, or for as many as train on 12
+    million rows if a table has more than 200,000 rows, but at least for 10.
 batch_size : "auto" or int, default="auto"
     Number of rows per batch. "auto" stands for 100, or for the 200th part of the rows of a
-    table if that is more.
+    table if that is more, up to 2,000.
+max_time : float or None, default=None
+    Seconds after which training ends, at the next batch. What was learned until then predicts,
+    and an :class:`~sknoisy.exceptions.InterruptedFitWarning` tells where training ended. None: no
+    limit.
 augment : {"auto", "flip+crop", "crop", "strong", "strong-noflip", "autoaugment"}, None or \
         callable, default="auto"
     Augmentation of training images.
@@ -137,6 +142,14 @@ weight_average : float or None, default=None
 n_ensemble : int, default=0
     Number of epochs, those of lowest CLID after the warm-up, whose logits are averaged for
     prediction (:class:`~sknoisy.callbacks.CheckpointEnsemble`). If 0, the last epoch is used.
+warm_start : bool, default=False
+    If True, another ``fit`` of a fitted classifier begins at the weights of ``net_`` and keeps the
+    scaling of X; all else begins anew, ``max_epochs`` of further training included. The columns
+    and classes must be those of the first ``fit``. See :ref:`warm_start`.
+checkpoint : path-like or None, default=None
+    File for the state of training, written after each epoch. If ``fit`` was killed, call it again
+    with the same arguments, in any process: it goes on there, and on a CPU it ends bit for bit
+    like an unbroken fit. A finished fit is not trained further. See :ref:`long_fits`.
 callbacks : list or None, default=None
     Additional skorch callbacks.
 random_state : int, RandomState or None, default=None
@@ -155,8 +168,8 @@ n_iter_ : int
     Number of epochs run.
 ensemble_epochs_ : list of int
     Epochs (from 1) of ``net_`` whose logits are averaged, the best first.
-batch_size_, lr_, precision_ : int, float, str
-    Values of ``batch_size``, ``lr`` and ``precision`` after "auto" is resolved.
+batch_size_, max_epochs_, lr_, precision_ : int, int, float, str
+    Values of ``batch_size``, ``max_epochs``, ``lr`` and ``precision`` after "auto" is resolved.
 n_features_in_ : int
     Number of columns, or of the values of an image or another row.
 feature_names_in_ : ndarray of shape (n_features,)
@@ -175,8 +188,8 @@ lr_schedule : {"cosine", "constant"} or callable, default="cosine"
     Schedule of the learning rate over the epochs. "cosine" ends at a fiftieth of ``lr``. A
     callable receives the optimiser and returns a torch scheduler.
 verbose : int, default=0
-    If 1, show a progress bar, and print the values that "auto" stands for and the rows that
-    replace missing trusted rows.
+    If 1, show a progress bar, and print the values that "auto" stands for, the rows that replace
+    missing trusted rows, and about how long training takes if that is more than a minute.
 meta_rows_ : ndarray of shape (n_meta,)
     Indices of the rows in the meta set: the trusted rows or, if there are none, the
     pseudo-clean rows of the last epoch.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -25,6 +26,7 @@ from ._compat import HasMethods, Interval, StrOptions, fit_context
 from ._docs import share_docs
 from ._engine.augment import AUGMENTATIONS, resolve_augmentation
 from ._engine.batches import Batch, TrainingData
+from ._engine.checkpoint import named_input, open_checkpoint, saved_to
 from ._engine.construction import (
     build_module,
     build_scheduler,
@@ -34,7 +36,6 @@ from ._engine.construction import (
     optimizer_class,
     optimizer_settings,
     placed,
-    random_state_of,
     resolve_device,
     resolve_precision,
     seeded,
@@ -43,10 +44,11 @@ from ._engine.construction import (
 from ._engine.dict_parameters import DictParameters
 from ._engine.evaluation import copied_state, rows_per_pass
 from ._engine.groups import check_groups
-from ._engine.label_distribution import set_label_distribution
+from ._engine.label_distribution import distribute_labels
 from ._engine.labels import check_clean_mask, check_unlabeled_mask, encode_labels
 from ._engine.members import Members
 from ._engine.net import DeviceNet, train_side_by_side
+from ._engine.onnx_file import ProbabilityGraph, write_onnx
 from ._engine.pretrained import (
     check_pretrained,
     check_same_rows,
@@ -57,11 +59,13 @@ from ._engine.pretrained import (
 from ._engine.problem import Problem
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling, scaling_for
-from ._engine.sizes import auto_batch_size, auto_lr
+from ._engine.sizes import resolved_steps
 from ._engine.stopping import current_stop, interruptible
+from ._engine.streams import warn_of_sorted_rows
 from ._engine.user_callbacks import check_callbacks
 from ._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from ._engine.views import strong_augmentation
+from ._engine.warm_start import WarmStart, check_start, load_start, starting_at, warm_start_of
 from .callbacks import (
     CheckpointEnsemble,
     CLIDScore,
@@ -102,8 +106,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         "optimizer_params": [dict, None],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "lr_schedule": [StrOptions({"cosine", "constant"}), callable],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "augment": [StrOptions({"auto", *AUGMENTATIONS}), None, callable],
         "standardize": [StrOptions({"auto"}), "boolean"],
         "device": [str, torch.device],
@@ -122,8 +127,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         optimizer_params: dict[str, Any] | None = None,
         lr: str | float = "auto",
         lr_schedule: str | Callable[..., Any] = "cosine",
-        max_epochs: int = 60,
+        max_epochs: str | int = "auto",
         batch_size: str | int = "auto",
+        max_time: float | None = None,
         augment: str | Callable[..., Tensor] | None = "auto",
         standardize: str | bool = "auto",
         device: str | torch.device = "auto",
@@ -140,6 +146,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.lr_schedule = lr_schedule
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.max_time = max_time
         self.augment = augment
         self.standardize = standardize
         self.device = device
@@ -221,17 +228,21 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
-        X = check_X(self, X, reset=True, any_shape=self._has_own_network)
+        start = warm_start_of(self)
+        X = check_X(self, X, reset=start is None, any_shape=self._has_own_network, streams=True)
         n_samples = X.shape[0]
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
+        warn_of_sorted_rows(X, encoded)
         weights = check_sample_weight(sample_weight, X, unlabeled)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         groups = check_groups(groups, n_samples)
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
         precision = resolve_precision(self.precision, device, is_table=X.ndim == 2)
-        rng = random_state_of(self.random_state)
+        check_start(start, X, classes)
+        given = named_input(X, encoded, classes, weights, trusted, groups, unlabeled, start)
+        checkpoint, rng = open_checkpoint(self, device, given, self._say)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         self._forget()
@@ -251,14 +262,21 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             groups=groups,
             unlabeled=unlabeled,
         )
+        with saved_to(checkpoint), starting_at(self, start):
+            self._learn(problem, rng)
+        return self
+
+    def _learn(self, problem: Problem, rng: np.random.RandomState) -> None:
         self._check_network(problem)
         problem = self._prepare(problem)
         current_stop().check()  # what was prepared may be cut short
         data = self._training_data(problem)
-        with seeded(seed, device):
+        with seeded(problem.seed, problem.device):
             self._fit_networks(data, rng)
             self._after_fit(data)
-        return self
+
+    #: What ``warm_start`` goes on with, during a fit.
+    _start: WarmStart | None = None
 
     def _check_settings(self) -> None:
         """Check the parameters whose constraints depend on others, before any work."""
@@ -281,16 +299,16 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.__dict__.pop("_members", None)
 
     def _resolve_steps(self, n_rows: int, *, is_table: bool) -> None:
-        """Set batch size and learning rate, also where they are "auto"."""
-        by_rows = auto_batch_size(n_rows, is_table)
-        self.batch_size_ = by_rows if self.batch_size == "auto" else int(self.batch_size)
-        self.lr_ = auto_lr(self.batch_size_) if self.lr == "auto" else float(self.lr)
-        if "auto" in (self.batch_size, self.lr):
-            self._say(f"batch_size={self.batch_size_}, lr={self.lr_:.3g}")
+        """Set batch size, learning rate and number of epochs, also where they are "auto"."""
+        self.batch_size_, self.lr_, self.max_epochs_ = given = resolved_steps(
+            self.batch_size, self.lr, self.max_epochs, n_rows=n_rows, is_table=is_table
+        )
+        if "auto" in (self.batch_size, self.lr, self.max_epochs):
+            self._say("batch_size={}, lr={:.3g}, max_epochs={}".format(*given))
 
     def _n_steps(self, n_rows: int) -> int:
         """Return the number of steps in training on so many rows."""
-        return self.max_epochs * math.ceil(n_rows / self.batch_size_)
+        return self.max_epochs_ * math.ceil(n_rows / self.batch_size_)
 
     def _training_data(self, problem: Problem) -> TrainingData:
         """Fit the input scaling and move the problem to the device."""
@@ -371,7 +389,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             Factor of the default weight decay. It is larger, up to 10, if the weights of the rows
             are so unequal that their effective number is below a quarter of the rows.
         """
-        max_epochs = self.max_epochs if max_epochs is None else max_epochs
+        max_epochs = self.max_epochs_ if max_epochs is None else max_epochs
         if extra_callbacks is None:
             extra_callbacks = [*(self.callbacks or []), *self._progress()]
         # Drawn before the callbacks' seeds: methods that differ in callbacks share the order.
@@ -471,10 +489,12 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks}
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -506,6 +526,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         "pretrained": [None, dict, nn.Module, HasMethods(["fit", "transform"])],
         "weight_average": [None, Interval(Real, 0, 1, closed="left")],
         "n_ensemble": [Interval(Integral, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -514,12 +536,16 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         pretrained: Any = None,
         weight_average: float | None = None,
         n_ensemble: int = 0,
+        warm_start: bool = False,
+        checkpoint: str | os.PathLike | None = None,
         **shared: Any,
     ):
         super().__init__(**shared)
         self.pretrained = pretrained
         self.weight_average = weight_average
         self.n_ensemble = n_ensemble
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
 
     # --- what a method adds -----------------------------------------------------------------
 
@@ -566,10 +592,10 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
                 seed = int(rng.randint(np.iinfo(np.int32).max))
                 callbacks.append(("clid", CLIDScore(teacher=teacher, random_state=seed)))
             # CLID requires trained features.
-            n_skip = getattr(self, "n_warmup_epochs_", min(5, self.max_epochs // 2))
+            n_skip = getattr(self, "n_warmup_epochs_", min(5, self.max_epochs_ // 2))
             ensemble = CheckpointEnsemble(
                 n_members=self.n_ensemble,
-                n_skip_epochs=min(n_skip, self.max_epochs - 1),
+                n_skip_epochs=min(n_skip, self.max_epochs_ - 1),
                 teacher=teacher,
             )
             callbacks.append(("ensemble", ensemble))
@@ -607,7 +633,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
                 self._new_module(self._training_data(problem))
 
     def _fitted_scaling(self, X) -> InputScaling:
-        return scaling_of(self.pretrained) or super()._fitted_scaling(X)
+        start = self._start and self._start.scaling
+        return start or scaling_of(self.pretrained) or super()._fitted_scaling(X)
 
     def _built_module(self, example: Tensor, settings: MLPSettings) -> nn.Module:
         encoder = encoder_of(self.pretrained)
@@ -630,7 +657,9 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows of any numeric dtype: arrays, memory maps, tensors, pandas and polars
-            frames, CSR and CSC matrices. NaN in tables is a missing value. A ``module`` of your
+            frames, CSR and CSC matrices, and what need not fit into memory: the path of a Parquet
+            file, or a map-style torch ``Dataset`` (:ref:`large_data`). NaN in tables is a missing
+            value. A ``module`` of your
             own takes arrays (n_samples, ...) of any shape; integers stay integers for it.
         {y, clean_mask, sample_weight}
 
@@ -651,7 +680,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     def _fit_networks(self, data: TrainingData, rng: np.random.RandomState) -> None:
         self.nets_ = self._networks(data, rng)
         self.net_ = self.nets_[0]
-        train_side_by_side(self.nets_, data, self.max_epochs, self._joint_step)
+        load_start(self._start, self.nets_)
+        train_side_by_side(self.nets_, data, self.max_epochs_, self._joint_step)
 
     def _after_fit(self, data: TrainingData) -> None:
         for net in self.nets_:
@@ -661,13 +691,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         device, states = torch.device(self.net_.device), self._member_states()
         self._members = Members(self.net_.module_, states, device, rows_per_pass(self.net_))
         proba = self._label_distribution(data, self._proba(data.rows).numpy())
-        given = data.given.cpu().numpy()
-        trusted = None if data.trusted is None else data.trusted.cpu().numpy()
-        unlabeled = None
-        if data.unlabeled is not None:
-            unlabeled = np.zeros(len(given), dtype=bool)
-            unlabeled[data.unlabeled.cpu().numpy()] = True
-        set_label_distribution(self, proba, given, trusted, unlabeled)
+        distribute_labels(self, proba, data)
         self._finish(data)
 
     # --- predict ----------------------------------------------------------------------------
@@ -735,15 +759,78 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         rows = self._rows(X)  # first, as it raises NotFittedError
         return self._members.features(rows).numpy()
 
+    def export_onnx(self, path: str | os.PathLike, *, dtype: str | None = None) -> None:
+        """Write the classifier as an ONNX file, which predicts without Python and torch.
+
+        The graph holds all that :meth:`predict_proba` does: imputation, scaling, the networks,
+        the mean of their logits and the softmax. Before the file is written, onnxruntime runs
+        the graph on drawn rows, and has to give the probabilities of torch.
+
+        The input ``X`` takes any number of rows; the output ``probabilities`` is float64 of shape
+        (n_samples, n_classes). The metadata entry ``classes`` is ``classes_`` as JSON. The graph
+        does not check its input: infinite values may give NaN where :meth:`predict_proba` raises.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write, such as ``"classifier.onnx"``. It is replaced if it exists.
+        dtype : {"float32", "float64", "int64", "uint8"} or None, default=None
+            Type of the input. None: "uint8" for images that were fitted as such, "int64" for
+            integers that a network of your own gets as they are, else "float32". Rows are
+            standardised in float64 in any case, so that "float64" loses no digits of values far
+            from 0, such as time stamps.
+
+        Warns
+        -----
+        PrecisionWarning
+            If float32 keeps few digits of a column.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ImportError
+            If the packages of ``pip install "sknoisy[onnx]"`` are missing.
+        ValueError
+            If `dtype` is none of those above, if float32 does not hold the values of a column, or
+            if a network of your own has no graph that gives its probabilities.
+
+        Notes
+        -----
+        Networks that predict in bfloat16 are written in float32.
+
+        Examples
+        --------
+        >>> import json
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import onnxruntime
+        >>> from sklearn.datasets import load_iris
+        >>> from sknoisy import CLIDMUClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = CLIDMUClassifier(max_epochs=3, n_warmup_epochs=1, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.export_onnx(f"{folder}/iris.onnx")
+        ...     session = onnxruntime.InferenceSession(f"{folder}/iris.onnx")
+        >>> (proba,) = session.run(None, {"X": X.astype(np.float32)})
+        >>> np.allclose(proba, clf.predict_proba(X), atol=1e-5)
+        True
+        >>> json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+        [0, 1, 2]
+        """
+        check_is_fitted(self)
+        graph = ProbabilityGraph(self._scaling, self._members.networks)
+        write_onnx(path, self, graph, dtype, capture=self._has_own_network)
+
     def _rows(self, X):
         check_is_fitted(self)
-        X = check_X(self, X, reset=False, any_shape=self._has_own_network)
+        X = check_X(self, X, reset=False, any_shape=self._has_own_network, streams=True)
         self._scaling.check_unit(X)
         return make_rows(X, self._scaling, self._members.device, in_memory=False)
 
     def _proba(self, rows) -> Tensor:
         """Return the softmax of the mean logits of all members, float64 on the CPU."""
-        return self._members.logits(rows).softmax(dim=1)
+        return self._members.proba(rows)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_members")

@@ -13,6 +13,7 @@ __all__ = [
     "LabelWarning",
     "MixtureWarning",
     "NonFiniteLossError",
+    "PrecisionWarning",
     "SelectionWarning",
     "ShrunkenClassWarning",
 ]
@@ -25,7 +26,8 @@ _LIBRARIES |= {"threading", "torch"}
 class CheckpointWarning(UserWarning):
     """Warning issued when a checkpoint cannot be written, as on a full disk.
 
-    Training goes on, and an earlier checkpoint stays as it is.
+    Training goes on, and an earlier checkpoint stays as it is. The warning is also issued when a
+    fit goes on with a callback whose state the checkpoint does not hold.
 
     Examples
     --------
@@ -87,7 +89,7 @@ class ConstantColumnWarning(UserWarning):
 
 
 class InterruptedFitWarning(UserWarning):
-    """Warning issued when the user interrupts ``fit``.
+    """Warning issued when the user interrupts ``fit``, or when ``max_time`` ends it.
 
     It names the part that was interrupted, and says whether the estimator is fitted with what was
     learned so far, or is not fitted. In the latter case a KeyboardInterrupt follows.
@@ -185,6 +187,27 @@ class NonFiniteLossError(ArithmeticError):
     def __init__(self, message: str, last_finite_state: dict | None = None):
         super().__init__(message)
         self.last_finite_state = last_finite_state
+
+
+class PrecisionWarning(UserWarning):
+    """Warning issued when an exported classifier takes rows in a type that loses their digits.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import warnings
+    >>> from sklearn.datasets import load_iris
+    >>> from sknoisy import CLIDMUClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = CLIDMUClassifier(max_epochs=2, random_state=0).fit(X + 1e6, y)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     with tempfile.TemporaryDirectory() as folder:
+    ...         clf.export_onnx(f"{folder}/iris.onnx")
+    ...         clf.export_onnx(f"{folder}/iris.onnx", dtype="float64")
+    >>> [warning.category.__name__ for warning in caught]
+    ['PrecisionWarning']
+    """
 
 
 class SelectionWarning(UserWarning):

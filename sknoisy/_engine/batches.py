@@ -231,13 +231,20 @@ class Batches:
 
     def index(self) -> Iterator[Tensor]:
         """Yield the index tensors of one epoch."""
-        order = row_order(self._n_rows(), self.generator, self.data.rows.index_device)
-        if self.data.active is not None:
-            order = self.data.active.to(order.device)[order]
+        order = self._order()
         starts = range(0, len(self) * self.batch_size, self.batch_size)
         for start in starts:
             last = start == starts[-1]
             yield order[start:] if last else order[start : start + self.batch_size]
+
+    def _order(self) -> Tensor:
+        """Return the rows of one epoch in their order."""
+        rows, active = self.data.rows, self.data.active
+        if self.generator is not None and rows.windows is not None and len(rows.windows) > 1:
+            ascending = None if active is None else active.cpu().sort().values.numpy()
+            return rows.windows.order(ascending, self.generator)
+        order = row_order(self._n_rows(), self.generator, rows.index_device)
+        return order if active is None else active.to(order.device)[order]
 
     def __iter__(self) -> Iterator[Batch]:
         if self.generator is not None and isinstance(self.data.rows, ArrayRows):
@@ -318,3 +325,11 @@ class EndlessBatches:
             n_full = len(shuffled) // self.batch_size * self.batch_size
             self._queue = list(shuffled[:n_full].split(self.batch_size))
         return self._queue.pop()
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        """Return the batches that are left of the last shuffle; the generator is not a part."""
+        return {"queue": self._queue}
+
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self._queue = [batch.to(self.index.device) for batch in state["queue"]]

@@ -185,9 +185,14 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def warn_of_a_shared_gpu(device: torch.device) -> None:
-    """Warn if this is a worker process of ``n_jobs`` that shares the only GPU with others."""
+    """Warn if this is a worker process of ``n_jobs`` that shares the only GPU with others.
+
+    No warning where CUDA_VISIBLE_DEVICES names one GPU, as clusters do for each worker.
+    """
     is_worker = multiprocessing.parent_process() is not None
-    if is_worker and device.type == "cuda" and torch.cuda.device_count() == 1:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    has_its_own = len([name for name in visible if name.strip()]) == 1
+    if is_worker and not has_its_own and device.type == "cuda" and torch.cuda.device_count() == 1:
         warn_user(
             "This fit runs in a worker process on the only GPU: with n_jobs > 1 the workers share "
             'its memory and slow each other down. Pass n_jobs=1, or device="cpu".',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,14 @@ from torch.utils.data import Subset, default_collate
 
 from ..networks import WithFeatures
 from .batches import TrainingData
+from .rows import ArrayRows
 from .wording import in_words
 
 __all__ = [
     "copied_state",
     "draw_rows",
     "evaluate",
+    "keep_rows",
     "outputs_of",
     "rows_of_X",
     "rows_per_pass",
@@ -36,6 +38,13 @@ def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Te
         return X, y
     X, y = default_collate([dataset[int(i)] for i in index])
     return to_device(to_tensor(X, net.device), net.device), to_tensor(y, net.device)
+
+
+def keep_rows(dataset, index: Tensor, owner: Hashable) -> None:
+    """Keep rows that are taken often in memory, if the training set reads them from a file."""
+    rows = getattr(dataset, "rows", None)
+    if isinstance(rows, ArrayRows):
+        rows.keep(index, owner)
 
 
 def rows_of_X(dataset, X=None) -> tuple[np.ndarray, int]:

@@ -26,9 +26,10 @@ class Imputation:
     has none. A column without any value is 0 everywhere, and a warning names it. A column whose
     largest magnitude float32 cannot hold is divided by this magnitude.
 
-    ``median_`` (d,) are the medians of the training rows, of a memory map those of evenly spaced
-    ones. ``unit_`` (d,) are the divisors, or None if all are 1. ``empty_`` and ``indicators_`` are
-    the indices of the columns without any value, and of those with an indicator.
+    ``median_`` (d,) are the medians of the training rows, of a memory map or a stream those of
+    evenly spaced ones. ``unit_`` (d,) are the divisors, or None if all are 1. ``empty_`` and
+    ``indicators_`` are the indices of the columns without any value, and of those with an
+    indicator.
     """
 
     median_: np.ndarray
@@ -39,6 +40,9 @@ class Imputation:
     def fit(self, X, names: Any = None) -> Imputation:
         """Learn from training rows (n, d), an array or a CSR matrix; `names` are for warnings."""
         low, high, missing = _ranges(X)
+        infinite = np.flatnonzero(np.isinf(low) | np.isinf(high))
+        if len(infinite):  # of a stream, which is not checked before
+            raise ValueError(f"Input X contains infinity in {name_columns(infinite, names)}.")
         empty = np.isnan(high)
         median = _sparse_medians(X) if scipy.sparse.issparse(X) else _medians(X)
         # A column may be empty in the rows of a memory map that are read.
@@ -154,7 +158,7 @@ def _row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
 
 def _medians(X: np.ndarray) -> np.ndarray:
     n_rows, n_columns = X.shape
-    if is_memory_mapped(X):  # its columns are spread over the file
+    if not isinstance(X, np.ndarray) or is_memory_mapped(X):  # columns are spread over the file
         n_read = min(n_rows, max(64, _BLOCK_VALUES // n_columns))
         X = np.asarray(X[np.linspace(0, n_rows - 1, n_read).astype(int)])
     width = max(1, _BLOCK_VALUES // len(X))

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["prefer_given", "set_label_distribution", "spread_over_others"]
+from .batches import TrainingData
+
+__all__ = ["distribute_labels", "prefer_given", "set_label_distribution", "spread_over_others"]
 
 _LEAST = 1e-12  # a share of the other classes, where a network is certain of the given one
 
@@ -51,6 +53,17 @@ def set_label_distribution(
     estimator.clean_proba_ = proba[np.arange(len(given)), given]
     if unlabeled is not None:
         estimator.clean_proba_[unlabeled] = np.nan
+
+
+def distribute_labels(estimator: Any, proba: NDArray[np.float64], data: TrainingData) -> None:
+    """Call :func:`set_label_distribution` with the given labels and masks of training data."""
+    given = data.given.cpu().numpy()
+    trusted = None if data.trusted is None else data.trusted.cpu().numpy()
+    unlabeled = None
+    if data.unlabeled is not None:
+        unlabeled = np.zeros(len(given), dtype=bool)
+        unlabeled[data.unlabeled.cpu().numpy()] = True
+    set_label_distribution(estimator, proba, given, trusted, unlabeled)
 
 
 def prefer_given(distribution: NDArray, given: NDArray[np.integer]) -> NDArray[np.intp]:

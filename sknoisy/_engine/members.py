@@ -16,6 +16,8 @@ from .rows import Rows
 
 __all__ = ["Members"]
 
+_BLOCK_ROWS = 16_384  # rows whose outputs are kept at a time, beside the result
+
 
 class Members:
     """The networks that predict: copies in eval mode, whose parameters require no gradient.
@@ -46,26 +48,48 @@ class Members:
 
     def logits(self, rows: Rows) -> Tensor:
         """Return the mean logits of the networks, float64 on the CPU."""
-        logits = self._outputs(
-            lambda X: [logits_of(network, X) for network in self.networks], rows
-        )
-        return _finite(_on_cpu(torch.stack(logits)).mean(dim=0))
+        return self._evaluate(self._logits, _mean, rows)
+
+    def proba(self, rows: Rows) -> Tensor:
+        """Return the softmax of the mean logits, float64 on the CPU."""
+        return self._evaluate(self._logits, lambda logits: _mean(logits).softmax(dim=1), rows)
 
     def features(self, rows: Rows) -> Tensor:
         """Return the penultimate features of the first network, float64 on the CPU."""
         # WithFeatures sets hooks, and a hook on the network would run in other threads, too.
         if not hasattr(self._of_thread, "network"):
             self._of_thread.network = WithFeatures(_with_the_same_tensors(self.networks[0]))
-        features, logits = self._outputs(self._of_thread.network, rows)
-        _finite(_on_cpu(logits))
-        return _finite(_on_cpu(features))
+        return self._evaluate(self._of_thread.network, lambda outputs: outputs[0], rows)
+
+    def _logits(self, X: Tensor) -> list[Tensor]:
+        return [logits_of(network, X) for network in self.networks]
 
     @torch.no_grad()
-    def _outputs(self, function: Callable[[Tensor], Sequence[Tensor]], rows: Rows) -> list[Tensor]:
-        """Return the outputs of a function for all rows; they stay on the device."""
+    def _evaluate(
+        self,
+        function: Callable[[Tensor], Sequence[Tensor]],
+        summary: Callable[[list[Tensor]], Tensor],
+        rows: Rows,
+    ) -> Tensor:
+        """Return a summary of a function's outputs for all rows, float64 on the CPU.
+
+        The outputs themselves are kept for a block of rows at a time, on the device until its end.
+        """
+        result = None
         index = torch.arange(len(rows), device=rows.index_device)
-        passes = [function(rows.take(part)) for part in index.split(self.rows_per_pass)]
-        return [torch.cat(parts) for parts in zip(*passes, strict=True)]
+        passes = max(_BLOCK_ROWS // self.rows_per_pass, 1)
+        start = 0
+        for block in index.split(passes * self.rows_per_pass):
+            parts = [function(rows.take(part)) for part in block.split(self.rows_per_pass)]
+            outputs = [torch.cat(of_passes).cpu() for of_passes in zip(*parts, strict=True)]
+            _check_finite(outputs, start)
+            values = summary([output.double() for output in outputs])
+            if result is None:
+                result = values.new_empty((len(rows), values.shape[1]))
+            result[start : start + len(block)] = values
+            start += len(block)
+        assert result is not None
+        return result
 
     def __getstate__(self) -> dict[str, Any]:
         state = vars(self).copy()
@@ -104,16 +128,15 @@ def _with_the_same_tensors(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
 
 
-def _on_cpu(output: Tensor) -> Tensor:
-    """Return float64 on the CPU, where it exists in any case."""
-    return output.cpu().double()
+def _mean(logits: list[Tensor]) -> Tensor:
+    return torch.stack(logits).mean(dim=0)
 
 
-def _finite(output: Tensor) -> Tensor:
-    bad = (~output.isfinite().all(dim=1)).nonzero()
+def _check_finite(outputs: Sequence[Tensor], start: int) -> None:
+    """Raise ValueError if an output of a block of rows, the first of which is `start`, is not."""
+    bad = torch.stack([~output.isfinite().all(dim=1) for output in outputs]).any(dim=0).nonzero()
     if len(bad):
         raise ValueError(
-            f"The network's output for row {int(bad[0])} of X is not finite: its values are too "
-            "large for float32, or too far from those of fit."
+            f"The network's output for row {start + int(bad[0])} of X is not finite: its values "
+            "are too large for float32, or too far from those of fit."
         )
-    return output

@@ -16,8 +16,10 @@ from torch import Tensor
 from ..exceptions import NonFiniteLossError
 from ..networks.precision import logits_of
 from .batches import Batch, Batches, TrainingData
+from .checkpoint import Training, training_of
 from .evaluation import copied_state
 from .stopping import current_stop
+from .threads import suitable_threads
 
 __all__ = ["DeviceNet", "train_side_by_side"]
 
@@ -37,6 +39,9 @@ class DeviceNet(NeuralNet):
     order : torch.Generator or None, default=None
         Generator that shuffles the rows. None: the rows come in order and are not augmented.
     """
+
+    #: Names of the attributes that a checkpoint holds beside modules, optimiser and callbacks.
+    held_names: tuple[str, ...] = ()
 
     # Skorch moves the tensors of these attributes to the CPU when a pickle is loaded without CUDA.
     # Callbacks hold tensors, too: those of the meta model and of the scheduler's optimiser.
@@ -171,6 +176,7 @@ class DeviceNet(NeuralNet):
         """Train for one epoch."""
         run = _Run(self)
         for batch in iterator:
+            run.check_time()
             self.notify("on_batch_begin", batch=batch, training=training)
             run.note(batch, step_fn(batch, **fit_params), training)
         run.finish(prefix)
@@ -248,6 +254,11 @@ class _Run:
         self.losses: list[Tensor] = []
         self.sizes: list[int] = []
 
+    def check_time(self) -> None:
+        """Raise OutOfTime after ``max_time`` seconds, unless no batch was trained yet."""
+        if self.losses or len(self.net.history) > 1:
+            current_stop().check_time()
+
     def note(self, batch: Batch, step: dict[str, Any], training: bool = True) -> None:
         """Notify the callbacks of a step and record its loss.
 
@@ -307,14 +318,37 @@ def _run_epochs(
     max_epochs: int,
     joint_step: JointStep | None = None,
 ) -> None:
-    """Train initialised nets; an interruption ends the epochs, marks the nets, sets the stop."""
+    """Train initialised nets; the epochs that a checkpoint holds are done."""
+    with (
+        suitable_threads(_multiplications(nets[0], data), data.device),
+        training_of(nets, data) as training,
+    ):
+        _run_further_epochs(nets, data, max_epochs, joint_step, training)
+
+
+def _multiplications(net: DeviceNet, data: TrainingData) -> float:
+    """Return how often a forward pass of a batch multiplies; on images weights are used often."""
+    if not data.is_table:
+        return math.inf
+    n_weights = sum(parameter.numel() for parameter in net.module_.parameters())
+    return n_weights * min(net.batch_size, len(data))
+
+
+def _run_further_epochs(
+    nets: Sequence[DeviceNet],
+    data: TrainingData,
+    max_epochs: int,
+    joint_step: JointStep | None,
+    training: Training,
+) -> None:
+    """Train; an interruption ends the epochs, marks the nets, sets the stop."""
     for net in nets:
         net.prepare_to_train()
         net.peers = tuple(other for other in nets if other is not net)
     epoch = {"dataset_train": data, "dataset_valid": None}
     stop = current_stop()
     try:
-        for _ in range(max_epochs):
+        for n_done in training.epochs_left(max_epochs):
             for net in nets:
                 net.notify("on_epoch_begin", **epoch)
             if joint_step is None:
@@ -325,8 +359,11 @@ def _run_epochs(
                 _run_joint_epoch(nets, data, joint_step)
             for net in nets:
                 net.notify("on_epoch_end", **epoch)
+            training.write(n_done + 1, is_finished=n_done + 1 == max_epochs)
     except KeyboardInterrupt as error:
-        if not any(net.stopped_early() for net in nets):
+        if any(net.stopped_early() for net in nets):
+            training.write(nets[0].n_finished_epochs, is_finished=True)
+        else:
             first = nets[0]
             stop.catch(error, f"after {first.n_finished_epochs} of {first.max_epochs} epochs")
             for net in nets:
@@ -339,6 +376,7 @@ def _run_epochs(
 def _run_joint_epoch(nets: Sequence[DeviceNet], data: TrainingData, joint_step: JointStep) -> None:
     runs = [_Run(net) for net in nets]
     for batch in nets[0].get_iterator(data, training=True):
+        runs[0].check_time()
         for net in nets:
             net.notify("on_batch_begin", batch=batch, training=True)
         for run, step in zip(runs, joint_step(nets, batch), strict=True):

@@ -2,11 +2,13 @@
 
 There are three stores with one method, ``take(index)``. :func:`make_rows` chooses between them:
 dense tables, images and reduced sparse rows that fit are kept on the device as tensors; other
-sparse matrices stay sparse and memory maps stay on the disk until a batch is taken.
+sparse matrices stay sparse; memory maps, Parquet files and data sets are read when a batch is
+taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +18,11 @@ from torch import Tensor
 
 from .imputation import is_memory_mapped
 from .scaling import InputScaling
+from .streams import Stream, Windows
 
 __all__ = ["ArrayRows", "Rows", "SparseRows", "TensorRows", "fits_in_memory", "make_rows"]
 
-_CONVERT_ROWS = 65_536  # rows converted at a time, to avoid a float64 copy of a large table
+_CONVERT_ROWS = 8192  # rows converted at a time, in float64
 
 
 class Rows(Protocol):
@@ -29,10 +32,15 @@ class Rows(Protocol):
     ----------
     index_device : torch.device
         Device where ``take`` reads the index: a GPU does not wait for an index that is there.
+    windows : Windows or None
+        Order in which the rows can be read fast, if not in any.
     """
 
     @property
     def index_device(self) -> torch.device: ...
+
+    @property
+    def windows(self) -> Windows | None: ...
 
     def __len__(self) -> int: ...
 
@@ -51,6 +59,8 @@ class TensorRows:
     (n, C, H, W) with a scaling that is applied to each batch.
     """
 
+    windows = None
+
     def __init__(self, tensor: Tensor, scaling: InputScaling | None = None):
         self.tensor, self.scaling = tensor, scaling
         self.index_device = tensor.device
@@ -65,11 +75,13 @@ class TensorRows:
 
 
 class ArrayRows:
-    """Rows of an array that is not copied as a whole, as a memory map; scaled on the device."""
+    """Rows of an array that is not copied as a whole, or of a stream; scaled on the device."""
 
-    def __init__(self, array: np.ndarray, scaling: InputScaling, device: torch.device):
+    def __init__(self, array: np.ndarray | Stream, scaling: InputScaling, device: torch.device):
         self.array, self.scaling, self.device = array, scaling, device
         self.index_device = torch.device("cpu")
+        self.windows = array.windows if isinstance(array, Stream) else None
+        self._kept: dict[Hashable, tuple[np.ndarray, np.ndarray]] = {}
 
     def __len__(self) -> int:
         return len(self.array)
@@ -77,14 +89,35 @@ class ArrayRows:
     def take(self, index: Tensor) -> Tensor:
         """Read rows in the order of the file, which is faster, and move them to the device."""
         positions = index.cpu().numpy()
-        order = np.argsort(positions, kind="stable")
-        rows = np.empty((len(positions), *self.array.shape[1:]), dtype=self.array.dtype)
-        rows[order] = self.array[positions[order]]
+        rows = self._kept_rows(positions)
+        if rows is None:
+            order = np.argsort(positions, kind="stable")
+            rows = np.empty((len(positions), *self.array.shape[1:]), dtype=self.array.dtype)
+            rows[order] = self.array[positions[order]]
         return self.scaling.apply(self.scaling.to_tensor(rows).to(self.device))
+
+    def keep(self, index: Tensor, owner: Hashable) -> None:
+        """Keep rows of a stream in memory, for an owner, who takes them again and again.
+
+        They replace those that were kept for the owner before.
+        """
+        if isinstance(self.array, Stream):
+            positions = np.unique(index.cpu().numpy())
+            self._kept[owner] = positions, self.array[positions]
+
+    def _kept_rows(self, positions: np.ndarray) -> np.ndarray | None:
+        """Return rows that are all kept for one owner."""
+        for numbers, rows in self._kept.values():
+            found = np.searchsorted(numbers, positions).clip(max=len(numbers) - 1)
+            if (numbers[found] == positions).all():
+                return rows[found]
+        return None
 
 
 class SparseRows:
     """Rows of a CSR matrix on the CPU; each batch is made dense, or reduced, and scaled."""
+
+    windows = None
 
     def __init__(self, matrix, scaling: InputScaling, device: torch.device):
         self.matrix, self.scaling, self.device = matrix, scaling, device
@@ -102,11 +135,15 @@ class SparseRows:
 def fits_in_memory(X, device: torch.device, scaling: InputScaling | None = None) -> bool:
     """Return whether X can be kept on the device as one tensor.
 
-    It is False for memory maps and for sparse matrices that the fitted `scaling` does not reduce,
-    and on a GPU for rows that would take more than half of its free memory.
+    It is False for memory maps and streams, for sparse matrices that the fitted `scaling` does not
+    reduce, and on a GPU for rows that would take more than half of its free memory.
     """
     reduction = None if scaling is None else scaling.reduction_
-    if is_memory_mapped(X) or (scipy.sparse.issparse(X) and reduction is None):
+    if (
+        isinstance(X, Stream)
+        or is_memory_mapped(X)
+        or (scipy.sparse.issparse(X) and reduction is None)
+    ):
         return False
     if device.type != "cuda":
         return True
@@ -128,8 +165,10 @@ def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool
         return ArrayRows(X, scaling, device)
     if X.dtype == np.uint8 and X.ndim > 3:  # a quarter of the memory; scaled when taken
         return TensorRows(scaling.to_tensor(X).to(device), scaling)
-    parts = [
-        scaling.apply(scaling.to_tensor(X[start : start + _CONVERT_ROWS])).to(device)
-        for start in range(0, X.shape[0], _CONVERT_ROWS)
-    ]
-    return TensorRows(parts[0] if len(parts) == 1 else torch.cat(parts))
+    first = scaling.apply(scaling.to_tensor(X[:1]))
+    # One tensor, filled in place: parts to be joined would double the memory.
+    rows = torch.empty((X.shape[0], *first.shape[1:]), dtype=first.dtype, device=device)
+    for start in range(0, X.shape[0], _CONVERT_ROWS):
+        part = X[start : start + _CONVERT_ROWS]
+        rows[start : start + _CONVERT_ROWS] = scaling.apply(scaling.to_tensor(part))
+    return TensorRows(rows)

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["auto_batch_size", "auto_lr", "auto_teacher_decay", "auto_warmup", "bounded_meta_lr"]
+__all__ = [
+    "auto_batch_size",
+    "auto_epochs",
+    "auto_lr",
+    "auto_teacher_decay",
+    "auto_warmup",
+    "bounded_meta_lr",
+    "resolved_steps",
+]
 
-_BATCH_SIZE = 100
+_BATCH_SIZE, _LARGEST_BATCH_SIZE = 100, 2000
 _LR = 0.05
 _LARGEST_LR = 0.2  # with momentum 0.9, a gradient acts over about ten steps
-_LARGEST_EPOCH = 200  # batches
+_LARGEST_EPOCH = 200  # batches, up to the largest batch size
+_EPOCHS, _LEAST_EPOCHS = 60, 10
+_TRAINED_ROWS = 12_000_000  # of a table, in all epochs together
 _META_ROWS, _MANY_ROWS = 2000, 10_000  # between them the total way of the meta steps falls
 _META_STEPS = 1200
 _WARMUP_STEPS, _WARMUP_EPOCHS = 1200, 10
 
 
 def auto_batch_size(n_rows: int, is_table: bool) -> int:
-    """Return the batch size: 100 or, for large tables, the 200th part of the rows.
+    """Return the batch size: 100 or, for large tables, the 200th part of the rows, up to 2,000.
 
     A step of a small network costs little more for many rows than for few, so the cost of a row
-    falls with the size of a table. The time for an image does not depend on the batch.
+    falls with the size of a table. Beyond 2,000 rows it hardly falls any further. The time for an
+    image does not depend on the batch.
 
     Examples
     --------
@@ -27,7 +38,26 @@ def auto_batch_size(n_rows: int, is_table: bool) -> int:
     >>> auto_batch_size(2000, is_table=True), auto_batch_size(100_000, is_table=True)
     (100, 500)
     """
-    return max(_BATCH_SIZE, n_rows // _LARGEST_EPOCH) if is_table else _BATCH_SIZE
+    if not is_table:
+        return _BATCH_SIZE
+    return min(max(_BATCH_SIZE, n_rows // _LARGEST_EPOCH), _LARGEST_BATCH_SIZE)
+
+
+def auto_epochs(n_rows: int, is_table: bool) -> int:
+    """Return the number of epochs: 60 or, for large tables, as many as train on 12 million rows.
+
+    They are ten at least. At the batch size of :func:`auto_batch_size`, training makes up to
+    12,000 steps where it has 60 epochs, and 6,000 for a million rows.
+
+    Examples
+    --------
+    >>> from sknoisy._engine.sizes import auto_epochs
+    >>> auto_epochs(100_000, is_table=True), auto_epochs(1_000_000, is_table=True)
+    (60, 12)
+    """
+    if not is_table:
+        return _EPOCHS
+    return min(max(_TRAINED_ROWS // n_rows, _LEAST_EPOCHS), _EPOCHS)
 
 
 def auto_lr(batch_size: int) -> float:
@@ -43,6 +73,26 @@ def auto_lr(batch_size: int) -> float:
     (0.05, 0.1, 0.2)
     """
     return min(_LR * max(batch_size / _BATCH_SIZE, 1.0) ** 0.5, _LARGEST_LR)
+
+
+def resolved_steps(
+    batch_size: str | int, lr: str | float, max_epochs: str | int, *, n_rows: int, is_table: bool
+) -> tuple[int, float, int]:
+    """Return batch size, learning rate and number of epochs, each by its rule where it is "auto".
+
+    Examples
+    --------
+    >>> from sknoisy._engine.sizes import resolved_steps
+    >>> resolved_steps("auto", "auto", 30, n_rows=80_000, is_table=True)
+    (400, 0.1, 30)
+    """
+    if batch_size == "auto":
+        batch_size = auto_batch_size(n_rows, is_table)
+    if lr == "auto":
+        lr = auto_lr(int(batch_size))
+    if max_epochs == "auto":
+        max_epochs = auto_epochs(n_rows, is_table)
+    return int(batch_size), float(lr), int(max_epochs)
 
 
 def auto_teacher_decay(n_steps: float) -> float:

@@ -1,14 +1,19 @@
-"""Interruption of a fit by Ctrl-C: one stop that all parts of the fit see.
+"""Interruption of a fit by Ctrl-C or ``max_time``: one stop that all parts of the fit see.
 
 The outermost ``fit`` of the library opens it (:func:`interruptible`). The fits, rounds, folds
 and members inside it begin as named parts (:func:`part_of_fit`), which refuse to begin once the
 stop is set. A KeyboardInterrupt is caught where training or rounds may be cut short
 (:func:`cut_short`), and nowhere else.
+
+``max_time`` raises OutOfTime at a batch, which ends the training. Other than after Ctrl-C, later
+parts begin, and train on one batch each, so that the estimator is fitted in any case.
 """
 
 from __future__ import annotations
 
 import functools
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -20,6 +25,7 @@ from .._compat import restored_torch_modes
 from ..exceptions import InterruptedFitWarning, calls_of_the_user, warn_user
 
 __all__ = [
+    "OutOfTime",
     "Stop",
     "Stopped",
     "current_stop",
@@ -38,6 +44,10 @@ class Stopped(KeyboardInterrupt):
     """Raised where a part of a fit would begin although the fit was interrupted."""
 
 
+class OutOfTime(KeyboardInterrupt):
+    """Raised at a batch after ``max_time`` seconds."""
+
+
 class Stop:
     """The interruption of an outermost fit.
 
@@ -50,15 +60,18 @@ class Stop:
     Attributes
     ----------
     is_set : bool
-        Whether an interruption was caught.
+        Whether an interruption by the user was caught.
+    is_out_of_time : bool
+        Whether a training was ended by ``max_time``.
     where : str or None
-        The part that was interrupted, to follow "fit was interrupted".
+        The first part that was interrupted, to follow "fit was interrupted".
     result : str
         What the fit returns if it was interrupted, for the warning.
     """
 
     def __init__(self, is_repeated: bool = False):
-        self.is_repeated, self.is_set = is_repeated, False
+        self.is_repeated, self.is_set, self.is_out_of_time = is_repeated, False, False
+        self._deadline = math.inf
         self.where: str | None = None
         self.result = "the estimator is fitted with what was learned so far"
         self._parts: list[str] = []
@@ -67,6 +80,22 @@ class Stop:
         """Raise Stopped if the fit was interrupted."""
         if self.is_set:
             raise Stopped
+
+    def check_time(self) -> None:
+        """Raise OutOfTime after the deadline."""
+        if time.monotonic() >= self._deadline:
+            raise OutOfTime
+
+    @contextmanager
+    def limited(self, seconds: float | None) -> Iterator[None]:
+        """Set the deadline within the context, unless an earlier one is set; None: no limit."""
+        earlier = self._deadline
+        if seconds is not None:
+            self._deadline = min(earlier, time.monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self._deadline = earlier
 
     def begin(self, name: str) -> None:
         """Enter a part."""
@@ -91,6 +120,9 @@ class Stop:
     def catch(self, error: KeyboardInterrupt, done: str = "") -> None:
         """Set the stop; raise the error if it must not be caught, as that of a second Ctrl-C."""
         self.note(done)
+        if isinstance(error, OutOfTime):
+            self.is_out_of_time = True
+            return
         if not isinstance(error, Stopped) and (self.is_set or self.is_repeated):
             raise error
         self.is_set = True
@@ -155,7 +187,7 @@ def interruptible(fit: Callable[..., Any]) -> Callable[..., Any]:
             stop.note()
             _warn(stop, f"{type(self).__name__} is not fitted")
             raise
-        if stop.is_set:
+        if stop.is_set or stop.is_out_of_time:
             _warn(stop, stop.result)
         return fitted
 
@@ -164,9 +196,11 @@ def interruptible(fit: Callable[..., Any]) -> Callable[..., Any]:
 
 def _fit_part(fit: Callable[..., Any], estimator: Any, *args, **kwargs) -> Any:
     """Call a fit; if nothing usable is learned, leave the estimator not fitted."""
+    stop = current_stop()
     try:
-        current_stop().check()
-        return fit(estimator, *args, **kwargs)
+        stop.check()
+        with stop.limited(getattr(estimator, "max_time", None)):
+            return fit(estimator, *args, **kwargs)
     except KeyboardInterrupt:
         estimator._forget()
         raise
@@ -174,7 +208,8 @@ def _fit_part(fit: Callable[..., Any], estimator: Any, *args, **kwargs) -> Any:
 
 def _warn(stop: Stop, result: str) -> None:
     where = f" {stop.where}" if stop.where else ""
-    warn_user(f"fit was interrupted{where}; {result}.", InterruptedFitWarning)
+    cause = "ended by max_time" if stop.is_out_of_time and not stop.is_set else "interrupted"
+    warn_user(f"fit was {cause}{where}; {result}.", InterruptedFitWarning)
 
 
 def _is_called_by_a_loop() -> bool:

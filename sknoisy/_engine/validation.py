@@ -9,11 +9,13 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
+from torch.utils.data import Dataset
 
-from .._compat import check_feature_names, check_weights
+from .._compat import check_feature_names, check_n_features, check_weights
 from .containers import check_numbers, from_sequence, from_torch
 from .labels import is_missing, to_numpy
 from .scaling import channel_axis
+from .streams import Stream, as_stream
 
 __all__ = [
     "OF_X",
@@ -28,7 +30,7 @@ __all__ = [
 OF_X = frozenset({"n_features_in_", "feature_names_in_", "image_shape_"})
 
 
-def check_X(estimator, X, *, reset: bool, any_shape: bool = False):
+def check_X(estimator, X, *, reset: bool, any_shape: bool = False, streams: bool = False):
     """Return X as a table (n, d), a CSR matrix, or images (n, H, W, C) or (n, C, H, W).
 
     Sequences of rows and tensors are accepted, and memory maps are read in blocks and never
@@ -36,12 +38,16 @@ def check_X(estimator, X, *, reset: bool, any_shape: bool = False):
     is a missing value. If `any_shape` is True, because a network of the user's own takes the rows,
     arrays (n, ...) of any other shape are returned, too. In ``fit``, where `reset` is True,
     ``n_features_in_``, ``feature_names_in_`` and ``image_shape_`` of the estimator are set.
-    Otherwise, X is compared with them.
+    Otherwise, X is compared with them. If `streams` is True, Parquet files and data sets are
+    returned as a :class:`Stream`, of which only the first rows are read and checked here.
 
     ValueError is raised if X is not of such a shape, is empty, holds infinity, or NaN outside of
     tables, or has another shape than in ``fit``. ValueError or TypeError is raised if it holds no
     numbers; see :func:`check_numbers` and :func:`from_torch`.
     """
+    stream = as_stream(X) if streams or not isinstance(X, Dataset) else None
+    if stream is not None:
+        return _check_stream(estimator, stream, reset, any_shape, streams)
     X = from_sequence(from_torch(X))
     check_numbers(X, estimator)
     n_dimensions = len(getattr(X, "shape", ()))
@@ -66,6 +72,30 @@ def check_X(estimator, X, *, reset: bool, any_shape: bool = False):
     if reset:
         estimator.image_shape_ = None
     return X.tocsr() if scipy.sparse.issparse(X) else X
+
+
+def _check_stream(estimator, X: Stream, reset: bool, any_shape: bool, streams: bool) -> Stream:
+    if not streams:
+        raise TypeError(
+            f"{type(estimator).__name__} reads X as a whole, so it takes neither Parquet files "
+            "nor data sets. Pass an array or a memory map, numpy.load(path, mmap_mode='r')."
+        )
+    if not len(X):
+        raise ValueError("Found array with 0 sample(s) in X: the file has no rows.")
+    head = X.check(estimator)
+    if X.ndim != 2:
+        check_X(estimator, head, reset=reset, any_shape=any_shape)
+        return X
+    check_feature_names(estimator, head, reset=reset)
+    check_n_features(estimator, head, reset=reset)
+    if reset:
+        estimator.image_shape_ = None
+    elif estimator.image_shape_ is not None:
+        raise ValueError(
+            f"X has shape {X.shape}, but {type(estimator).__name__} was fitted on "
+            f"{_rows_of_shape(estimator.image_shape_)}."
+        )
+    return X
 
 
 def _check_arrays(estimator, X, *, reset: bool, any_shape: bool) -> np.ndarray:

@@ -14,17 +14,13 @@ from numpy.typing import NDArray
 
 from ..noise.confident import calibrated_joint
 from ..noise.probabilities import Probabilities
-from .annotators import crowdlab, majority_vote
+from .annotators import majority_vote
 from .classes import class_health, overlapping_pairs
+from .crowdlab import crowdlab
+from .duplicates import contradictions, duplicate_of, identical_rows, near_duplicates
 from .flags import flag_rows
 from .labels import GivenLabels
-from .neighbors import (
-    contradictions,
-    duplicate_of,
-    identical_rows,
-    near_duplicates,
-    outlier_scores,
-)
+from .outliers import outlier_scores
 from .reasons import MIN_ROWS, Judged
 from .result import LabelAudit
 from .scores import normalized_margin, suggestions

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .annotators import CrowdLab
 from .cells import csv_cell, visible
 from .classes import ClassHealth, OverlappingPairs
+from .crowdlab import CrowdLab
 from .files import OutputFiles
 from .reasons import Judged, reasons
 
@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
     value : float
         The estimate.
     low, high : float
-        Ends of the interval, of 90 % confidence.
+        Ends of the interval.
     """
 
     value: float
@@ -90,7 +90,9 @@ class LabelAudit:
         0 if the label was judged, 1 if there is none, 2 if its class has fewer than 8 rows, 3 if
         no model has left out its group.
     noise_rate : Estimate
-        Estimated share of wrong labels, with an interval of 90 %: ``value``, ``low``, ``high``.
+        Estimated share of wrong labels, with an interval: ``value``, ``low``, ``high``. It ends at
+        the share of labels that held-out models do not predict, so it is wide where classes
+        overlap. The value is then too large.
     is_clear : bool
         Whether there is a clear sign of wrong labels. If not, suspects are no more than rows
         between overlapping classes would give.

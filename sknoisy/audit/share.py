@@ -7,24 +7,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..learners.posterior import answer, estimate_transition, posterior
+from ..learners.posterior import answer
+from ..metrics import noise_corrected_accuracy_score
 from ..noise.checks import to_transition
 from ..noise.probabilities import Probabilities, dense
 from .reasons import MIN_ROWS
 from .result import Accuracy, Estimate
 
-__all__ = ["Evidence", "Share", "count_transition", "estimate_share", "evidence_of_noise"]
+__all__ = ["Share", "count_transition", "estimate_share", "least_share"]
 
 _POWERS = 2.0 ** np.arange(-2, 3.25, 0.25)  # of held-out probabilities; above 1 they get surer
 _RATES = np.r_[0, np.geomspace(1e-3, 0.8, 80)]
 _PSEUDO_ROWS = 5.0  # per class, whose wrong labels follow the sizes of the classes
 _LEAST = 1e-3  # of a probability: a forest of 200 trees counts no smaller one
 _MAX_ROWS, _MAX_ENTRIES = 20_000, 2**22  # of the probabilities that are compared
-_N_DRAWS = 40  # of the bootstrap
-_Z = 1.645  # standard errors of an interval of 90 %
-_MAX_CONDITION = 1e3  # of a transition matrix that is inverted
+_Z = 1.645  # standard errors that 95 % of the estimates do not exceed
 _LAPSES = 0.02  # share of surprises that needs no wrong label
-# Twice the gain of the log-likelihood, in all and for each row. On overlapping classes without
+# Twice the loss of the log-likelihood, in all and for each row. On overlapping classes without
 # wrong labels, forests reached 13 on 500 rows and 0.003 for each of 2,000 rows.
 _CLEAR, _CLEAR_PER_ROW = 20.0, 0.01
 
@@ -47,30 +46,18 @@ class Share(NamedTuple):
     accuracy: Accuracy
 
 
-class Evidence(NamedTuple):
-    """Result of the comparison with and without wrong labels.
+def least_share(
+    codes: NDArray[np.integer], proba: NDArray[np.float64], n_units: int | None = None
+) -> float:
+    """Return the smallest share of wrong labels that the given labels do not clearly exclude.
 
-    Attributes
-    ----------
-    gain : float
-        Twice the gain of the log-likelihood by wrong labels.
-    rate : float
-        Their share in the better model.
-    """
-
-    gain: float
-    rate: float
-
-
-def evidence_of_noise(codes: NDArray[np.integer], proba: NDArray[np.float64]) -> Evidence:
-    """Compare two explanations of given labels that held-out probabilities do not expect.
-
-    Without wrong labels, the classes of a row have the probabilities p^a / sum p^a, where the
-    power a calibrates them: labels are surprising only where the model is unsure. With wrong ones,
-    a share e of the labels of each true class is exchanged for others, also where the model is
-    sure. Both models are fitted by maximum likelihood. Since no model is calibrated everywhere,
-    the first one may exchange 2 %, too. A class that is spread thinly over the whole region of
-    another one looks like wrong labels: only knowledge of the rows can tell them apart.
+    The classes of a row have the probabilities p^a / sum p^a, where the power a calibrates them,
+    and a share e of the labels of each class is exchanged for others. With e = 0, labels are
+    surprising only where the model is unsure; with a larger e also where it is sure. A share is
+    excluded if the best other one makes the labels much more likely, by maximum likelihood over a.
+    Since no model is calibrated everywhere, the share is 0 if 2 % are not excluded. A class that
+    is spread thinly over the whole region of another one looks like wrong labels: only knowledge
+    of the rows can tell them apart.
 
     Parameters
     ----------
@@ -78,22 +65,23 @@ def evidence_of_noise(codes: NDArray[np.integer], proba: NDArray[np.float64]) ->
         Given labels.
     proba : ndarray of float64 of shape (n, n_classes)
         Probabilities by models that have not seen the row.
+    n_units : int or None, default=None
+        Number of units of rows that belong together, which count once; None: each row counts.
     """
     n_rows, n_classes = proba.shape
+    n_units = n_rows if n_units is None else n_units
     rows = np.arange(n_rows)
     exchanged = _exchanged(codes, proba.argmax(axis=1), n_classes)[:, codes].T
     logarithms = np.log(proba.clip(min=_LEAST))
-    n_lapses = int((_RATES <= _LAPSES).sum())
-    best_without, best, rate = -np.inf, -np.inf, 0.0
+    fits = np.full(len(_RATES), -np.inf)
     for power in _POWERS:
         q = np.exp(power * (logarithms - logarithms.max(axis=1, keepdims=True)))
         q /= q.sum(axis=1, keepdims=True)
         right, wrong = q[rows, codes], (q * exchanged).sum(axis=1)
-        fits = [np.log((1 - e) * right + e * wrong).sum() for e in _RATES]
-        best_without = max(best_without, *fits[:n_lapses])
-        if max(fits) > best:
-            best, rate = max(fits), float(_RATES[np.argmax(fits)])
-    return Evidence(2 * (best - best_without), rate)
+        fits = np.fmax(fits, [np.log((1 - e) * right + e * wrong).mean() for e in _RATES])
+    is_possible = 2 * n_units * (fits.max() - fits) <= max(_CLEAR, _CLEAR_PER_ROW * n_units)
+    least = float(_RATES[is_possible].min())
+    return least if least > _LAPSES else 0.0
 
 
 def _exchanged(
@@ -132,16 +120,16 @@ def estimate_share(
     The held-out probabilities are sharpened so that, with a transition matrix from the surest
     rows, they make the given labels most likely; Bayes' rule with both gives the most probable
     class of each row, given its label (:func:`sknoisy.learners.posterior.answer`). The estimate is
-    the share of the rows for which that is another class than the given one. Unlike the number of
-    suspects, it does not depend on how well a network has remembered its labels. Where a network
-    has taken part, and its share of suspects is in the interval, that one is taken: it is the
-    better of the two, unless the network has remembered wrong labels of a small table.
+    the mean of two shares: that of the rows for which that is another class than the given one,
+    which misses wrong labels that the models have learned, and that of the matrix, which takes
+    errors of the models for wrong labels. Unlike the number of suspects, it does not depend on how
+    well a network has remembered its labels. Where a network has taken part, and its share of
+    suspects is in the interval, that one is taken: it is the better of the two, unless the network
+    has remembered wrong labels of a small table.
 
-    The interval holds three estimates, each widened by the bootstrap: the one above, the mean
-    probability of the other classes in place of their count, and :func:`evidence_of_noise`. It
-    reaches up to the share of labels that the held-out models do not predict, since their own
-    errors come on top of the wrong labels. If there is no clear sign of wrong labels, the interval
-    begins at 0, ends at the larger of the first two estimates, and the value is its middle.
+    The interval begins at :func:`least_share`. It reaches up to the share of labels that the
+    held-out models do not predict, with its error: their own errors come on top of the wrong
+    labels. There is a clear sign of wrong labels if it does not begin at 0.
 
     Parameters
     ----------
@@ -154,9 +142,9 @@ def estimate_share(
     n_trusted : int
         Number of trusted rows, whose labels are right.
     units : ndarray of int of shape (n,) or None
-        Codes of rows that the bootstrap draws together.
+        Codes of rows that belong together, such as identical ones; None: each row is a unit.
     seed : int
-        Seed of the draws.
+        Seed of the draw of rows.
     suspected : float or None, default=None
         Share of the counted rows for which a network that learned them expects another class.
     """
@@ -169,61 +157,32 @@ def estimate_share(
     rows = counted if n_rows == n_counted else np.sort(rng.permutation(counted)[:n_rows])
     given, proba = codes[rows], held_out[rows]
     proba = dense(proba).astype(np.float64)
-    evidence = evidence_of_noise(given, proba)
+    unit = np.arange(n_rows) if units is None else np.unique(units[rows], return_inverse=True)[1]
     found = answer([proba], given)
-    wrong, doubt = _wrong(found.posterior, given)
-    drawn = _bootstrap(found.proba, given, None if units is None else units[rows], rng)
-    error = _Z * drawn.std(ddof=1)
-    is_clear = bool(evidence.gain > max(_CLEAR, _CLEAR_PER_ROW * len(given)))
-    estimates = [wrong, doubt, evidence.rate] if is_clear else [wrong, doubt]
-    low = max(min(estimates) - error, 0.0) if is_clear else 0.0
-    high = min(max(estimates) + error, 1.0)
-    if is_clear:
-        high = max(high, float((proba.argmax(axis=1) != given).mean()))
-    scale = n_counted / (n_counted + n_trusted)
-    value = wrong if is_clear else high / 2
-    if is_clear and suspected is not None and low <= suspected <= high:
+    predicted = proba.argmax(axis=1)
+    missed = (predicted != given).astype(np.float64)
+    error = np.sqrt((np.bincount(unit, missed - missed.mean()) ** 2).sum()) / n_rows
+    high = min(missed.mean() + _Z * error, 1.0)
+    low = min(least_share(given, proba, int(unit.max()) + 1), high)
+    improbable = (found.posterior.argmax(axis=1) != given).mean()
+    of_surest = 1 - np.diag(found.transition)[predicted].mean()
+    value = np.clip((improbable + min(of_surest, missed.mean())) / 2, low, high)
+    if suspected is not None and low <= suspected <= high:
         value = suspected
+    scale = n_counted / (n_counted + n_trusted)
     rate = Estimate(*(float(scale * share) for share in (value, low, high)))
-    return Share(rate, is_clear, _accuracy(proba.argmax(axis=1), given, found.transition))
-
-
-def _wrong(posterior: NDArray[np.float64], given: NDArray[np.integer]) -> tuple[float, float]:
-    """Return the share of rows whose most probable class is another, and the mean doubt."""
-    own = posterior[np.arange(len(given)), given]
-    return float((own < posterior.max(axis=1)).mean()), float(1 - own.mean())
-
-
-def _bootstrap(
-    proba: NDArray[np.float64],
-    given: NDArray[np.integer],
-    units: NDArray[np.integer] | None,
-    rng: np.random.RandomState,
-) -> NDArray[np.float64]:
-    """Return the estimated share of each of some draws of the rows, or of whole units."""
-    codes = np.arange(len(given)) if units is None else np.unique(units, return_inverse=True)[1]
-    order = np.argsort(codes, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-    shares = []
-    for _ in range(_N_DRAWS):
-        drawn = rng.randint(len(members), size=len(members))
-        rows = np.concatenate([members[k] for k in drawn])
-        transition = estimate_transition(proba[rows], given[rows])
-        shares.append(_wrong(posterior(proba[rows], transition, given[rows]), given[rows])[0])
-    return np.array(shares)
+    return Share(rate, low > 0, _accuracy(predicted, given, found.transition))
 
 
 def _accuracy(
     predicted: NDArray[np.integer], given: NDArray[np.integer], transition: NDArray[np.float64]
 ) -> Accuracy:
-    """Return how many given labels are predicted, and how many true ones by the transition.
-
-    N. Natarajan et al., NeurIPS 2013, for several classes: the mean of the entries (given,
-    predicted) of the inverse transition matrix.
-    """
+    """Return how many given labels are predicted, and how many true ones by the transition."""
     raw = float((predicted == given).mean())
-    if np.linalg.cond(transition) > _MAX_CONDITION:
+    try:
+        corrected = noise_corrected_accuracy_score(
+            given, predicted, transition, classes=range(len(transition))
+        )
+    except ValueError:  # the matrix is nearly singular
         return Accuracy(raw, np.nan, np.nan)
-    values = np.linalg.inv(transition)[given, predicted]
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    return Accuracy(raw, float(np.clip(values.mean(), 0, 1)), error)
+    return Accuracy(raw, *corrected)

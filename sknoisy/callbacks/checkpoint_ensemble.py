@@ -9,6 +9,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.evaluation import copied_state
+from .._engine.held_state import held_state, hold_state
 from .named import RecordedInTime, network_of
 
 __all__ = ["CheckpointEnsemble"]
@@ -85,3 +86,11 @@ class CheckpointEnsemble(Callback):
         state = copied_state(network_of(net, self.teacher))
         self.members_.append((value, epoch, state))
         self.members_ = heapq.nsmallest(self.n_members, self.members_, key=lambda m: m[:2])
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "members_")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state, net.device)

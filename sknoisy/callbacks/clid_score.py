@@ -6,7 +6,8 @@ import torch
 from skorch.callbacks import Callback
 
 from .._engine.construction import random_state_of
-from .._engine.evaluation import draw_rows, evaluate
+from .._engine.evaluation import draw_rows, evaluate, keep_rows
+from .._engine.held_state import held_state, hold_state
 from ..meta import CLIDObjective
 from .named import network_of
 
@@ -59,6 +60,7 @@ class CLIDScore(Callback):
             rng = random_state_of(self.random_state)
             rows = rng.permutation(draw_rows(dataset_train, self.rows, rng, self._X))
             self._index = torch.as_tensor(rows, device=net.device)
+            keep_rows(dataset_train, self._index, id(self))
         objective = CLIDObjective(self.temperature)
         total, count = 0.0, 0
         module = network_of(net, self.teacher)
@@ -74,3 +76,11 @@ class CLIDScore(Callback):
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Drop the data."""
         self._X = None
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "_index")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state, net.device)

@@ -10,7 +10,8 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from .._engine.construction import random_state_of
-from .._engine.evaluation import copied_state, draw_rows, evaluate, rows_per_pass
+from .._engine.evaluation import copied_state, draw_rows, evaluate, keep_rows, rows_per_pass
+from .._engine.held_state import held_state, hold_state
 from ..exceptions import CollapseWarning, warn_user
 from ..meta import MetaModel
 from .named import callback_named
@@ -129,6 +130,7 @@ class CollapseGuard(Callback):
             rng = random_state_of(self.random_state)
             rows = draw_rows(dataset_train, self.rows, rng, self._X)
             self._index = torch.as_tensor(rows, device=net.device)
+            keep_rows(dataset_train, self._index, id(self))
         net.history.record("set_back", False)
         if len(net.history) < self.n_reference_epochs:
             return
@@ -150,6 +152,19 @@ class CollapseGuard(Callback):
         """Drop the rows and the kept states."""
         self._X = self._index = self._reference = None
         self._first = self._good = None
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        names = ("n_recoveries_", "_index", "_reference", "_first", "_good", "_set_back_at")
+        return held_state(self, *names)
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state)  # on the CPU, as the reference is
+        if self._index is not None:
+            self._index = self._index.to(net.device)
+        self._reference = self._reference and _Predictions(*self._reference)
+        self._first, self._good = (kept and _States(*kept) for kept in (self._first, self._good))
 
     def _meta_model(self, net) -> MetaModel | None:
         if not any(hasattr(callback, "meta_model_") for _, callback in net.callbacks_):

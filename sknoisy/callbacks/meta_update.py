@@ -16,7 +16,8 @@ from torch import Tensor
 from .._engine.batches import EndlessBatches, TrainingData
 from .._engine.construction import random_state_of
 from .._engine.criterion import cross_entropy
-from .._engine.evaluation import draw_rows, evaluate, rows_of_X, rows_per_pass, take
+from .._engine.evaluation import draw_rows, evaluate, keep_rows, rows_of_X, rows_per_pass, take
+from .._engine.held_state import held_state, hold_state
 from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, MetaProblem, WNet
 from ..meta.functional import RandomState, StatelessModule
 from ..meta.gradients import forward_batch
@@ -133,6 +134,7 @@ class MetaUpdate(Callback):
         self._is_meta: Tensor | None = None
         self.meta_model_: Any = None
         self.n_steps_ = self.n_skipped_batches_ = 0
+        self._meta_batches: Any = None
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
         """Build the meta model before the first epoch."""
@@ -182,12 +184,13 @@ class MetaUpdate(Callback):
             )
         self.meta_rows_ = rows_of_X(self._dataset, self._X)[0][rows]
         index = torch.as_tensor(rows, device=net.device)
+        keep_rows(self._dataset, index, id(self))
         if self.meta_model_.trust_meta_rows:
             self._is_meta = self._meta_flags(net, self._dataset)
         weight = None
         if getattr(self._objective, "reads_labels", False):
             weight = getattr(self._dataset, "sample_weight", None)
-        self._meta_batches: Any = EndlessBatches(
+        self._meta_batches = EndlessBatches(
             index,
             self.meta_batch_size,
             self._generator,
@@ -334,6 +337,25 @@ class MetaUpdate(Callback):
         self._guidance = self._after = None
         if self.meta_model_ is not None:  # None if no epoch began
             self.meta_model_.stop_learning()
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        state = held_state(self, "n_steps_", "n_skipped_batches_", "_generator")
+        state["meta_model"] = self.meta_model_.learning_state()
+        if hasattr(self.gradient_, "load_state_dict"):
+            state |= held_state(self, "gradient_")
+        if self._meta_batches is not None:  # rows of another callback are asked for again
+            kept = () if isinstance(self._named_rows, str) else ("_meta_batches",)
+            state |= held_state(self, "meta_rows_", *kept)
+        return state
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        self._asks_for_rows = isinstance(self._named_rows, str)
+        self._dataset = data
+        self._begin(net, data)
+        self.meta_model_.load_learning_state(state.pop("meta_model"))
+        hold_state(self, state, net.device)
 
     def _problem(self, net, batch, is_update: bool) -> MetaProblem:
         X, y = batch

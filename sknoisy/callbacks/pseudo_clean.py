@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .._engine.batches import TrainingData
 from .._engine.evaluation import evaluate, rows_per_pass
+from .._engine.held_state import held_state, hold_state
 from ..exceptions import MixtureWarning, warn_user
 from ..meta.models import per_sample_loss
 from ..mixture.loss_split import split_or_fall_back
@@ -116,6 +117,14 @@ class PseudoCleanRows(Callback):
             return
         rows = self._split(net, dataset_train)
         net.history.record("n_pseudo_clean", len(rows))
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "rows_", "clean_proba_", "_has_warned")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state, net.device)
 
     def _split(self, net, dataset) -> NDArray[np.int64]:
         losses, targets = _losses_of_all_rows(net, dataset)

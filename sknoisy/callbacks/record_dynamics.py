@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler, default_collate
 
 from .._engine.batches import Batch, TrainingData
+from .._engine.held_state import held_state, hold_state
 from ..meta.models import per_sample_loss
 
 __all__ = ["RecordDynamics", "RowLoader"]
@@ -179,6 +180,17 @@ class RecordDynamics(Callback):
         """Drop everything except the record."""
         self._bits = self.bits_.copy() if self._n_epochs < len(self._bits) else self._bits
         self._given = self._last = self._loss = self._margin = self._is_right = None
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "bits_", "_last", "n_seen_", "mean_loss_", "mean_margin_")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        self._begin(net, data)
+        bits = state.pop("bits_")
+        hold_state(self, {"_bits": bits, **state})
+        self._n_epochs = len(self._bits)
 
 
 class RowLoader(DataLoader):

@@ -10,6 +10,8 @@ import torch
 from skorch.callbacks import Callback
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from .._engine.held_state import held_state, hold_state
+
 __all__ = ["TeacherAverage"]
 
 
@@ -91,6 +93,14 @@ class TeacherAverage(Callback):
             else:
                 mean.copy_(value)
         get_ema_multi_avg_fn(decay)(means, now, None)
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "teacher_", "n_steps_")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state, net.device)
 
 
 def _pairs(teacher, module):

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils import Bunch
 
-from .._compat import is_arraylike, manual_routing, num_samples
+from .._compat import is_arraylike, num_samples
 from .._engine.indexing import take_rows
 from .._engine.label_distribution import prefer_given
 from .._engine.labels import to_numpy
@@ -55,9 +55,7 @@ def route_by_name(cleaner, estimator, metadata: dict[str, Any]) -> Bunch:
             "passed it, let the ensemble draw rows instead: "
             "sklearn.set_config(enable_metadata_routing=True)."
         )
-    return manual_routing(
-        {"cleaner": {"fit_resample": to_cleaner}, "estimator": {"fit": to_estimator}}
-    )
+    return Bunch(cleaner=Bunch(fit_resample=to_cleaner), estimator=Bunch(fit=to_estimator))
 
 
 def takes_sample_weight(estimator) -> bool:

@@ -85,7 +85,7 @@ def make_long_tailed(
     if not 1 <= imbalance_factor < np.inf:
         raise ValueError(f"imbalance_factor must be at least 1, got {imbalance_factor!r}.")
     X, y = indexable(X, y)
-    labels = column_or_1d(y, input_name="y")
+    labels = column_or_1d(y)
     if len(labels) == 0:
         raise ValueError("y is empty: there is no row to keep.")
     check_classification_targets(labels)

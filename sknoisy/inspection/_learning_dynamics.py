@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._compat import check_weights
+from .._compat import check_weights, column_or_1d
 from ..mixture import WeibullMixture
 from ._drawing import draw_bars, new_axes
 

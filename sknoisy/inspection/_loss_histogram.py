@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import check_array
 
+from .._compat import column_or_1d
 from ..mixture import LossMixture, loss_mixture
 from ._drawing import HIGH_COLOR, LOW_COLOR, draw_bars, new_axes
 from ._given_losses import given_losses

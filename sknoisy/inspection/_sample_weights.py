@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from .._compat import column_or_1d
 from ._drawing import HIGH_COLOR, LOW_COLOR, new_axes
 from ._given_losses import given_losses
 

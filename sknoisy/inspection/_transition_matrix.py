@@ -124,7 +124,7 @@ class TransitionMatrixDisplay:
                 "from_predictions."
             )
         names = estimator.classes_ if display_labels is None else display_labels
-        # A mean over batches in single precision sums to 1 only roughly.
+        # In single precision, rows sum to 1 only roughly.
         shares = normalize(estimator.transition_, norm="l1")
         display = cls(transition=shares, display_labels=names)
         return display.plot(ax, **im_kw)

@@ -246,6 +246,20 @@ class LayerSampledGradient:
         self._forget_usage()
         return {"layer_usage": usage}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the gates' networks and of their optimiser after a report."""
+        optimizer = self._optimizer
+        return {
+            "samplers": self.samplers.state_dict(),
+            "optimizer": None if optimizer is None else optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned, after :meth:`prepare`."""
+        self.samplers.load_state_dict(state["samplers"])
+        if self._optimizer is not None:
+            self._optimizer.load_state_dict(state["optimizer"])
+
     def _forget_usage(self) -> None:
         self._n_steps, self._n_on = 0, [0] * len(self.layer_names)
 

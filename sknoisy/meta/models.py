@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +146,20 @@ class MetaModel(nn.Module):
     def stop_learning(self) -> None:
         """Drop the optimiser, so that a trained model is pickled without it."""
         self._stepper = None
+
+    def learning_state(self) -> dict[str, Any]:
+        """Return the state of the model and of its optimiser between two batches."""
+        stepper = self._stepper
+        return {
+            "model": self.state_dict(),
+            "optimizer": None if stepper is None else stepper.state_dict(),
+        }
+
+    def load_learning_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`learning_state` returned, after :meth:`start_learning`."""
+        self.load_state_dict(state["model"])
+        if self._stepper is not None:
+            self._stepper.load_state_dict(state["optimizer"])
 
     def begin_batch(self, n_rows: int) -> None:
         """Prepare for the update on a batch of ``n_rows`` rows."""

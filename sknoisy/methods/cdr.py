@@ -129,10 +129,12 @@ class CDRClassifier(NetworkClassifier):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks}
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -108,8 +108,9 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         Schedule of the learning rate over the epochs. "cosine" ends at a fiftieth of ``lr``. A
         callable receives the optimiser and returns a torch scheduler. The released schedule is
         ``partial(CosineAnnealingLR, T_max=5, eta_min=1e-3)``.
-    {max_epochs, batch_size, augment, standardize, device, precision, callbacks, verbose}
-    {random_state, pretrained, weight_average}
+    {max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks, verbose}
+    {random_state, pretrained, weight_average, warm_start, checkpoint}
 
     Attributes
     ----------
@@ -227,8 +228,8 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         warmup = self.n_warmup_epochs
         if self.weighting is None and warmup != "auto":
             # Without a meta update, the warm-up only excludes epochs from selection.
-            warmup = min(int(warmup), self.max_epochs - 1)
-        self.n_warmup_epochs_ = resolve_warmup(warmup, self.max_epochs)
+            warmup = min(int(warmup), self.max_epochs_ - 1)
+        self.n_warmup_epochs_ = resolve_warmup(warmup, self.max_epochs_)
         objective = self._objective()
         callbacks: list[Any] = []
         if self.weighting is not None:

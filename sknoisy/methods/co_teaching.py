@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from .._compat import Interval
 from .._docs import share_docs
 from .._engine.batches import Batch, TrainingData
+from .._engine.held_state import held_state, hold_state
 from .._engine.net import DeviceNet
 from ..base import NetworkClassifier
 from ..meta.models import per_sample_loss
@@ -58,6 +59,14 @@ class SmallLossRows(Callback):
     def on_epoch_begin(self, net, **kwargs):
         """Halve the counts."""
         self.counts_ /= 2
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "counts_")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state, net.device)
 
     @torch.no_grad()
     def choose(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
@@ -113,12 +122,13 @@ class CoTeachingClassifier(NetworkClassifier):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the networks. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

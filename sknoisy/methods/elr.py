@@ -142,6 +142,8 @@ class ELRPlusNet(DeviceNet):
         super().__init__(module, criterion, **kwargs)
         self.alpha, self.generator = alpha, torch.Generator()
 
+    held_names: tuple[str, ...] = ("generator", "_shares")
+
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Seed the draws of the shares."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
@@ -201,12 +203,13 @@ class ELRClassifier(NetworkClassifier):
     {module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network of ELR+ receives copies of them.
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

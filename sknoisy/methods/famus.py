@@ -56,10 +56,11 @@ class FaMUSClassifier(MetaWeightNetClassifier):
     meta_lr : "auto" or float, default="auto"
         Step size of the weighting networks, by Adam. "auto" stands for 1e-3.
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     {verbose, random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -30,9 +30,10 @@ class FlexMatchClassifier(FixMatchClassifier):
         epoch is a pass over all rows, in which few labels are repeated.
     {strong_augment}
     {module, module_params, optimizer, optimizer_params, lr}
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
-    {verbose}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks, verbose}
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -44,9 +44,10 @@ class L2RClassifier(MetaLearningClassifier):
         :func:`~sknoisy.networks.mlp_settings` returns.
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
-    {verbose}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks, verbose}
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

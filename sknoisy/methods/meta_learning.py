@@ -149,7 +149,7 @@ class MetaLearningClassifier(NetworkClassifier):
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         seeds = random_state.randint(np.iinfo(np.int32).max, size=2)
-        self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs)
+        self.n_warmup_epochs_ = resolve_warmup(self.n_warmup_epochs, self.max_epochs_)
         trusted = trusted_rows(data)
         choosers = []
         if trusted is None:

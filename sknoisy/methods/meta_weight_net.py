@@ -39,9 +39,10 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
     meta_lr : "auto" or float, default="auto"
         Step size of the weighting network, by Adam. "auto" stands for 1e-3.
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
-    {verbose}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks, verbose}
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -40,9 +40,10 @@ class MLCClassifier(MetaLearningClassifier):
         Step size of the corrector, by Adam. "auto" stands for 1e-3. Without trusted rows, the eps
         of Adam is 1e-3, because smaller meta gradients are noise.
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
-    {verbose}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks, verbose}
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------

@@ -13,6 +13,7 @@ from skorch.callbacks import Callback
 from .._compat import Interval, StrOptions
 from .._engine.batches import TrainingData
 from .._engine.evaluation import outputs_of, rows_per_pass
+from .._engine.held_state import held_state, hold_state
 from .._engine.sizes import auto_warmup
 from ..learners.posterior import estimate_noise_rate
 
@@ -62,6 +63,14 @@ class NoiseRate(Callback):
             return
         if len(net.history) == self._n_epochs(net, dataset_train):
             self.rate_, self.is_known_ = _estimate(net, dataset_train), True
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "rate_", "is_known_")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state, net.device)
 
     def _n_epochs(self, net, data: TrainingData) -> int:
         if data.is_table:

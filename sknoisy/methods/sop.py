@@ -237,10 +237,12 @@ class SOPClassifier(NetworkClassifier):
     {strong_augment, module, module_params, optimizer, optimizer_params}
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks}
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -300,7 +302,7 @@ class SOPClassifier(NetworkClassifier):
         self.strong_augment = strong_augment
 
     def _loss(self, data: TrainingData) -> Callable[[BatchOutputs], Tensor]:
-        lr_v = auto_lr_v(min(self.batch_size_, len(data)), self.max_epochs)
+        lr_v = auto_lr_v(min(self.batch_size_, len(data)), self.max_epochs_)
         self.lr_v_ = lr_v if self.lr_v == "auto" else float(self.lr_v)
         self.lr_u_ = _RATIO * lr_v if self.lr_u == "auto" else float(self.lr_u)
         counts = torch.bincount(data.targets, data.sample_weight, len(self.classes_)).float()

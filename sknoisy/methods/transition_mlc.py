@@ -10,6 +10,7 @@ from .._docs import share_docs
 from .._engine.batches import TrainingData
 from .._engine.problem import Problem
 from ..callbacks import MetaUpdate
+from ..learners.probabilities import normalized
 from ..meta import MetaModel, TransitionCorrector
 from .meta_learning import META_LR, MetaLearningClassifier, resolve_auto, trust_more
 
@@ -36,9 +37,10 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     meta_lr : "auto" or float, default="auto"
         Step size of the matrix. "auto" stands for 10; the released 0.11 hardly moves it.
     {meta_batch_size, n_warmup_epochs, module, module_params, optimizer, optimizer_params, lr}
-    {lr_schedule, max_epochs, batch_size, augment, standardize, device, precision, callbacks}
-    {verbose}
+    {lr_schedule, max_epochs, batch_size, max_time, augment, standardize, device, precision}
+    {callbacks, verbose}
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -46,8 +48,8 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     sample_weight_ : ndarray of shape (n_samples,)
         Probability of the given label of each row, by the logits without the matrix. Absent if
         training ended in the warm-up.
-    transition_ : ndarray of shape (n_classes, n_classes)
-        Mean of the matrix over all batches, with true classes in rows.
+    transition_ : ndarray of shape (n_classes, n_classes), float64
+        Mean of the matrix over all batches, with true classes in rows, which are scaled to sum 1.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
     {history_, n_iter_, batch_size_, n_warmup_epochs_, n_features_in_, feature_names_in_}
     {image_shape_}
@@ -101,4 +103,5 @@ class TransitionMLCClassifier(MetaLearningClassifier):
         )
 
     def _finish_meta(self, meta: MetaUpdate, data: TrainingData) -> None:
-        self.transition_ = meta.meta_model_.mean_transition.cpu().numpy()
+        # The columns of the mean sum to 1, and the rows only roughly.
+        self.transition_ = normalized(meta.meta_model_.mean_transition.cpu().double().numpy())

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize.elementwise import find_root
 from scipy.special import betaln, digamma, logsumexp, polygamma
 
 from ._weighted_rows import WeightedRows
@@ -24,6 +23,7 @@ _ROUNDING = 1e-12
 _MAX_NEWTON = 100  # Newton's method usually takes five
 _FAR = 100.0  # times the bound: beyond it, Newton's method is taken to diverge
 _TINIEST_SHARE = 1e-9
+_N_BISECTIONS = 100  # float64 halves [0, 1] no further
 
 Floats = NDArray[np.float64]
 
@@ -146,9 +146,10 @@ def _on_the_bound(mean_T: Floats, concentration: float) -> Floats:
     They are rs and (1 - r)s, where r is the root of an increasing function,
     ``digamma(rs) - digamma((1 - r)s)`` minus the difference of the means of T.
     """
-    root = find_root(
-        lambda r, target: digamma(r * concentration) - digamma((1 - r) * concentration) - target,
-        (_TINIEST_SHARE, 1 - _TINIEST_SHARE),
-        args=(mean_T[0] - mean_T[1],),
-    )
-    return concentration * np.stack([root.x, 1 - root.x])
+    target = mean_T[0] - mean_T[1]
+    low, high = np.full_like(target, _TINIEST_SHARE), np.full_like(target, 1 - _TINIEST_SHARE)
+    for _ in range(_N_BISECTIONS):
+        r = (low + high) / 2
+        above = digamma(r * concentration) - digamma((1 - r) * concentration) > target
+        low, high = np.where(above, low, r), np.where(above, r, high)
+    return concentration * np.stack([r, 1 - r])

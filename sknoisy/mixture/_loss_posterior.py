@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import check_array
 
+from .._compat import column_or_1d
 from ..exceptions import MixtureWarning, warn_user
 from ._beta import BetaMixture
 

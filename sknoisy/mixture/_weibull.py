@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._compat import Interval, StrOptions, fit_context
+from .._compat import Interval, StrOptions, column_or_1d, fit_context
 from ._density import MixtureDensity
 from ._weibull_fit import (
     WeibullFit,

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 
+from .._compat import column_or_1d
 from .._engine.indexing import rows_of_classes
 from ..exceptions import MixtureWarning, warn_user
 from ._loss_posterior import (

@@ -47,7 +47,7 @@ class NoisyLabels(NamedTuple):
 
 def encode(y: ArrayLike, classes: Iterable[Hashable] | None = None) -> tuple[Codes, NDArray[Any]]:
     """Return the class codes of `y` and the array of classes that decodes them."""
-    y = np.asarray(column_or_1d(y, input_name="y"))
+    y = np.asarray(column_or_1d(y))
     if len(y) == 0:
         raise ValueError("y is empty: there is no label to corrupt.")
     if y.dtype.kind == "f" and (y != np.floor(y)).any():

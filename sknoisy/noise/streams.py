@@ -21,4 +21,8 @@ def own_generator(random_state: Any, key: str) -> np.random.Generator:
     if isinstance(random_state, Integral):
         name = zlib.crc32(key.encode())
         random_state = np.random.SeedSequence(int(random_state), spawn_key=(name,))
+    if isinstance(random_state, np.random.RandomState):
+        from .._compat import generator_of  # here, as it loads torch, which noise does not need
+
+        return generator_of(random_state)
     return np.random.default_rng(random_state)

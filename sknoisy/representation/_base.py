@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from .._compat import Interval, StrOptions, fit_context
@@ -19,12 +18,12 @@ from .._docs import SharedDocs
 from .._docs import share_docs as network_docs
 from .._engine.augment import Augmentation
 from .._engine.batches import TrainingData
+from .._engine.checkpoint import open_checkpoint, saved_to
 from .._engine.construction import (
     build_scheduler,
     check_optimizer_params,
     optimizer_class,
     optimizer_settings,
-    random_state_of,
     resolve_device,
     resolve_precision,
     seeded,
@@ -40,7 +39,6 @@ from .._engine.validation import OF_X, check_X, forget_fit
 from .._engine.views import TwoViews
 from ..callbacks import EpochProgress
 from ..networks.precision import set_precision
-from ._checkpoint import TrainingCheckpoint, check_path, describe_run
 from ._two_view_net import Criterion, RepresentationNet
 from .encoder import Projected, build_encoder
 
@@ -71,7 +69,7 @@ checkpoint : path-like or None, default=None
     it: a resumed run ends bit for bit like an unbroken one, and a finished run is not trained
     further.
 callbacks : list or None, default=None
-    Further skorch callbacks. A checkpoint does not hold their state.
+    Further skorch callbacks.
 verbose : int, default=0
     1 shows a progress bar.
 random_state : int, RandomState or None, default=None
@@ -220,28 +218,18 @@ class BaseRepresentation(
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
         precision = resolve_precision(self.precision, device, is_table=X.ndim == 2)
-        seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
-        last_callbacks = self._last_callbacks(X, device, seed)
+        checkpoint, rng = open_checkpoint(self, device, {"X": X})
+        seed = int(rng.randint(np.iinfo(np.int32).max))
 
         self._forget()
         self.precision_ = precision
         data = self._training_data(X, device, seed)
-        with seeded(seed, device):
+        with seeded(seed, device), saved_to(checkpoint):
             network = self._build_network(data)
-            net = self._build_net(network, data, last_callbacks, seed)
+            net = self._build_net(network, data, seed)
             net.fit(data)
         self._finish(net, network)
         return self
-
-    def _last_callbacks(self, X, device: torch.device, seed: int) -> list[Callback]:
-        """Return checkpoint and progress bar, in this order: the bar starts at the checkpoint."""
-        callbacks: list[Callback] = []
-        if self.checkpoint is not None:
-            path = check_path(self.checkpoint)
-            callbacks.append(TrainingCheckpoint(path, describe_run(self, X, device, seed)))
-        if self.verbose:
-            callbacks.append(_Progress(type(self).__name__))
-        return callbacks
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
@@ -268,9 +256,7 @@ class BaseRepresentation(
         set_precision(network, self.precision_)
         return network
 
-    def _build_net(
-        self, network: Projected, data: TrainingData, last_callbacks: list[Callback], seed: int
-    ) -> RepresentationNet:
+    def _build_net(self, network: Projected, data: TrainingData, seed: int) -> RepresentationNet:
         defaults = optimizer_settings(self.optimizer, self._weight_decay)
         params: dict[str, Any] = {**defaults, **(self.optimizer_params or {})}
         return RepresentationNet(
@@ -284,7 +270,7 @@ class BaseRepresentation(
             callbacks=[
                 *build_scheduler(self.lr_schedule, self.lr, self.max_epochs),
                 *(self.callbacks or []),
-                *last_callbacks,
+                *([EpochProgress(type(self).__name__)] if self.verbose else []),
             ],
             order=torch.Generator().manual_seed(seed + 1),  # another stream than the views'
             verbose=0,
@@ -355,12 +341,3 @@ class BaseRepresentation(
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-class _Progress(EpochProgress):
-    """A progress bar that starts at the epoch where training resumes."""
-
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        super().on_train_begin(net, X, y, **kwargs)
-        self._bar.n = self._bar.initial = len(net.history)
-        self._bar.refresh()

@@ -33,16 +33,7 @@ class Criterion(nn.Module):
 
 
 class RepresentationNet(DeviceNet):
-    """A ``DeviceNet`` that can resume a run, and keeps the encoder only.
-
-    Attributes
-    ----------
-    epochs_left : int or None
-        Number of epochs to train; None: ``max_epochs``. A callback may set it in
-        ``on_train_begin``.
-    """
-
-    epochs_left: int | None = None
+    """A ``DeviceNet`` that keeps the encoder only."""
 
     def get_dataset(self, X, y=None):
         """Return the training data unchanged."""
@@ -52,10 +43,6 @@ class RepresentationNet(DeviceNet):
                 f"{type(X).__name__}. Call transform of the transformer."
             )
         return X
-
-    def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Train for the epochs that are left."""
-        return super().fit_loop(X, y, epochs=self.epochs_left, **fit_params)
 
     def keep(self, encoder: nn.Module) -> None:
         """Replace the trained module by its encoder, and drop the optimiser's state."""

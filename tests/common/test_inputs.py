@@ -146,7 +146,9 @@ def test_every_sparse_format_is_the_dense_table(quick, blobs, make, standardize)
 
 def test_a_sparse_matrix_is_never_made_dense_whole(quick):
     """100 MB as a dense float64 table, of which a batch of 100 rows is 1 MB."""
-    X = sp.random_array((10_000, 1250), density=1e-3, format="csr", rng=0)
+    rng = np.random.default_rng(0)
+    cells = rng.integers(10_000, size=12_500), rng.integers(1250, size=12_500)
+    X = sp.csr_array((rng.random(12_500), cells), shape=(10_000, 1250))
     y = np.arange(10_000) % 2
     clf = quick(max_epochs=1, batch_size=100, weighting=None, n_ensemble=0)
     assert peak_memory(lambda: clf.fit(X, y)) < 40e6

@@ -16,6 +16,7 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
+from sknoisy._engine import sizes
 from sknoisy._engine.construction import warn_of_a_shared_gpu
 from sknoisy.base import NetworkClassifier
 from sknoisy.networks import MLP, PreActResNet, mlp_settings
@@ -53,7 +54,8 @@ OTHERS = {
     "callbacks": [Shift()],
     "random_state": 12345,
 }
-TESTED_ELSEWHERE = {"device", "verbose", "pretrained"}  # the first two change no result
+# Device, verbose and checkpoint change no result.
+TESTED_ELSEWHERE = {"device", "max_time", "verbose", "pretrained", "warm_start", "checkpoint"}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -279,6 +281,14 @@ def test_max_epochs(quick, blobs):
     assert clf.n_iter_ == len(clf.history_) == 3
 
 
+def test_automatic_epochs_are_fewer_for_many_rows(blobs, monkeypatch):
+    clf = NetworkClassifier(module_params={"hidden": (8,)}, random_state=0)
+    assert clf.fit(*blobs).n_iter_ == clf.max_epochs_ == 60
+    monkeypatch.setattr(sizes, "_TRAINED_ROWS", 12 * 121)
+    assert clf.fit(*blobs).n_iter_ == clf.max_epochs_ == 12
+    assert clf.set_params(max_epochs=14).fit(*blobs).n_iter_ == 14
+
+
 @pytest.mark.parametrize(
     ("batch_size", "sizes"),
     [(40, [40, 40, 41]), (50, [50, 50, 21]), (60, [60, 61]), (121, [121]), (1000, [121])],
@@ -370,15 +380,22 @@ def test_a_fit_is_silent_by_default(quick, blobs, capfd, verbose):
 
 
 @pytest.mark.parametrize(
-    ("device", "n_gpus", "is_worker", "warns"),
+    ("device", "n_gpus", "is_worker", "visible", "warns"),
     [
-        ("cuda", 1, True, True),
-        ("cuda", 1, False, False),
-        ("cuda", 2, True, False),
-        ("cpu", 1, True, False),
+        ("cuda", 1, True, None, True),
+        ("cuda", 1, True, "", True),
+        ("cuda", 1, False, None, False),
+        ("cuda", 1, True, "3", False),  # as a cluster does: a GPU of its own
+        ("cuda", 2, True, None, False),
+        ("cpu", 1, True, None, False),
     ],
 )
-def test_a_worker_is_warned_that_it_shares_the_gpu(monkeypatch, device, n_gpus, is_worker, warns):
+def test_a_worker_is_warned_that_it_shares_the_gpu(
+    monkeypatch, device, n_gpus, is_worker, visible, warns
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: is_worker or None)
     with warnings.catch_warnings(record=True) as caught:

@@ -2,9 +2,11 @@
 
 import pickle
 
+import pytest
 import torch
 from torch import nn
 
+from sknoisy._engine import members as members_file
 from sknoisy._engine.evaluation import copied_state
 from sknoisy._engine.members import Members
 from sknoisy._engine.rows import TensorRows
@@ -68,3 +70,49 @@ def test_passes_of_any_size_give_all_rows():
         members = Members(module, [copied_state(module)], CPU, rows_per_pass)
         torch.testing.assert_close(members.logits(TensorRows(x)), expected)
         assert members.features(TensorRows(x)).shape == (23, 8)
+
+
+# --- blocks of rows -----------------------------------------------------------------------------
+
+
+def two_members():
+    module = MLP(4, 3, hidden=(8,))
+    states = [copied_state(MLP(4, 3, hidden=(8,))) for _ in range(2)]
+    return Members(module, states, CPU, 5)
+
+
+def test_blocks_of_rows_give_what_all_rows_give(monkeypatch):
+    members, rows = two_members(), TensorRows(torch.randn(23, 4))
+    whole = [members.logits(rows), members.proba(rows), members.features(rows)]
+    monkeypatch.setattr(members_file, "_BLOCK_ROWS", 10)
+    for output, method in zip(
+        whole, (members.logits, members.proba, members.features), strict=True
+    ):
+        assert torch.equal(method(rows), output)
+    assert torch.equal(whole[0].softmax(dim=1), whole[1])
+    mean = sum(network(rows.tensor).double() for network in members.networks) / 2
+    assert torch.allclose(whole[0], mean, rtol=1e-5, atol=1e-6)  # passes of 5 rows and of 23
+
+
+def test_outputs_of_one_block_at_a_time_are_kept(monkeypatch):
+    """Only the result has all rows, however many members predict."""
+    members, rows, seen = two_members(), TensorRows(torch.randn(40, 4)), []
+    cat = torch.cat
+
+    def watched(parts):
+        seen.append(sum(map(len, parts)))
+        return cat(parts)
+
+    monkeypatch.setattr(members_file, "_BLOCK_ROWS", 10)
+    monkeypatch.setattr(members_file.torch, "cat", watched)
+    members.proba(rows)
+    assert seen == [10] * 2 * 4
+
+
+def test_the_error_names_the_row_in_a_later_block(monkeypatch):
+    x = torch.randn(23, 4)
+    x[17, 0] = torch.inf
+    monkeypatch.setattr(members_file, "_BLOCK_ROWS", 10)
+    for method in (two_members().proba, two_members().features):
+        with pytest.raises(ValueError, match="for row 17 of X is not finite"):
+            method(TensorRows(x))

@@ -16,8 +16,9 @@ from sklearn.base import clone
 from test_representation_checkpoint import assert_same, break_off, make, table
 from torch import nn
 
+from sknoisy._engine import checkpoint_file
 from sknoisy.exceptions import CheckpointWarning
-from sknoisy.representation import SCARF, _checkpoint
+from sknoisy.representation import SCARF
 
 # --- written ------------------------------------------------------------------------------------
 
@@ -45,8 +46,8 @@ def test_training_goes_on_when_the_disk_is_full(tmp_path, monkeypatch, device):
     def open_full(file, mode):
         return FullDevice(file, mode) if device == "simulated" else open(device, "wb")
 
-    monkeypatch.setattr(_checkpoint, "open", open_full, raising=False)
-    monkeypatch.setattr(_checkpoint, "_parse", parse_with(open))
+    monkeypatch.setattr(checkpoint_file, "open", open_full, raising=False)
+    monkeypatch.setattr(checkpoint_file, "parse", parse_with(open))
     message = r"run\.pt' could not be written after epoch 3: No space left.* It needs [\d,]+ bytes"
     with pytest.warns(CheckpointWarning, match=message) as caught:
         fitted = clone(transformer).fit(X)
@@ -61,8 +62,8 @@ def test_training_goes_on_when_the_disk_is_full(tmp_path, monkeypatch, device):
 
 def parse_with(own_open):
     """The parser of the checkpoints, with an ``open`` of its own."""
-    names = {**vars(_checkpoint), "open": own_open}
-    return type(_checkpoint._parse)(_checkpoint._parse.__code__, names)
+    names = {**vars(checkpoint_file), "open": own_open}
+    return type(checkpoint_file.parse)(checkpoint_file.parse.__code__, names)
 
 
 def test_no_planted_link_is_followed(tmp_path):
@@ -159,7 +160,7 @@ def refusal(path):
     """The message of a fit that refuses the file, within a second and 200 MB."""
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(ValueError, match=r"run\.pt' is not a checkpoint of a training") as caught:
-        _checkpoint.TrainingCheckpoint(path, {})
+        checkpoint_file.read_file(path)
     assert time.process_time() - began < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
     return str(caught.value)
@@ -176,13 +177,13 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, written):
 
 def test_a_file_of_another_kind_is_refused_and_runs_no_code(tmp_path):
     path, mark = tmp_path / "run.pt", tmp_path / "mark"
-    head = _checkpoint._MAGIC
+    head = checkpoint_file.MAGIC
     runs = saved(Runs(mark))
     contents = [
         np.random.default_rng(0).bytes(10_000),
         pickle.dumps(Runs(mark)),
         runs,
-        head + _checkpoint._checksum(runs) + runs,  # forged
+        head + checkpoint_file.checksum(runs) + runs,  # forged
         saved({"run": {}}),
         pickle.dumps({"run": {}}),
         b"}N" + b"\x85" * 200_000 + b"I1\ns.",

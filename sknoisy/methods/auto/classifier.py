@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from inspect import signature
 from numbers import Integral
@@ -377,6 +378,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
                 f"parameter. Leave it out, or set the method, which is {method!r} because "
                 f"{reason}, to one that has it."
             )
+        self._check_that_networks_are_new(in_ensemble)
         if has_groups and not in_ensemble and "groups" not in signature(cls.fit).parameters:
             raise TypeError(
                 f"groups were passed, but {cls.__name__} leaves no rows out and takes none; "
@@ -386,6 +388,21 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         network = cls(**self._network_params())
         network._validate_params()
         network._check_settings()
+
+    def _check_that_networks_are_new(self, in_ensemble: bool) -> None:
+        """Raise if `network_params` let a network go on: each fit makes new ones."""
+        params = self.network_params or {}
+        if params.get("warm_start"):
+            raise ValueError(
+                "network_params has warm_start=True, but each fit makes new networks. Leave it "
+                "out, or fit the classifier of the method itself again."
+            )
+        if in_ensemble and params.get("checkpoint") is not None:
+            raise ValueError(
+                f"network_params has checkpoint={str(params['checkpoint'])!r}, but the ensemble "
+                "trains several networks, and a checkpoint belongs to one fit. Leave it out, or "
+                'pass another method, such as method="clid_mu".'
+            )
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
@@ -445,6 +462,34 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         """
         proba = self.predict_proba(X)
         return self.classes_[proba.argmax(axis=1)]
+
+    def export_onnx(self, path: str | os.PathLike, *, dtype: str | None = None) -> None:
+        """Write the classifier as an ONNX file, if one of the library's networks predicts.
+
+        Parameters
+        ----------
+        path, dtype
+            As in :meth:`CLIDMUClassifier.export_onnx`, which describes the file.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ImportError
+            If the packages of ``pip install "sknoisy[onnx]"`` are missing.
+        ValueError
+            If the method is the ensemble of learners, or as in
+            :meth:`CLIDMUClassifier.export_onnx`.
+        """
+        check_is_fitted(self)
+        if self.choice_.method == _ENSEMBLE:
+            raise ValueError(
+                'export_onnx writes one network, but the method here is "ensemble", because '
+                f"{self.choice_.reason}: several learners predict together. Fit with "
+                'method="famus" or another network, or save the classifier by pickle.'
+            )
+        network: Any = self.estimator_
+        network.export_onnx(path, dtype=dtype)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")

@@ -66,14 +66,16 @@ class DivideMixClassifier(SemiSupervisedClassifier):
     lr : "auto" or float, default="auto"
         Learning rate of the networks. "auto": 0.05, more for larger batches.
     {lr_schedule}
-    max_epochs : int, default=60
-        Number of passes of each network over the rows whose label it learns.
-    {batch_size, augment, standardize, device, precision}
+    max_epochs : "auto" or int, default="auto"
+        Number of passes of each network over the rows whose label it learns. "auto" stands for
+        60, or fewer for tables of more than 200,000 rows.
+    {batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -153,8 +155,8 @@ class DivideMixClassifier(SemiSupervisedClassifier):
 
     def _warmup(self, data: TrainingData) -> int:
         if self.n_warmup_epochs == "auto" and self.image_shape_ is not None:
-            return auto_warmup(self.max_epochs, self._n_steps(len(data)))
-        return resolve_warmup(self.n_warmup_epochs, self.max_epochs)
+            return auto_warmup(self.max_epochs_, self._n_steps(len(data)))
+        return resolve_warmup(self.n_warmup_epochs, self.max_epochs_)
 
     def _callbacks(self, data: TrainingData, random_state: np.random.RandomState) -> list:
         divide = division(

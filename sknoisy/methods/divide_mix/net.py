@@ -111,6 +111,8 @@ class DivideMixNet(MixMatchNet):
         self._sets_weight = unlabeled_weight is None
         self._clean_proba: Tensor | None = None
 
+    held_names: tuple[str, ...] = (*MixMatchNet.held_names, "noise_rate_", "unlabeled_weight")
+
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Prepare the draws, and forget the estimate of an earlier training."""
         super().on_train_begin(net, X=X, y=y, **kwargs)

@@ -124,7 +124,7 @@ class CleanSampleSelector(NetworkEstimator):
         optimiser and returns a torch scheduler.
     max_epochs : int, default=40
         Epochs of each round (20 in the paper, for 50,000 images).
-    {batch_size, augment, standardize, device, precision}
+    {batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Further skorch callbacks; they are copied for each round.
     verbose : int, default=0
@@ -188,6 +188,7 @@ class CleanSampleSelector(NetworkEstimator):
 
     _parameter_constraints: dict = {
         **NetworkEstimator._parameter_constraints,
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "metric": [StrOptions({"count", "segments"}), callable],
         "threshold": [StrOptions({"consistent", "released"})],
         "stopping": ["boolean"],
@@ -371,7 +372,7 @@ class CleanSampleSelector(NetworkEstimator):
     ) -> str | None:
         """Train the net of a round and take its dynamics; return why to stop, None to go on."""
         is_first = state.is_first_round
-        max_epochs = self.max_epochs + (self.n_warmup_epochs if is_first else 0)
+        max_epochs = self.max_epochs_ + (self.n_warmup_epochs if is_first else 0)
         net = self._build_net(data, rng, callbacks, max_epochs=max_epochs)
         if not is_first and not self.reset:
             net.module.load_state_dict(state.net.module_.state_dict())

@@ -21,6 +21,7 @@ from ..._engine.net import DeviceNet
 from ..._engine.problem import Problem
 from ..._engine.sizes import auto_teacher_decay
 from ..._engine.stopping import current_stop, part_of_fit
+from ..._engine.warm_start import load_start
 from ...base import NetworkClassifier
 from ...callbacks import TeacherAverage
 from ...exceptions import CollapseWarning, warn_user
@@ -99,9 +100,10 @@ class MLNTClassifier(NetworkClassifier):
     lr : "auto" or float, default="auto"
         Learning rate of the network. "auto": 0.05, more for larger batches.
     {lr_schedule}
-    max_epochs : int, default=60
-        Passes over the data in each iteration.
-    {batch_size, augment, standardize, device, precision}
+    max_epochs : "auto" or int, default="auto"
+        Passes over the data in each iteration. "auto" stands for 60, or fewer for tables of more
+        than 200,000 rows.
+    {batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Further skorch callbacks, for each iteration.
     verbose : int, default=0
@@ -110,6 +112,7 @@ class MLNTClassifier(NetworkClassifier):
     {random_state, pretrained}
     weight_average, n_ensemble : default=None, default=0
         Not available: ``teacher_decay``, ``predict_with`` and ``epoch_selection`` stand for them.
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -248,8 +251,8 @@ class MLNTClassifier(NetworkClassifier):
         largest = self.lr_ * (3 if tolerance_gradient(self.gradient).joint else 30)
         self.inner_lr_ = self.lr_ / 5 if self.inner_lr == "auto" else float(self.inner_lr)
         self.meta_lr_ = largest if self.meta_lr == "auto" else float(self.meta_lr)
-        self.n_ramp_epochs_ = self.max_epochs / 6
-        self.n_pretrain_epochs_ = label_transfer(self.transfer).pretrain_epochs(self.max_epochs)
+        self.n_ramp_epochs_ = self.max_epochs_ / 6
+        self.n_pretrain_epochs_ = label_transfer(self.transfer).pretrain_epochs(self.max_epochs_)
         by_length = auto_teacher_decay(self._n_steps(len(data)))
         self.teacher_decay_ = (
             by_length if self.teacher_decay == "auto" else float(self.teacher_decay)
@@ -270,6 +273,7 @@ class MLNTClassifier(NetworkClassifier):
         for iteration in range(1, self.n_iterations + 1):
             # The net draws first, so that its start and its batches are those of plain training.
             net = self._build_net(believed, rng, [])
+            load_start(self._start, [net])
             meta_seed = _draw_seed(rng) if self.n_synthetic else None
             judges = self._judges(data, rng)
             if iteration == 1 and self.n_synthetic and self.n_pretrain_epochs_:
@@ -364,7 +368,7 @@ class MLNTClassifier(NetworkClassifier):
             both = ("teacher", "student")
             candidates = both if by == "trusted" else both[:1] if self.n_synthetic else both[1:]
         n_skip = math.ceil(self.n_ramp_epochs_) if self.n_synthetic else 0
-        n_skip = min(n_skip, self.max_epochs - 1)
+        n_skip = min(n_skip, self.max_epochs_ - 1)
         return EpochChoice(by, candidates, n_skip, judges, teacher="teacher")
 
     @staticmethod

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..._engine.batches import TrainingData
 from ..._engine.evaluation import copied_state, outputs_of, rows_per_pass
+from ..._engine.held_state import held_state, hold_state
 from ...callbacks.named import callback_named
 from ...meta import CLIDObjective
 from ...meta.models import per_sample_loss
@@ -84,6 +85,15 @@ class EpochChoice(Callback):
         """Choose the last state if no epoch was chosen."""
         if self.choice_ is None:
             self.choice_ = self._chosen(net, self.candidates[0])
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "choice_", "_best")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state, net.device)
+        self.choice_ = self.choice_ and ChosenNetwork(*self.choice_)
 
     def _chosen(self, net, name: str) -> ChosenNetwork:
         epoch = net.n_finished_epochs

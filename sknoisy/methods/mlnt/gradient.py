@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -160,6 +160,14 @@ class ToleranceGradient:
         """Forget which way "auto" chose for another module."""
         self._decision: bool | None = None if self.batched == "auto" else bool(self.batched)
         self._seconds: list[float] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which way "auto" chose."""
+        return {"decision": self._decision, "seconds": self._seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self._decision, self._seconds = state["decision"], list(state["seconds"])
 
     def __call__(self, problem: ToleranceProblem) -> ToleranceStep:
         """Return the meta gradient of ``problem``."""

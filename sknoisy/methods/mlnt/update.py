@@ -13,6 +13,7 @@ from skorch.utils import to_device, to_tensor
 from torch import Tensor, nn
 
 from ..._engine.construction import random_state_of
+from ..._engine.held_state import held_state, hold_state
 from ...callbacks.named import callback_named
 from ...networks.precision import logits_of
 from .gradient import ToleranceGradient, ToleranceProblem, tolerance_gradient
@@ -254,6 +255,14 @@ class NoiseToleranceUpdate(Callback):
         """Record the mean consistency loss of the epoch as ``"meta_loss"``."""
         if self._losses:
             net.history.record("meta_loss", torch.stack(self._losses).mean().item())
+
+    def state_dict(self, net):
+        """Return the state after an epoch, for a checkpoint."""
+        return held_state(self, "_generator", "n_steps_", "gradient_")
+
+    def load_state_dict(self, state, net, data):
+        """Restore what :meth:`state_dict` returned."""
+        hold_state(self, state, net.device)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Drop what only training needs, so that a pickle of the net does not hold it."""

@@ -73,12 +73,13 @@ class ProMixClassifier(SemiSupervisedClassifier):
         Number of last epochs in which labels are guessed. "auto" stands for 5/12 of
         ``max_epochs``, as published. 0: none are guessed.
     {strong_augment, module, module_params, optimizer, optimizer_params, lr, lr_schedule}
-    {max_epochs, batch_size, augment, standardize, device, precision}
+    {max_epochs, batch_size, max_time, augment, standardize, device, precision}
     callbacks : list or None, default=None
         Additional skorch callbacks. The second network receives copies of them.
     verbose : int, default=0
         1 shows a progress bar and messages.
     {random_state, pretrained, weight_average, n_ensemble}
+    {warm_start, checkpoint}
 
     Attributes
     ----------
@@ -171,11 +172,11 @@ class ProMixClassifier(SemiSupervisedClassifier):
     def _schedule(self, data: TrainingData) -> Schedule:
         n_warmup, n_unlabeled = self.n_warmup_epochs, _none_if_auto(self.n_unlabeled_epochs)
         if n_warmup == "auto":
-            n_warmup = Schedule.default_warmup(self.max_epochs)
+            n_warmup = Schedule.default_warmup(self.max_epochs_)
         if n_unlabeled is None and data.unlabeled is not None and len(data.unlabeled):
-            n_unlabeled = self.max_epochs
+            n_unlabeled = self.max_epochs_
         return Schedule(
-            self.max_epochs,
+            self.max_epochs_,
             int(n_warmup),
             self.unlabeled_weight,
             n_unlabeled,

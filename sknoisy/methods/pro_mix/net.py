@@ -86,6 +86,13 @@ class ProMixNet(SemiSupervisedNet):
     _of_labeled: Tensor
     _of_rest: Tensor
 
+    held_names: tuple[str, ...] = (
+        *SemiSupervisedNet.held_names,
+        "_of_labeled",
+        "_of_rest",
+        "small_loss_share_",
+    )
+
     def __init__(
         self,
         module,

@@ -102,6 +102,8 @@ class FixMatchNet(SemiSupervisedNet):
         self.threshold, self.unlabeled_weight = threshold, unlabeled_weight
         self.unlabeled_ratio, self.n_unlabeled = unlabeled_ratio, len(unlabeled)
 
+    held_names: tuple[str, ...] = (*SemiSupervisedNet.held_names, "threshold")
+
     def get_iterator(self, dataset: TrainingData, training: bool = False):
         """Return batches of weak views of the rows with labels, as many as an epoch has steps."""
         batches = Batches(dataset, self.batch_size, self.order if training else None)
@@ -179,6 +181,8 @@ class FlexMatchNet(FixMatchNet):
 
     _remembered: Tensor | None = None
     _counts: Tensor | None = None
+
+    held_names: tuple[str, ...] = (*FixMatchNet.held_names, "_remembered", "_counts")
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Begin with rows that remember no pseudo-label."""

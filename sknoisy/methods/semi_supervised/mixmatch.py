@@ -69,6 +69,14 @@ class MixedLoss:
         self.n_labeled = self.n_rows = 1
         self.unlabeled_weight = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings of the last step."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        vars(self).update(state)
+
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the losses (2m,) of logits and targets (2m, n_classes).
 
@@ -193,6 +201,8 @@ class MixMatchNet(SemiSupervisedNet):
         self.temperature, self.unlabeled_weight = temperature, unlabeled_weight
         self.n_ramp_epochs, self.prior_weight = n_ramp_epochs, prior_weight
         self.row_losses, self.n_mixed_epochs = MixedLoss(), 0.0
+
+    held_names: tuple[str, ...] = (*SemiSupervisedNet.held_names, "n_mixed_epochs", "row_losses")
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Prepare the draws and begin the ramp."""

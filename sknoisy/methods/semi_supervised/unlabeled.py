@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from ..._engine.augment import Augmentation
 from ..._engine.batches import Batch, Batches, EndlessBatches, TrainingData, row_order
+from ..._engine.held_state import held_state, hold_state
 from ..._engine.net import DeviceNet
 from ..._engine.views import FeatureCorruption, TwoViews
 from ...networks import Dropout, WithFeatures
@@ -36,6 +38,7 @@ class SemiSupervisedNet(DeviceNet):
     #: Rows without labels per row with a label in a step.
     unlabeled_ratio = 1
 
+    held_names: tuple[str, ...] = ("generator", "_source")
     _source: Source | None = None
 
     def __init__(
@@ -156,6 +159,18 @@ class Source:
     def strong(self, X: Tensor) -> Tensor:
         """Return one strong view of each row."""
         return X if self._strong is None else self._strong(X, self._draws())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state between two steps; the generator of the net is not a part."""
+        queue = None if self._unlabeled is None else self._unlabeled.state_dict()
+        return {**held_state(self, "_random", "_views_generator"), "queue": queue}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        queue = state.pop("queue")
+        hold_state(self, state)
+        if queue is not None and self._unlabeled is not None:  # else they are set in each epoch
+            self._unlabeled.load_state_dict(queue)
 
     def _draws(self) -> torch.Generator:
         own = None if self.data.augment is None else self.data.generator

@@ -134,7 +134,15 @@ def test_every_parameter_is_constrained_and_tested():
     names = MLNTClassifier().get_params().keys()
     assert MLNTClassifier._parameter_constraints.keys() == names
     elsewhere = {"epoch_selection", "mentoring"}
-    of_all = {"device", "precision", "callbacks", "verbose", "pretrained"}
+    of_all = {
+        "device",
+        "precision",
+        "callbacks",
+        "verbose",
+        "pretrained",
+        "warm_start",
+        "checkpoint",
+    }
     refused = {"weight_average", "n_ensemble"}
     assert names == OTHERS.keys() | elsewhere | of_all | refused
 

@@ -1,13 +1,8 @@
-"""Rows far from all others, near and identical rows, and identical rows with different labels.
-
-Rows are those of a table, dense or sparse, or arrays of more dimensions, which are flattened.
-Images and texts are better given as features, such as a network's penultimate ones.
-"""
+"""Near and identical rows, and identical rows with different labels."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Hashable, Iterator
 from typing import Any
 
@@ -15,98 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from sklearn.neighbors import NearestNeighbors
 
 from .._engine.labels import is_missing
-from .._engine.scaling import InputScaling
-from ..exceptions import ConstantColumnWarning
+from .distances import Rows, blocks, distance_features, distances_between, nearest
 
-__all__ = [
-    "contradictions",
-    "distance_features",
-    "duplicate_of",
-    "identical_rows",
-    "near_duplicates",
-    "outlier_scores",
-]
+__all__ = ["contradictions", "duplicate_of", "identical_rows", "near_duplicates"]
 
-Rows = NDArray[np.intp]
-
-_FAR = 2.7  # times the median distance
 _NEAR = 0.13  # times the median distance to the nearest row
-_BLOCK_VALUES = 2**22  # that are held at a time: 32 MiB in float64
-_MAX_PRODUCTS = 5 * 10**10  # of the distances to the reference rows: some 10 s on one core
-_LEAST_REFERENCES = 1000
 _MEDIAN_ROWS = 1000  # whose distances to all rows give the median
 
 # A pair at the limit falls into one cell of a projection with probability 0.9, into one of all ten
 # with 0.35, and in at least one of 20 rounds with 0.9998.
 _N_ROUNDS, _N_PROJECTIONS, _CELL = 20, 10, 8
 _STEPS = (1, 2, 3)  # rows that follow in the cell and are compared
-
-
-def outlier_scores(
-    X: Any, n_neighbors: int = 10, *, scale: bool = True
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return how typical each row is, and which rows are far from all others.
-
-    With d_i the mean distance to the nearest other rows and m its median, the score is
-    exp(-d_i / m), and rows with d_i > 2.7 m are outliers. If m is 0, since most rows have
-    identical ones, the score is 1 where d_i is 0 and else 0, and the median of the positive
-    distances decides which rows are outliers.
-
-    All rows are compared if this takes at most 5 * 10^10 products, as for 31,000 rows of 50
-    columns. Of more rows, some are drawn as references: 10,000 of 100,000 rows of 50 columns, and
-    at least 1,000. A small group of rows then needs more members to be no group of outliers.
-
-    Parameters
-    ----------
-    X : array-like or sparse of shape (n, ...), numeric
-        Rows; NaN is a missing value. See :func:`distance_features`.
-    n_neighbors : int, default=10
-        Number of nearest other rows; at most n - 1 are used.
-    scale : bool, default=True
-        Whether columns are scaled. False suits columns in one unit: pixels and embeddings.
-
-    Returns
-    -------
-    scores : ndarray of shape (n,), float64
-        From 0, far from all rows, to 1. A single row has score 1.
-    is_outlier : ndarray of shape (n,), bool
-        Rows far from all others.
-
-    References
-    ----------
-    J. Kuan and J. Mueller, "Back to the basics: revisiting out-of-distribution detection
-    baselines", ICML workshop on principles of distribution shift, 2022, for the score. The flag is
-    this library's own.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sknoisy.audit.neighbors import outlier_scores
-    >>> X = np.append(np.arange(20.0), 90)[:, None]
-    >>> scores, is_outlier = outlier_scores(X, n_neighbors=2)
-    >>> np.flatnonzero(is_outlier)
-    array([20])
-    """
-    features = distance_features(X, scale=scale)
-    n_rows, n_columns = features.shape
-    if n_rows < 2:
-        return np.ones(n_rows), np.zeros(n_rows, dtype=bool)
-    n_references = max(_MAX_PRODUCTS // (n_rows * n_columns), _LEAST_REFERENCES)
-    references = np.arange(n_rows)
-    if n_references < n_rows:
-        drawn = np.random.RandomState(0).choice(n_rows, n_references, replace=False)
-        references = np.sort(drawn)
-    n_neighbors = min(n_neighbors, len(references) - 1)
-    distances = _nearest(features, np.arange(n_rows), references, n_neighbors).mean(axis=1)
-    median = np.median(distances)
-    if median > 0:
-        return np.exp(-distances / median), distances > _FAR * median
-    is_far = distances > 0
-    limit = _FAR * np.median(distances[is_far]) if is_far.any() else 0.0
-    return np.where(is_far, 0.0, 1.0), distances > limit
 
 
 def near_duplicates(X: Any, *, scale: bool = True) -> Rows:
@@ -141,7 +57,7 @@ def near_duplicates(X: Any, *, scale: bool = True) -> Rows:
     Examples
     --------
     >>> import numpy as np
-    >>> from sknoisy.audit.neighbors import duplicate_of, near_duplicates
+    >>> from sknoisy.audit.duplicates import duplicate_of, near_duplicates
     >>> X = np.array([[0.0], [1.0], [2.0], [3.0], [1.001], [4.0], [5.0]])
     >>> sets = near_duplicates(X)
     >>> sets
@@ -182,7 +98,7 @@ def duplicate_of(sets: Rows) -> Rows:
     Examples
     --------
     >>> import numpy as np
-    >>> from sknoisy.audit.neighbors import duplicate_of
+    >>> from sknoisy.audit.duplicates import duplicate_of
     >>> duplicate_of(np.array([-1, 0, 0, -1, 0]))
     array([-1, -1,  1, -1,  1])
     """
@@ -211,7 +127,7 @@ def identical_rows(X: Any) -> Rows:
     Examples
     --------
     >>> import numpy as np
-    >>> from sknoisy.audit.neighbors import identical_rows
+    >>> from sknoisy.audit.duplicates import identical_rows
     >>> identical_rows(np.array([[1.0, 0.0], [np.nan, 2.0], [1.0, -0.0], [np.nan, 2.0]]))
     array([0, 1, 0, 1])
     """
@@ -239,7 +155,7 @@ def contradictions(codes: NDArray[np.integer], identical: Rows) -> Rows:
     Examples
     --------
     >>> import numpy as np
-    >>> from sknoisy.audit.neighbors import contradictions
+    >>> from sknoisy.audit.duplicates import contradictions
     >>> contradictions(np.array([0, 1, 0, 1, 0]), np.array([0, 0, 0, 3, 3]))
     array([1, 0, 1, 4, 3])
     """
@@ -257,80 +173,9 @@ def contradictions(codes: NDArray[np.integer], identical: Rows) -> Rows:
     return rows
 
 
-def distance_features(X: Any, *, scale: bool = True) -> NDArray[np.float32]:
-    """Return rows as dense float32 whose Euclidean distances compare them.
-
-    Columns are centred and divided by their standard deviation, except those that hold nothing but
-    0 and 1, such as one-hot categories: two categories then differ by the distance that two rows
-    have on average in a scaled column, and a rare category does not outweigh all else. Missing
-    values become the median with an indicator column, constant columns 0. Wide sparse rows are
-    reduced to 200 columns at most.
-
-    Parameters
-    ----------
-    X : array-like or sparse of shape (n, ...), numeric
-        Rows; arrays of more than two dimensions are flattened. NaN is a missing value.
-    scale : bool, default=True
-        Whether columns are divided by their standard deviations.
-
-    Returns
-    -------
-    features : ndarray of shape (n, n_features), float32
-        Features.
-
-    Raises
-    ------
-    TypeError
-        If X is not numeric.
-    ValueError
-        If X holds infinity.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sknoisy.audit.neighbors import distance_features
-    >>> distance_features(np.array([[0, 10], [1, 30]]))
-    array([[-0.5, -1. ],
-           [ 0.5,  1. ]], dtype=float32)
-    """
-    rows = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
-    if rows.dtype.kind not in "biuf":
-        raise TypeError(
-            f"X has the dtype {rows.dtype}: distances need numbers. Encode its columns, such as "
-            "with skrub.TableVectorizer."
-        )
-    rows = rows if rows.ndim == 2 else rows.reshape(len(rows), -1)
-    values: Any = rows.data if sparse.issparse(rows) else rows
-    if values.dtype.kind == "f" and np.isinf(values.max(initial=0) - values.min(initial=0)):
-        raise ValueError("X holds infinity or values near the largest float: clip them.")
-    scaling = InputScaling()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConstantColumnWarning)  # they add nothing to distances
-        scaling.fit(rows)
-    blocks = list(_blocks(rows))
-    if scaling.scale_ is not None:
-        is_binary = np.logical_and.reduce([_holds_0_and_1(rows[block]) for block in blocks])
-        kept = is_binary if scale else np.ones(rows.shape[1], dtype=bool)
-        scaling.scale_[: rows.shape[1]][kept] = 1
-    return np.concatenate([scaling.to_tensor(rows[block]).numpy() for block in blocks])
-
-
-def _holds_0_and_1(block: Any) -> NDArray[np.bool_]:
-    """Return which columns hold nothing but 0, 1 and missing values."""
-    values = block.toarray() if sparse.issparse(block) else block
-    return ((values == 0) | (values == 1) | (values != values)).all(axis=0)
-
-
-def _blocks(X: Any) -> Iterator[slice]:
-    """Yield slices of rows of some 4 million values."""
-    step = max(_BLOCK_VALUES // max(int(np.prod(X.shape[1:])), 1), 1)
-    for start in range(0, X.shape[0], step):
-        yield slice(start, start + step)
-
-
 def _keys(X: NDArray[Any]) -> Iterator[Hashable]:
     """Yield equal keys for equal rows."""
-    for rows in _blocks(X):
+    for rows in blocks(X):
         block = X[rows].reshape(len(X[rows]), -1)
         if block.dtype == object:
             yield from (tuple(None if is_missing(v) else v for v in row) for row in block)
@@ -339,7 +184,7 @@ def _keys(X: NDArray[Any]) -> Iterator[Hashable]:
 
 
 def _sparse_keys(X: Any) -> Iterator[Hashable]:
-    for rows in _blocks(X):
+    for rows in blocks(X):
         block = X[rows].copy()
         block.sum_duplicates()
         block.eliminate_zeros()
@@ -361,32 +206,6 @@ def _digest(values: NDArray[Any]) -> bytes:
     return hashlib.blake2b(values.tobytes(), digest_size=16).digest()
 
 
-def _distances(features: NDArray[np.float32], a: Rows, b: Rows) -> NDArray[np.float64]:
-    """Return the distances of pairs of rows, 0 for equal ones, without large temporary arrays."""
-    distances = np.empty(len(a))
-    step = max(_BLOCK_VALUES // features.shape[1], 1)
-    for start in range(0, len(a), step):
-        part = slice(start, start + step)
-        difference = features[a[part]] - features[b[part]]
-        distances[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-    return distances
-
-
-def _nearest(
-    features: NDArray[np.float32], rows: Rows, references: Rows, n_neighbors: int
-) -> NDArray[np.float64]:
-    """Return the distances (n_rows, n_neighbors) of rows to the nearest other references."""
-    search = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(features[references])
-    found = references[search.kneighbors(features[rows], return_distance=False)]
-    # Without the row itself, or the last if it is hidden behind copies, or no reference.
-    is_self = found == rows[:, None]
-    is_self[~is_self.any(axis=1), -1] = True
-    found = found[~is_self].reshape(len(rows), n_neighbors)
-    # Those of the search, from products of the rows, are not 0 for equal rows.
-    distances = _distances(features, np.repeat(rows, n_neighbors), found.ravel())
-    return distances.reshape(found.shape)
-
-
 def _median_nearest(features: NDArray[np.float32], of_row: Rows) -> float:
     """Return the median over rows of the distance to the nearest other row; 0 for copies."""
     n_rows, n_distinct = len(of_row), len(features)
@@ -397,7 +216,7 @@ def _median_nearest(features: NDArray[np.float32], of_row: Rows) -> float:
     is_alone = np.bincount(of_row)[of_row[some]] == 1
     if is_alone.any():
         alone = of_row[some[is_alone]]
-        distances[is_alone] = _nearest(features, alone, np.arange(n_distinct), 1)[:, 0]
+        distances[is_alone] = nearest(features, alone, np.arange(n_distinct), 1)[:, 0]
     return float(np.median(distances))
 
 
@@ -422,6 +241,6 @@ def _near_pairs(features: NDArray[np.float32], limit: float) -> Rows:
             a, b = order[:-step], order[step:]
             together = cell[a] == cell[b]
             a, b = a[together], b[together]
-            close = _distances(features, a, b) < limit
+            close = distances_between(features, a, b) < limit
             pairs.append(np.stack([a[close], b[close]]))
     return np.concatenate(pairs, axis=1)

@@ -1,0 +1,226 @@
+"""Large tables: accuracy, CPU seconds and memory by the number of rows, and streamed rows.
+
+    python benchmarks/large_data.py
+    python benchmarks/large_data.py --rows 1000000 --stream-rows 2000000 --stream-epochs 2
+
+The problems are made: 50 columns, 20 classes of two clusters each, and 40 % symmetric noise.
+
+First, CLID-MU and cross-entropy with their defaults, the same batches and epochs, on arrays in
+float32. Bars: a million rows end within 600 CPU seconds, memory is at most three times that of the
+rows, and CLID-MU is above cross-entropy.
+
+Second, CLID-MU on the same rows as an array, a memory map, a Parquet file (row groups of 8,192)
+and a data set that reads the memory map. Bars: memory above the idle process under 1 GiB for
+2,000,000 rows, and rows per CPU second at least 0.7 of those of the array.
+
+Each fit has a process of its own with one thread. Seconds are CPU seconds of the whole fit; rows
+per second are those of the epochs after the warm-up. Memory is the peak of RssAnon (Linux only)
+above its value before the fit, and includes the array itself where X is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import torch
+from _common import CROSS_ENTROPY, Row, machine, markdown, report
+from pyarrow import parquet
+from sklearn.datasets import make_classification
+from skorch.callbacks import Callback
+from torch.utils.data import Dataset
+
+from sknoisy import CLIDMUClassifier
+from sknoisy.noise import symmetric
+
+N_COLUMNS, N_CLASSES, N_TEST = 50, 20, 10_000
+METHODS: dict[str, dict[str, Any]] = {"cross-entropy": CROSS_ENTROPY, "CLID-MU": {}}
+KINDS = ("array", "memory map", "Parquet", "Dataset")
+
+
+# --- rows -----------------------------------------------------------------------------------
+
+
+def write_problem(n_rows: int, folder: Path) -> None:
+    """Write training rows as npy and Parquet, and labels and test rows as npz."""
+    X, y = make_classification(
+        n_rows + N_TEST,
+        N_COLUMNS,
+        n_informative=20,
+        n_redundant=5,
+        n_classes=N_CLASSES,
+        n_clusters_per_class=2,
+        class_sep=1.5,
+        flip_y=0,
+        random_state=0,
+    )
+    X = X.astype(np.float32)
+    noisy = symmetric(y[:n_rows], 0.4, random_state=0).y
+    np.save(folder / "X.npy", X[:n_rows])
+    columns = {f"column {j}": X[:n_rows, j] for j in range(N_COLUMNS)}
+    parquet.write_table(pyarrow.table(columns), folder / "X.parquet", row_group_size=8192)
+    np.savez(folder / "y.npz", noisy=noisy, X_test=X[n_rows:], y_test=y[n_rows:])
+
+
+class MappedRows(Dataset):
+    """A data set that reads rows of a file one by one."""
+
+    def __init__(self, path: Path):
+        self.X = np.load(path, mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        return torch.from_numpy(np.array(self.X[number]))
+
+
+def rows_of(kind: str, folder: Path) -> Any:
+    """Training rows of a kind."""
+    if kind == "array":
+        return np.load(folder / "X.npy")
+    if kind == "memory map":
+        return np.load(folder / "X.npy", mmap_mode="r")
+    return folder / "X.parquet" if kind == "Parquet" else MappedRows(folder / "X.npy")
+
+
+# --- one fit --------------------------------------------------------------------------------
+
+
+class Seconds(Callback):
+    """CPU seconds at the ends of the epochs."""
+
+    def on_train_begin(self, net, **kwargs):
+        """Forget an earlier training."""
+        self.ends = []
+
+    def on_epoch_end(self, net, **kwargs):
+        """Note the time."""
+        self.ends.append(time.process_time())
+
+
+def anonymous_bytes() -> float:
+    """Memory of this process without mapped files."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return np.nan
+    lines = status.read_text().splitlines()
+    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+@contextmanager
+def watched_memory(peak: list[float]):
+    """Append the peak of the memory within the context, above its beginning."""
+    start, done, seen = anonymous_bytes(), threading.Event(), [0.0]
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            seen.append(anonymous_bytes() - start)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        peak.append(max(seen))
+
+
+def fit(kind: str, params: dict[str, Any], folder: Path) -> Row:
+    """Fit in this process; return accuracy, seconds, rows per second and memory."""
+    torch.set_num_threads(1)
+    parts = np.load(folder / "y.npz")
+    noisy, X_test, y_test = parts["noisy"], parts["X_test"], parts["y_test"]
+    CLIDMUClassifier(max_epochs=2, n_warmup_epochs=1).fit(X_test[:500], y_test[:500])
+    seconds, peak = Seconds(), []
+    clf = CLIDMUClassifier(**params, callbacks=[seconds], device="cpu", random_state=0)
+    start = time.process_time()
+    with watched_memory(peak):
+        clf.fit(rows_of(kind, folder), noisy)
+    n_plain = max(clf.n_warmup_epochs_, 1)
+    return {
+        "accuracy": float((clf.predict(X_test) == y_test).mean()),
+        "seconds": time.process_time() - start,
+        "rows_per_second": len(noisy) / np.diff(seconds.ends[n_plain - 1 :]).mean(),
+        "memory": peak[0],
+        "epochs": clf.n_iter_,
+        "batch_size": clf.batch_size_,
+    }
+
+
+def fit_apart(*args: Any) -> Row:
+    """Fit in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(fit, args)
+
+
+# --- the report -----------------------------------------------------------------------------
+
+
+def compare_sizes(sizes: list[int]) -> None:
+    """Print accuracy, cost and memory by the number of rows."""
+    lines = []
+    for n_rows in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            write_problem(n_rows, Path(folder))
+            rows = [fit_apart("array", params, Path(folder)) for params in METHODS.values()]
+        lines += [
+            [
+                f"{n_rows:,}",
+                name,
+                f"{row['epochs']} of {row['batch_size']:,}",
+                f"{row['accuracy']:.3f}",
+                f"{row['seconds']:.0f}",
+                f"{row['memory'] / (4 * n_rows * N_COLUMNS):.1f}",
+            ]
+            for name, row in zip(METHODS, rows, strict=True)
+        ]
+    header = ["rows", "method", "epochs, batch", "accuracy", "CPU s", "memory / rows"]
+    report("Defaults by size", markdown(header, lines))
+
+
+def compare_kinds(n_rows: int, n_epochs: int) -> None:
+    """Print throughput and memory by the kind of X."""
+    params = {"max_epochs": n_epochs + 1, "n_warmup_epochs": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        write_problem(n_rows, Path(folder))
+        rows = [fit_apart(kind, params, Path(folder)) for kind in KINDS]
+    lines = [
+        [
+            kind,
+            f"{row['rows_per_second']:,.0f}",
+            f"{row['rows_per_second'] / rows[0]['rows_per_second']:.2f}",
+            f"{row['seconds']:.0f}",
+            f"{row['memory'] / 2**20:,.0f}",
+        ]
+        for kind, row in zip(KINDS, rows, strict=True)
+    ]
+    header = ["X", "rows / CPU s", "of the array", "CPU s", "memory (MiB)"]
+    report(f"Streamed rows: {n_rows:,} x {N_COLUMNS}", markdown(header, lines))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 100_000])
+    parser.add_argument("--stream-rows", type=int, default=200_000)
+    parser.add_argument("--stream-epochs", type=int, default=2, help="with meta updates")
+    args = parser.parse_args()
+    print(machine())
+    compare_sizes(args.rows)
+    if args.stream_rows:
+        compare_kinds(args.stream_rows, args.stream_epochs)
+
+
+if __name__ == "__main__":
+    main()
