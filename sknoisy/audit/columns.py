@@ -123,7 +123,8 @@ def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, p
     text = present.astype("str")
     if text.str.fullmatch(_DATE).all():
         return "dates", column
-    if is_unique and text.str.count(r"\s+").median() < 2:
+    some = text.iloc[:: max(len(text) // _SAMPLE_TEXTS, 1)]
+    if is_unique and some.str.count(r"\s+").median() < 2:
         return "an identifier: another value in each row", column
     return ("category" if len(values) <= _MAX_CATEGORIES else "text"), column
 
@@ -142,8 +143,8 @@ def _as_numbers(column: pd.Series) -> pd.Series | None:
 def _same_partition(codes: np.ndarray, label_codes: np.ndarray) -> bool:
     """Return whether each value goes with one label, and each label with one value."""
     codes, label_codes = codes[label_codes >= 0], label_codes[label_codes >= 0]
-    n_labels = len(np.unique(label_codes))
-    if n_labels < 2 or len(np.unique(codes)) != n_labels:
+    n_labels = np.count_nonzero(np.bincount(label_codes))
+    if n_labels < 2 or np.count_nonzero(np.bincount(codes)) != n_labels:
         return False  # a quick look first
     return len(np.unique(codes * (label_codes.max() + 1) + label_codes)) == n_labels
 

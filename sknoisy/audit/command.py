@@ -225,6 +225,7 @@ def _judge(source: Source, arguments: Namespace) -> tuple[LabelAudit, list[str]]
                 method=arguments.method,
                 clean_mask=source.clean_mask,
                 groups=source.groups,
+                n_jobs=-1,
                 random_state=arguments.seed,
             )
         except (TypeError, ValueError) as error:

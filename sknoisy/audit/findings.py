@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..noise.confident import calibrated_joint
-from ..noise.probabilities import Probabilities
 from .annotators import majority_vote
 from .classes import class_health, overlapping_pairs
 from .crowdlab import crowdlab
@@ -136,8 +135,7 @@ def find(
     best = suggestions(codes, proba)
     suggested = np.where(trusted, codes, best.codes)
     score = np.where(trusted, 1.0, normalized_margin(codes, proba))
-    labeled = np.flatnonzero(codes >= 0)
-    joint = calibrated_joint(codes[labeled], _rows_of(proba, labeled), n_classes)
+    joint = calibrated_joint(codes, proba, n_classes)
     flagged = flag_rows(
         codes, proba, score, threshold, trusted | (judged != Judged.YES), joint=joint
     )
@@ -175,11 +173,6 @@ def find(
         seed=int(random_state) if isinstance(random_state, Integral) else None,
         seconds=perf_counter() - start,
     )
-
-
-def _rows_of(proba: Probabilities, rows: NDArray[np.intp]) -> Probabilities:
-    """Return these rows, and no copy if they are all."""
-    return proba if len(rows) == proba.shape[0] else proba[rows]
 
 
 def judged_rows(

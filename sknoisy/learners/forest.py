@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 __all__ = ["Forest"]
 
 _MAX_DRAWS = 5000  # rows that a tree draws
-_BLOCK_ROWS = 65_536  # that a tree predicts at a time
+_BLOCK_ROWS = 16_384  # that a thread predicts at a time
 
 
 class Forest:
@@ -71,17 +71,16 @@ class Forest:
         These are the mean over the trees that have not drawn the row, or its group. A row that all
         trees have drawn has the mean of the targets.
         """
-        left_out = self._grow_all(X, targets, weights, groups)
-        total, counts = np.zeros(targets.shape), np.zeros((len(X), 1))
-        with config_context(assume_finite=True):
-            for tree, rows in zip(self._trees, left_out, strict=True):
-                self._add(total, tree, X, rows)
-                counts[rows] += 1
-        prior = np.average(targets, axis=0, weights=weights)
-        return np.where(counts > 0, total / np.maximum(counts, 1), prior)
+        drawn = self._grow_all(X, targets, weights, groups)
+        total, n_drawn = self._total(X, drawn), np.zeros(len(X), dtype=int)
+        for rows in drawn:
+            n_drawn[rows] += 1
+        total /= np.maximum(self.n_trees - n_drawn, 1)[:, None]
+        total[n_drawn == self.n_trees] = np.average(targets, axis=0, weights=weights)
+        return total
 
     def _grow_all(self, X, targets, weights, groups) -> list[np.ndarray]:
-        """Grow all trees, and return the indices of the rows that each has not drawn."""
+        """Grow all trees, and return the indices of the rows that each has drawn."""
         n, self._n_classes = targets.shape
         units = np.arange(n) if groups is None else groups
         # Every unit is drawn with the weight of its rows.
@@ -91,6 +90,9 @@ class Forest:
             weights = weights / np.where(mean > 0, mean, 1)[units]
         else:
             weights = None  # rows are drawn with their weights
+        n_units, n_rows = int((shares > 0).sum()), int((shares[units] > 0).sum())
+        n_draws = min(n_units, max(1, int(_MAX_DRAWS * n_units / n_rows)))
+        shares = shares / shares.sum()
         limits = targets.cumsum(axis=1)
         seeds = np.random.RandomState(self.seed).randint(2**31 - 1, size=self.n_trees)
         with (
@@ -100,20 +102,19 @@ class Forest:
             # Drawn labels may be of more classes than half of the rows.
             warnings.filterwarnings("ignore", message="The number of unique classes")
             grown = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                delayed(self._grow)(X, limits, weights, units, shares, seed) for seed in seeds
+                delayed(self._grow)(X, limits, weights, units, shares, n_draws, seed)
+                for seed in seeds
             )
         self._trees = [tree for tree, _ in grown]
         self.importances_ = np.mean([tree.feature_importances_ for tree in self._trees], axis=0)
         return [rows for _, rows in grown]
 
-    def _grow(self, X, limits, weights, units, shares, seed: int):
-        """Return a tree and the indices of the rows that it has not drawn."""
+    def _grow(self, X, limits, weights, units, shares, n_draws: int, seed: int):
+        """Return a tree and the indices of the rows that it has drawn."""
         rng = np.random.RandomState(seed)
-        n_units, n_rows = int((shares > 0).sum()), int((shares[units] > 0).sum())
-        n_draws = min(n_units, max(1, int(_MAX_DRAWS * n_units / n_rows)))
-        drawn = rng.choice(len(shares), n_draws, p=shares / shares.sum())
+        drawn = rng.choice(len(shares), n_draws, p=shares)
         counts = np.bincount(drawn, minlength=len(shares))[units].astype(np.float64)
-        left_out = np.flatnonzero(counts == 0)
+        seen = np.flatnonzero(counts)
         counts = counts if weights is None else counts * weights
         rows = np.flatnonzero(counts)
         labels = (rng.random_sample((len(rows), 1)) > limits[rows]).sum(axis=1)
@@ -122,19 +123,32 @@ class Forest:
             max_features="sqrt", min_samples_leaf=self.min_leaf, random_state=rng
         )
         tree.fit(X[rows], labels, sample_weight=counts[rows], check_input=False)
-        return tree, left_out
+        return tree, seen
 
-    def _add(self, total: np.ndarray, tree, X: np.ndarray, rows: np.ndarray) -> None:
-        """Add the probabilities by a tree to the total, in the rows of these indices."""
-        classes = tree.classes_.astype(np.intp)
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            block = rows[start : start + _BLOCK_ROWS]
-            total[block[:, None], classes] += tree.predict_proba(X[block], check_input=False)
+    def _total(self, X: np.ndarray, drawn: list[np.ndarray] | None = None) -> np.ndarray:
+        """Return the sums (n, n_classes) over the trees, each without the rows that it has drawn.
+
+        Every thread sums all trees for a block of rows, so that the order is always the same.
+        """
+        total = np.zeros((len(X), self._n_classes))
+
+        def add(start: int) -> None:
+            rows, part = X[start : start + _BLOCK_ROWS], total[start : start + _BLOCK_ROWS]
+            for k, tree in enumerate(self._trees):
+                proba = tree.predict_proba(rows, check_input=False)
+                if drawn is not None:
+                    first, end = np.searchsorted(drawn[k], (start, start + len(rows)))
+                    proba[drawn[k][first:end] - start] = 0
+                if len(tree.classes_) == self._n_classes:
+                    part += proba
+                else:
+                    part[:, tree.classes_.astype(np.intp)] += proba
+
+        with config_context(assume_finite=True):
+            starts = range(0, len(X), _BLOCK_ROWS)
+            Parallel(n_jobs=self.n_jobs, prefer="threads")(delayed(add)(start) for start in starts)
+        return total
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the mean probabilities (n, n_classes) of rows (n, d), float32 in C order."""
-        total, rows = np.zeros((len(X), self._n_classes)), np.arange(len(X))
-        with config_context(assume_finite=True):
-            for tree in self._trees:
-                self._add(total, tree, X, rows)
-        return total / len(self._trees)
+        return self._total(X) / len(self._trees)

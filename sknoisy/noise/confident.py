@@ -67,7 +67,7 @@ def calibrated_joint(codes: Codes, proba: Probabilities, n_classes: int) -> Matr
     Parameters
     ----------
     codes : ndarray of shape (n,), int
-        Given classes, 0 ... n_classes - 1.
+        Given classes, 0 ... n_classes - 1; -1 marks a row that is not counted.
     proba : ndarray or csr_array of shape (n, n_classes)
         Class probabilities of the same rows.
     n_classes : int
@@ -79,8 +79,10 @@ def calibrated_joint(codes: Codes, proba: Probabilities, n_classes: int) -> Matr
         Numbers of rows, not rounded. Given classes are rows, true ones columns. A row of the
         matrix sums to the number of rows that are given the class.
     """
-    counts = confident_joint(codes, proba, n_classes)
-    return calibrate(counts, np.bincount(codes, minlength=n_classes))
+    counted = codes >= 0
+    once = counted.astype(np.uint8)[None]
+    counts = next(confident_joints(codes.clip(min=0), proba, n_classes, once))
+    return calibrate(counts, np.bincount(codes[counted], minlength=n_classes))
 
 
 def calibrate(joint: NDArray[np.int64], given: NDArray[np.integer]) -> Matrix:

@@ -1,9 +1,12 @@
 """audit_labels and LabelAuditor: what is taken, what is refused, what comes out."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -11,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from sknoisy import LabelAuditor, LabelPurifier, audit_labels
-from sknoisy.audit import sources
+from sknoisy.audit import share, sources
+from sknoisy.noise import probabilities
 
 COLUMNS = [
     *("index", "given_label", "suggested_label", "score", "probability"),
@@ -207,6 +211,32 @@ def test_given_probabilities_need_no_rows(noisy, global_random_seed):
     np.testing.assert_allclose(audit.score, (proba[rows, y] - others + 1) / 2)
     assert "no rows of numbers" in audit.summary()
     assert np.isnan(audit.outlier_score).all()
+
+
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["float32", "sparse"])
+def test_probabilities_of_many_rows_and_classes_are_never_copied(
+    is_sparse, monkeypatch, global_random_seed
+):
+    monkeypatch.setattr(probabilities, "_PIECE_ENTRIES", 2**17)  # 1 MiB in float64
+    monkeypatch.setattr(share, "_MAX_ENTRIES", 2**17)
+    rng = np.random.default_rng(global_random_seed)
+    n_rows, n_classes = 40_000, 200
+    true = rng.integers(n_classes, size=n_rows)
+    rows, tops = np.arange(n_rows), (true[:, None] + rng.integers(n_classes, size=5)) % n_classes
+    y = np.where(rng.random(n_rows) < 0.2, tops[:, 0], true).astype(float)
+    y[:10] = np.nan
+    proba = np.zeros((n_rows, n_classes), dtype=np.float32)
+    proba[rows[:, None], tops] = 0.05
+    proba[rows, true] += 1 - proba.sum(axis=1)
+    expected = proba.argmax(axis=1)
+    given = sparse.csr_array(proba) if is_sparse else proba
+    tracemalloc.start()
+    audit = audit_labels(None, y, proba=given)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < proba.nbytes  # half of it; a copy in float32 would exceed it
+    np.testing.assert_array_equal(audit.suggested_codes, expected)
+    np.testing.assert_array_equal(audit.flagged, (y != true) & (rows >= 10))
 
 
 def test_an_in_sample_model_is_suspected(noisy):

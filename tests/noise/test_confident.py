@@ -57,6 +57,14 @@ def test_one_row_counts_for_a_class_whose_rows_are_all_confident_for_others():
     assert_allclose(calibrated_joint(codes, proba, 2), [[2, 0], [4 / 3, 2 / 3]])
 
 
+def test_calibrated_joint_does_not_count_rows_without_a_label():
+    codes, labeled = CODES.copy(), np.ones(len(CODES), dtype=bool)
+    codes[[2, 9]], labeled[[2, 9]] = -1, False
+    expected = calibrated_joint(CODES[labeled], PROBA[labeled], 3)
+    assert_array_equal(calibrated_joint(codes, PROBA, 3), expected)
+    assert not np.allclose(expected, calibrated_joint(CODES, PROBA, 3))
+
+
 @pytest.mark.parametrize("as_given", [np.float32, sparse.csr_array], ids=["float32", "sparse"])
 def test_other_kinds_of_arrays_give_the_same_joint(as_given):
     proba = PROBA.astype(as_given) if as_given is np.float32 else as_given(PROBA)
