@@ -49,7 +49,8 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     transition_ : ndarray of shape (n_classes, n_classes)
         Mean of the matrix over all batches, with true classes in rows.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
-    {history_, n_iter_, batch_size_, n_warmup_epochs_, n_features_in_, feature_names_in_}
+    {history_, n_iter_, batch_size_, n_ranks_, n_warmup_epochs_, n_features_in_}
+    {feature_names_in_}
     {image_shape_}
 
     References

@@ -1,0 +1,150 @@
+"""One fit on two processes is the fit of one process, and wrong sums would be noticed."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rank_cases
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from rank_cases import ESTIMATORS, STEP_CASES, fit_all, train
+
+from sknoisy.callbacks import MetaUpdate
+from sknoisy.meta.collectives import current_ranks, is_first_rank
+
+TOLERANCE = 1e-12
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="torch has no torch.distributed"
+)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """What two processes found, by rank."""
+    folder = tmp_path_factory.mktemp("ranks")
+    results = [folder / f"{rank}.pickle" for rank in range(2)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, rank_cases.__file__, str(rank), str(folder / "store"), str(path)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, path in enumerate(results)
+    ]
+    try:
+        errors = [process.communicate(timeout=900)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], errors
+    return [pickle.loads(Path(path).read_bytes()) for path in results]
+
+
+@pytest.fixture(scope="module")
+def one_process():
+    return {name: train(name) for name in STEP_CASES}
+
+
+def distance(one, two):
+    return max((one[key] - two[key]).abs().max().item() for key in one if key != "moved")
+
+
+@pytest.mark.parametrize("name", STEP_CASES)
+def test_two_ranks_learn_what_one_process_learns(name, two_ranks, one_process):
+    first, second = (found["steps"][name] for found in two_ranks)
+    assert distance(one_process[name], first) < TOLERANCE
+    assert distance(first, second) == 0
+    assert one_process[name]["moved"] > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("wnet", "v averaged"),
+        ("wnet", "CLID of each rank"),
+        ("wnet", "weights of each rank"),
+        ("vri", "draws of each rank"),
+    ],
+)
+def test_a_wrong_sum_is_noticed(name, wrong, two_ranks, one_process):
+    found = two_ranks[0]["wrong"][name, wrong]
+    assert min(
+        (one_process[name][key] - found[key]).abs().max() for key in ("w", "theta")
+    ) > 10 * TOLERANCE
+
+
+def test_estimators_predict_what_they_predict_after_one_process(two_ranks, tmp_path):
+    here = fit_all(tmp_path)
+    assert set(here) > set(ESTIMATORS)
+    for name, proba in here.items():
+        first, second = (found["proba"][name] for found in two_ranks)
+        assert_array_equal(first, second)
+        assert_allclose(first, proba, atol=1e-4, err_msg=name)
+    assert_array_equal(two_ranks[0]["proba"]["memory map"], two_ranks[0]["proba"]["cross-entropy"])
+
+
+def test_ranks_agree_with_dropout_and_without_a_seed(two_ranks):
+    first, second = two_ranks
+    assert first["n_ranks"] == second["n_ranks"] == 2
+    assert_array_equal(*first["dropout"])
+    assert_array_equal(first["dropout"], second["dropout"])
+    assert_array_equal(first["unseeded"], second["unseeded"])
+
+
+def test_dropout_is_drawn_by_each_rank_and_the_rest_by_all(two_ranks):
+    first, second = two_ranks
+    assert not torch.equal(first["own draw"], second["own draw"])
+    whole = torch.rand(6, generator=torch.Generator().manual_seed(0))
+    for found in two_ranks:
+        assert torch.equal(torch.cat([found["common draw"], found["next draw"]]), whole)
+
+
+def test_rank_0_alone_shows_progress(two_ranks):
+    assert [found["bars"] for found in two_ranks] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        ("two networks", "NotImplementedError", "CoTeachingClassifier trains several networks"),
+        ("own step", "NotImplementedError", "FixMatchClassifier"),
+        ("rounds", "NotImplementedError", "MILDClassifier"),
+        ("iterations", "NotImplementedError", "MLNTClassifier"),
+        ("purification", "NotImplementedError", "DMLPClassifier"),
+        ("gradient", "NotImplementedError", "ReverseGradient works in one process"),
+        ("batch norm", "ValueError", "WithBatchNorm contains BatchNorm1d"),
+        ("small batch", "ValueError", "batch_size=3 with 121 rows is too small for 2"),
+        ("small meta batch", "ValueError", "A meta batch has 3 rows"),
+        ("other labels", "ValueError", "called fit with different rows, labels"),
+        ("other settings", "ValueError", "called fit with different"),
+        ("DDP", "TypeError", "MetaUpdate cannot be used under DistributedDataParallel"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(name, error, text, two_ranks):
+    for found in two_ranks:
+        assert found["refused"][name][0] == error
+        assert text in found["refused"][name][1]
+
+
+def test_accelerate_with_several_processes_is_refused():
+    net = SimpleNamespace(
+        module_=torch.nn.Linear(2, 2), accelerator=SimpleNamespace(num_processes=2)
+    )
+    with pytest.raises(TypeError, match="accelerate with several processes"):
+        MetaUpdate().on_train_begin(net)
+
+
+def test_one_process_has_no_ranks():
+    assert current_ranks() is None
+    assert is_first_rank()
+    X, y = rank_cases.make_xy()
+    assert ESTIMATORS["cross-entropy"].fit(X, y).n_ranks_ == 1
+    assert np.isfinite(ESTIMATORS["cross-entropy"].predict_proba(X)).all()
