@@ -206,7 +206,7 @@ class TrainingData(Dataset):
         )
 
 
-class Batches:
+class Batches(Dataset):
     """The batches of an epoch over the active rows; each iteration is a new epoch.
 
     Rows on the device are selected by index. In training, rows of an array that is not on the

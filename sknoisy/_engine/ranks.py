@@ -1,22 +1,23 @@
-"""One fit on all processes of ``torch.distributed``: checks before it, and the nets' share in it."""
+"""One fit on all processes of ``torch.distributed``."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from ..meta.collectives import Ranks, current_ranks
+from ..meta.shared_batch_norm import SharedBatchNorm
 from .batches import TrainingData
 from .net import DeviceNet
 
 __all__ = ["agree", "ranks_of", "trained_on_ranks"]
 
-_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 # Parameters that may differ between the ranks.
 _OWN = {"checkpoint", "device", "random_state", "verbose"}
@@ -70,7 +71,7 @@ def trained_on_ranks(
     """Let all ranks train a net within the context; nothing changes if there is one process.
 
     NotImplementedError is raised if several nets are trained, or one by a step of its own, and
-    ValueError if the network has batch norm, or if there are too few rows in a batch.
+    ValueError if the network has a SyncBatchNorm, or if there are too few rows in a batch.
     """
     ranks = current_ranks()
     if ranks is None:
@@ -79,36 +80,32 @@ def trained_on_ranks(
     if len(nets) > 1 or joint_step is not None or type(nets[0]) is not DeviceNet:
         raise _not_implemented(type(estimator).__name__, ranks.n)
     net = nets[0]
-    _check_batch_norm(net.module, ranks)
+    if any(isinstance(part, nn.SyncBatchNorm) for part in net.module.modules()):
+        raise ValueError(
+            f"{type(net.module).__name__} contains SyncBatchNorm, which has no forward-mode "
+            "derivative. Pass BatchNorm instead: fit computes its statistics over all processes."
+        )
     n_rows = len(data if data.active is None else data.active)
     if min(net.batch_size, n_rows) < 2 * ranks.n:
         raise ValueError(
-            f"batch_size={net.batch_size} with {n_rows} rows is too small for {ranks.n} processes, "
-            "which need 2 rows of each batch. Raise it, or start fewer processes."
+            f"batch_size={net.batch_size} with {n_rows} rows is too small for {ranks.n} "
+            "processes, which need 2 rows of each batch. Raise it, or start fewer processes."
         )
     if data.generator is not None:  # of the augmentation
         data.generator.manual_seed(data.generator.initial_seed() + ranks.rank)
+    has_batch_norm = any(isinstance(part, _BATCH_NORM) for part in net.module.modules())
     net.ranks = ranks
     try:
-        yield
+        with SharedBatchNorm(ranks) if has_batch_norm else nullcontext():
+            yield
     finally:
         net.ranks = None
         ranks.join_streams()
 
 
-def _check_batch_norm(module: nn.Module, ranks: Ranks) -> None:
-    found = [type(part).__name__ for part in module.modules() if isinstance(part, _BATCH_NORM)]
-    if found:
-        raise ValueError(
-            f"{type(module).__name__} contains {found[0]}, which would compute statistics of the "
-            f"share of each of the {ranks.n} processes. Pass a module with another normalisation, "
-            "such as nn.GroupNorm or nn.LayerNorm, or fit in one process."
-        )
-
-
 def _not_implemented(name: str, n: int) -> NotImplementedError:
     return NotImplementedError(
-        f"{name} trains several networks, in rounds or by a step of its own, which works in one "
-        f"process, but torch.distributed runs {n}. Fit it in one process: do not initialise "
-        "torch.distributed, or leave its group before."
+        f"{name} trains several networks, in rounds or by a step of its own, and does so in one "
+        f"process only, but torch.distributed runs {n}. Fit it in one process, or after "
+        "torch.distributed.destroy_process_group()."
     )

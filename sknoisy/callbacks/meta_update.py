@@ -156,6 +156,7 @@ class MetaUpdate(Callback):
         self._has_zero_weights = _has_zero_weights(dataset)
         self.gradient_: Any = copy.deepcopy(self.gradient or ForwardGradient())
         self._ranks: Any = getattr(net, "ranks", None)
+        self._network.own_batch_norm = self._ranks is None
         if self._ranks is not None and not getattr(self.gradient_, "serves_ranks", False):
             raise NotImplementedError(
                 f"The gradient strategy {type(self.gradient_).__name__} works in one process, but "

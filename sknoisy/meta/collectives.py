@@ -1,9 +1,9 @@
 """Collective operations of the processes that train one network together.
 
-Each process, called a rank, holds a copy of the network and passes its share of the rows of a batch
-through it. The outputs of all rows are gathered, so that losses, weights and meta objectives see
-the whole batch. The own rows keep their graph to the parameters, and the gradients of all ranks
-add up to the gradient of one process.
+Each process, called a rank, holds a copy of the network and passes its share of the rows of a
+batch through it. The outputs of all rows are gathered, so that losses, weights and meta objectives
+see the whole batch. The own rows keep their graph to the parameters, and the gradients of all
+ranks add up to the gradient of one process.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import random
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -79,13 +80,18 @@ class Ranks:
         share, stops = self.share(n_rows), self._stops(n_rows)
         parts = [part.detach().flatten(1) for part in own]
         joined = torch.cat(parts, dim=1)
-        padded = F.pad(joined, (0, 0, 0, stops[1] - len(joined))).contiguous()
-        received = [torch.empty_like(padded) for _ in range(self.n)]
-        distributed.all_gather(received, padded)
-        sizes = [stop - start for start, stop in zip(stops, stops[1:], strict=False)]
+        received = self.stack(F.pad(joined, (0, 0, 0, stops[1] - len(joined))))
+        sizes = [stop - start for start, stop in pairwise(stops)]
         gathered = torch.cat([rows[:size] for rows, size in zip(received, sizes, strict=True)])
         columns = gathered.split([part.shape[1] for part in parts], dim=1)
         return [_spliced(part, rows, share) for part, rows in zip(own, columns, strict=True)]
+
+    def stack(self, own: Tensor) -> Tensor:
+        """Return the tensors of all ranks, of one shape, stacked along a new first axis."""
+        own = own.detach().contiguous()
+        received = [torch.empty_like(own) for _ in range(self.n)]
+        distributed.all_gather(received, own)
+        return torch.stack(received)
 
     # --- gradients and states ---------------------------------------------------------------
 
@@ -138,8 +144,8 @@ class Ranks:
         if len({repr(values) for values in self.of_all([value.item() for value in sums])}) > 1:
             raise RuntimeError(
                 f"The copies of {type(module).__name__} differ between the {self.n} processes of "
-                "torch.distributed. A buffer that a forward pass changes, or a callback that draws "
-                "its own random numbers, may be the cause. Leave it out, or fit in one process."
+                "torch.distributed. The cause may be a buffer that a forward pass changes, or a "
+                "callback that draws random numbers. Leave it out, or fit in one process."
             )
 
     # --- random streams ---------------------------------------------------------------------

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from skorch import NeuralNetClassifier
 from torch import distributed, nn
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 import sknoisy
@@ -38,11 +39,33 @@ from sknoisy.meta import (
     gradients,
 )
 from sknoisy.meta.collectives import Ranks, current_ranks
+from sknoisy.meta.shared_batch_norm import SharedBatchNorm
 from sknoisy.networks import MLP
 
 N, D, N_CLASSES = 303, 20, 7
 SGD = partial(torch.optim.SGD, lr=0.5, momentum=0.9)
 EXPONENTS = torch.linspace(0, 1, N_CLASSES)
+
+
+class BatchNormNetwork(nn.Sequential):
+    """A convolution and a linear layer, each with batch norm."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Unflatten(1, (1, 4, 5)),
+            nn.Conv2d(1, 3, 3),
+            nn.BatchNorm2d(3, momentum=None),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(18, 16),
+            nn.BatchNorm1d(16, affine=False),
+            nn.ReLU(),
+            nn.Linear(16, N_CLASSES),
+        )
+
+
+def small_mlp():
+    return MLP(D, N_CLASSES, hidden=(16, 16))
 
 
 def small_wnet():
@@ -65,6 +88,7 @@ STEP_CASES = {
     ),
     "l2r": step_case(partial(L2RWeights, N), CrossEntropyObjective),
     "mslc": step_case(partial(SoftLabelCorrector, N, optimizer=SGD), CrossEntropyObjective),
+    "batch norm": step_case(module=BatchNormNetwork),
     "transition": step_case(TransitionCorrector, CrossEntropyObjective),
 }
 
@@ -82,11 +106,12 @@ def train(name, **changes):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         settings = {**STEP_CASES[name], **changes}
+        module = settings.pop("module", small_mlp)().double()
         update = MetaUpdate(
             **settings, meta_rows=np.arange(0, N, 2), meta_batch_size=51, random_state=0
         )
         net = DeviceNet(
-            MLP(D, N_CLASSES, hidden=(16, 16)).double(),
+            module,
             PerSampleCrossEntropy,
             order=torch.Generator().manual_seed(0),
             callbacks=[("meta", update)],
@@ -207,7 +232,7 @@ def make_xy():
 def fit_all(folder):
     """The probabilities of each estimator, of cross-entropy on a memory map, too."""
     X, y = make_xy()
-    path = Path(folder) / f"rows-{distributed.get_rank() if distributed.is_initialized() else 2}.npy"
+    path = Path(folder) / f"rows-{distributed.is_initialized() and distributed.get_rank()}.npy"
     np.save(path, X)
     proba = {name: est.fit(X, y).predict_proba(X) for name, est in ESTIMATORS.items()}
     on_disk = ESTIMATORS["cross-entropy"].fit(np.load(path, mmap_mode="r"), y)
@@ -217,9 +242,9 @@ def fit_all(folder):
 # --- refusals -------------------------------------------------------------------------------
 
 
-class WithBatchNorm(nn.Sequential):
+class WithSyncBatchNorm(nn.Sequential):
     def __init__(self, n_features, n_classes):
-        super().__init__(nn.BatchNorm1d(n_features), nn.Linear(n_features, n_classes))
+        super().__init__(nn.SyncBatchNorm(n_features), nn.Linear(n_features, n_classes))
 
 
 REFUSED = {
@@ -229,7 +254,7 @@ REFUSED = {
     "iterations": sknoisy.MLNTClassifier(**QUICK),
     "purification": sknoisy.DMLPClassifier(**QUICK),
     "gradient": sknoisy.CLIDMUClassifier(gradient="reverse", **QUICK),
-    "batch norm": NetworkClassifier(module=WithBatchNorm, **QUICK),
+    "batch norm": NetworkClassifier(module=WithSyncBatchNorm, **QUICK),
     "small batch": NetworkClassifier(**QUICK | {"batch_size": 3}),
     "small meta batch": sknoisy.CLIDMUClassifier(meta_batch_size=3, **QUICK),
 }
@@ -254,6 +279,9 @@ def refusals(rank):
     net = NeuralNetClassifier(
         module, criterion=PerSampleCrossEntropy, train_split=None, callbacks=[MetaUpdate()]
     )
+    own_batch_norm = mock.patch.object(SharedBatchNorm, "_batch_norm", staticmethod(F.batch_norm))
+    with own_batch_norm:
+        found["own batch norm"] = failure(train, "batch norm")
     found["DDP"] = failure(net.fit, X.astype(np.float32), y)
     return found
 

@@ -76,9 +76,10 @@ def test_two_ranks_learn_what_one_process_learns(name, two_ranks, one_process):
 )
 def test_a_wrong_sum_is_noticed(name, wrong, two_ranks, one_process):
     found = two_ranks[0]["wrong"][name, wrong]
-    assert min(
-        (one_process[name][key] - found[key]).abs().max() for key in ("w", "theta")
-    ) > 10 * TOLERANCE
+    assert (
+        min((one_process[name][key] - found[key]).abs().max() for key in ("w", "theta"))
+        > 10 * TOLERANCE
+    )
 
 
 def test_estimators_predict_what_they_predict_after_one_process(two_ranks, tmp_path):
@@ -120,7 +121,8 @@ def test_rank_0_alone_shows_progress(two_ranks):
         ("iterations", "NotImplementedError", "MLNTClassifier"),
         ("purification", "NotImplementedError", "DMLPClassifier"),
         ("gradient", "NotImplementedError", "ReverseGradient works in one process"),
-        ("batch norm", "ValueError", "WithBatchNorm contains BatchNorm1d"),
+        ("batch norm", "ValueError", "WithSyncBatchNorm contains SyncBatchNorm"),
+        ("own batch norm", "RuntimeError", "The copies of BatchNormNetwork differ"),
         ("small batch", "ValueError", "batch_size=3 with 121 rows is too small for 2"),
         ("small meta batch", "ValueError", "A meta batch has 3 rows"),
         ("other labels", "ValueError", "called fit with different rows, labels"),
