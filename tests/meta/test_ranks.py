@@ -13,9 +13,13 @@ import rank_cases
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from rank_cases import ESTIMATORS, STEP_CASES, fit_all, train
+from skorch.callbacks import Callback
+from small_nets import make_module, training_data
 
-from sknoisy.callbacks import MetaUpdate
-from sknoisy.meta.collectives import current_ranks, is_first_rank
+from sknoisy._engine.batches import Batches
+from sknoisy._engine.net import DeviceNet
+from sknoisy.callbacks import MetaUpdate, PerSampleCrossEntropy
+from sknoisy.meta.collectives import Ranks, current_ranks, is_first_rank
 
 TOLERANCE = 1e-12
 
@@ -134,6 +138,42 @@ def test_what_several_processes_cannot_do_is_refused(name, error, text, two_rank
     for found in two_ranks:
         assert found["refused"][name][0] == error
         assert text in found["refused"][name][1]
+
+
+def ranks_of(n, rank):
+    """One of n ranks, without torch.distributed."""
+    ranks = object.__new__(Ranks)
+    ranks.n, ranks.rank = n, rank
+    return ranks
+
+
+@pytest.mark.parametrize("n_rows", [6, 7, 100, 101])
+def test_shares_are_those_of_tensor_split(n_rows):
+    rows = torch.arange(n_rows)
+    for rank, part in enumerate(rows.tensor_split(3)):
+        assert torch.equal(rows[ranks_of(3, rank).share(n_rows)], part)
+
+
+@pytest.mark.parametrize(("n_rows", "n_batches"), [(24, 2), (25, 2), (26, 3)])
+def test_no_rank_gets_fewer_than_two_rows(n_rows, n_batches):
+    data = training_data(n_rows)
+    parts = [[*Batches(data, 10, ranks=ranks_of(3, rank))] for rank in range(3)]
+    assert [len(batches) for batches in parts] == [n_batches] * 3
+    assert min(len(X) for batches in parts for X, _ in batches) == 2 + (n_batches == 2)
+    for shares in zip(*parts, strict=True):
+        assert torch.equal(torch.cat([X for X, _ in shares]), data.rows.tensor[shares[0].rows])
+        assert len(shares[0][1]) == sum(len(X) for X, _ in shares)
+
+
+def test_an_interruption_on_several_ranks_goes_on():
+    class Interruption(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    net = DeviceNet(make_module(), PerSampleCrossEntropy, callbacks=[Interruption()])
+    net.ranks = SimpleNamespace(copy_from_first=lambda module: None, part_streams=lambda device: 0)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(training_data())
 
 
 def test_accelerate_with_several_processes_is_refused():
