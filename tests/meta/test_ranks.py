@@ -4,7 +4,6 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,18 +37,19 @@ def two_ranks(tmp_path_factory):
         subprocess.Popen(
             [sys.executable, rank_cases.__file__, str(rank), str(folder / "store"), str(path)],
             env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=path.with_suffix(".log").open("w"),
         )
         for rank, path in enumerate(results)
     ]
     try:
-        errors = [process.communicate(timeout=900)[1] for process in processes]
+        for process in processes:
+            process.wait(timeout=900)
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], errors
-    return [pickle.loads(Path(path).read_bytes()) for path in results]
+    logs = [path.with_suffix(".log").read_text()[-2000:] for path in results]
+    assert [process.returncode for process in processes] == [0, 0], logs
+    return [pickle.loads(path.read_bytes()) for path in results]
 
 
 @pytest.fixture(scope="module")
