@@ -170,6 +170,9 @@ ensemble_epochs_ : list of int
     Epochs (from 1) of ``net_`` whose logits are averaged, the best first.
 batch_size_, max_epochs_, lr_, precision_ : int, int, float, str
     Values of ``batch_size``, ``max_epochs``, ``lr`` and ``precision`` after "auto" is resolved.
+n_ranks_ : int
+    Number of processes that trained together, 1 without ``torch.distributed``
+    (:ref:`several_processes`).
 n_features_in_ : int
     Number of columns, or of the values of an image or another row.
 feature_names_in_ : ndarray of shape (n_features,)

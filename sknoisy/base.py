@@ -57,6 +57,7 @@ from ._engine.pretrained import (
     scaling_of,
 )
 from ._engine.problem import Problem
+from ._engine.ranks import agree, ranks_of, trained_on_ranks
 from ._engine.rows import fits_in_memory, make_rows
 from ._engine.scaling import InputScaling, scaling_for
 from ._engine.sizes import resolved_steps
@@ -74,6 +75,7 @@ from .callbacks import (
     TeacherAverage,
 )
 from .meta import BatchOutputs
+from .meta.collectives import is_first_rank
 from .networks import MLPSettings, mlp_settings
 from .networks.heads import with_new_head
 from .networks.precision import set_precision
@@ -180,6 +182,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         """Value of the parameter ``strong_augment``; None in methods without strong views."""
         return getattr(self, "strong_augment", None)
 
+    #: Whether a fit can be made by several processes of ``torch.distributed`` together.
+    _can_use_ranks = False
+
     def _prepare(self, problem: Problem) -> Problem:
         """Select rows, purify labels or change weights, before anything is on the device.
 
@@ -228,7 +233,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
     def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
         """Validate the input of ``fit``, prepare the problem, train and return self."""
         self._check_settings()
-        start = warm_start_of(self)
+        ranks, start = ranks_of(self, self._can_use_ranks), warm_start_of(self)
         X = check_X(self, X, reset=start is None, any_shape=self._has_own_network, streams=True)
         n_samples = X.shape[0]
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
@@ -243,9 +248,11 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         check_start(start, X, classes)
         given = named_input(X, encoded, classes, weights, trusted, groups, unlabeled, start)
         checkpoint, rng = open_checkpoint(self, device, given, self._say)
+        agree(ranks, rng, self, X.shape, encoded, weights, trusted, unlabeled)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         self._forget()
+        self.n_ranks_ = 1 if ranks is None else ranks.n
         self.classes_ = classes
         self.precision_ = precision
         self._resolve_steps(n_samples, is_table=X.ndim == 2)
@@ -351,10 +358,11 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         return scaling.fit(X, getattr(self, "feature_names_in_", None))
 
     def _progress(self) -> list:
-        return [EpochProgress(type(self).__name__)] if self.verbose else []
+        shows = self.verbose and is_first_rank()
+        return [EpochProgress(type(self).__name__)] if shows else []
 
     def _say(self, message: str) -> None:
-        if self.verbose:
+        if self.verbose and is_first_rank():
             tqdm.write(f"{type(self).__name__}: {message}", file=sys.stderr)
 
     def _build_net(
@@ -503,7 +511,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         All fitted nets; ``net_`` is the first one.
     history_ : skorch.history.History
         Per epoch of ``net_``: ``train_loss``, ``event_lr``, ``dur``, and what callbacks record.
-    {n_iter_, ensemble_epochs_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
+    {n_iter_, ensemble_epochs_, batch_size_, n_ranks_, n_features_in_, feature_names_in_}
+    {image_shape_}
 
     See Also
     --------
@@ -548,6 +557,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         self.checkpoint = checkpoint
 
     # --- what a method adds -----------------------------------------------------------------
+
+    _can_use_ranks = True
 
     def _networks(self, data: TrainingData, rng: np.random.RandomState) -> list[DeviceNet]:
         """Return the untrained nets, made by :meth:`_build_net`; the first one becomes ``net_``.
@@ -681,7 +692,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         self.nets_ = self._networks(data, rng)
         self.net_ = self.nets_[0]
         load_start(self._start, self.nets_)
-        train_side_by_side(self.nets_, data, self.max_epochs_, self._joint_step)
+        with trained_on_ranks(self, self.nets_, self._joint_step, data):
+            train_side_by_side(self.nets_, data, self.max_epochs_, self._joint_step)
 
     def _after_fit(self, data: TrainingData) -> None:
         for net in self.nets_:

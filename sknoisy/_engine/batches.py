@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..meta.collectives import Ranks
 from .augment import Augmentation
 from .rows import ArrayRows, Rows
 
@@ -51,7 +52,8 @@ def bounded_weights(sample_weight: Tensor) -> Tensor:
 class Batch(tuple):
     """A pair (X, y) with the row numbers, sample weights and trust flags of its rows.
 
-    It unpacks as skorch expects: ``X, y = batch``.
+    It unpacks as skorch expects: ``X, y = batch``. Where several processes train together, X holds
+    the rows of this process alone; everything else is that of all rows.
 
     Attributes
     ----------
@@ -184,12 +186,13 @@ class TrainingData(Dataset):
         part.active = rows
         return part
 
-    def take(self, index: Tensor, augment: bool = False) -> Batch:
+    def take(self, index: Tensor, augment: bool = False, own: slice | None = None) -> Batch:
         """Return the batch of the rows at `index`, augmented on request.
 
-        `index` is int64, on the device of the data or of ``rows.index_device``.
+        `index` is int64, on the device of the data or of ``rows.index_device``. If `own` is
+        given, X holds this part of the rows only.
         """
-        X = self.rows.take(index)
+        X = self.rows.take(index if own is None else index[own])
         index = index.to(self.device, non_blocking=True)
         if augment and self.augment is not None:
             assert self.generator is not None
@@ -202,29 +205,33 @@ class TrainingData(Dataset):
             None if self.trusted is None else self.trusted[index],
         )
 
-    def __getitem__(self, index: Tensor) -> Batch:
-        """Return an augmented batch, for a DataLoader whose sampler yields index tensors."""
-        return self.take(index, augment=True)
 
-
-class Batches:
+class Batches(Dataset):
     """The batches of an epoch over the active rows; each iteration is a new epoch.
 
     Rows on the device are selected by index. In training, rows of an array that is not on the
     device are loaded by a DataLoader. `generator`, on the CPU, shuffles the rows; without it, they
     come in order and are not augmented. A single left-over row is added to the batch before it,
     because batch norm cannot compute statistics of one row.
+
+    With `ranks`, each batch holds the rows of X that are the share of this process. Left-over rows
+    that would give a process less than two are added to the batch before.
     """
 
     def __init__(
-        self, data: TrainingData, batch_size: int, generator: torch.Generator | None = None
+        self,
+        data: TrainingData,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        ranks: Ranks | None = None,
     ):
-        self.data, self.generator = data, generator
+        self.data, self.generator, self.ranks = data, generator, ranks
+        self._least = 2 if ranks is None else 2 * ranks.n
         self.batch_size = min(int(batch_size), max(len(data), 2))  # torch takes no larger integers
 
     def __len__(self) -> int:
         full, tail = divmod(self._n_rows(), self.batch_size)
-        return max(full + (tail > 1), 1)
+        return max(full + (tail >= self._least), 1)
 
     def _n_rows(self) -> int:
         return len(self.data if self.data.active is None else self.data.active)
@@ -249,7 +256,7 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         if self.generator is not None and isinstance(self.data.rows, ArrayRows):
             loader = DataLoader(
-                self.data,
+                self,
                 batch_size=None,
                 sampler=_Order(self),
                 collate_fn=_as_it_is,
@@ -259,9 +266,13 @@ class Batches:
         return self._select()
 
     def _select(self) -> Iterator[Batch]:
-        augment = self.generator is not None
         for index in self.index():
-            yield self.data.take(index, augment=augment)
+            yield self[index]
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        """Return the batch of the rows at `index`, for a DataLoader, too."""
+        own = None if self.ranks is None else self.ranks.share(len(index))
+        return self.data.take(index, augment=self.generator is not None, own=own)
 
 
 class _Order(Sampler):

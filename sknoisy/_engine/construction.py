@@ -80,7 +80,9 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     They are torch's, Python's ``random`` and ``numpy.random``: a user's module may draw from any.
     Only one thread at a time can be inside such a context.
     """
-    devices = [device.index or 0] if device.type == "cuda" else []
+    devices = []
+    if device.type == "cuda":
+        devices = [torch.cuda.current_device() if device.index is None else device.index]
     with _ONE_FIT, torch.random.fork_rng(devices=devices):
         numpy_random = check_random_state(None)  # the global one
         of_python, of_numpy = random.getstate(), numpy_random.get_state()

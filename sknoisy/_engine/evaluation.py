@@ -31,10 +31,15 @@ __all__ = [
 _MAX_ROWS = 2**31 - 1
 
 
-def take(net, dataset, index: Tensor, augment: bool = False) -> tuple[Tensor, Tensor]:
-    """Return rows of a training set as a pair (X, y) on the net's device."""
+def take(
+    net, dataset, index: Tensor, augment: bool = False, own: slice | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return rows of a training set as a pair (X, y) on the net's device.
+
+    `own` is the share of a :class:`TrainingData` that a rank takes, as in its ``take``.
+    """
     if isinstance(dataset, TrainingData):
-        X, y = dataset.take(index, augment=augment)
+        X, y = dataset.take(index, augment=augment, own=own)
         return X, y
     X, y = default_collate([dataset[int(i)] for i in index])
     return to_device(to_tensor(X, net.device), net.device), to_tensor(y, net.device)

@@ -14,6 +14,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer
 from torch import Tensor
 
 from ..exceptions import NonFiniteLossError
+from ..meta.collectives import Ranks
 from ..networks.precision import logits_of
 from .batches import Batch, Batches, TrainingData
 from .checkpoint import Training, training_of
@@ -52,6 +53,7 @@ class DeviceNet(NeuralNet):
         self.order = order
         self.interrupted_ = False
         self.peers: tuple[DeviceNet, ...] = ()
+        self.ranks: Ranks | None = None
         self._shared_logits: Tensor | None = None
         self._finite_state: dict[str, Tensor] | None = None
 
@@ -116,8 +118,10 @@ class DeviceNet(NeuralNet):
         return X
 
     def get_iterator(self, dataset: TrainingData, training: bool = False):
-        """Return the batches, shuffled for training."""
-        return Batches(dataset, self.batch_size, self.order if training else None)
+        """Return the batches, shuffled for training and shared among the ranks."""
+        if training:
+            return Batches(dataset, self.batch_size, self.order, self.ranks)
+        return Batches(dataset, self.batch_size)
 
     def get_params_for_optimizer(self, prefix, named_parameters):
         """Return the arguments of the optimiser, as skorch does, after two checks.
@@ -159,6 +163,9 @@ class DeviceNet(NeuralNet):
     def prepare_to_train(self) -> None:
         """Reset the state that an earlier training left."""
         self._shared_logits = None
+        if self.ranks is not None:
+            self.ranks.copy_from_first(self.module_)
+            self.ranks.copy_from_first(self.criterion_)
         self._finite_state = copied_state(self.module_)
         self.interrupted_ = False
 
@@ -175,11 +182,15 @@ class DeviceNet(NeuralNet):
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Train for one epoch."""
         run = _Run(self)
+        if self.ranks is not None:
+            self.ranks.part_streams(torch.device(self.device))
         for batch in iterator:
             run.check_time()
             self.notify("on_batch_begin", batch=batch, training=training)
             run.note(batch, step_fn(batch, **fit_params), training)
         run.finish(prefix)
+        if self.ranks is not None:
+            self.ranks.check_copies(self.module_)
 
     def _check_finite(self, losses: Tensor, last: Batch) -> None:
         bad = ~losses.isfinite()
@@ -203,7 +214,12 @@ class DeviceNet(NeuralNet):
     def _has_finite_logits(self, batch: Batch) -> bool:
         """Return whether the logits are finite after the last step, which no loss reflects."""
         self._set_training(False)
-        return bool(logits_of(self.module_, batch[0]).isfinite().all())
+        logits = self._of_all_rows(logits_of(self.module_, batch[0]), batch)
+        return bool(logits.isfinite().all())
+
+    def _of_all_rows(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the logits of the whole batch, of which the ranks have computed their shares."""
+        return logits if self.ranks is None else self.ranks.whole(len(batch[1]), logits)[0]
 
     def share_logits(self, logits: Tensor) -> None:
         """Set the logits of the next batch, with their graph to the parameters."""
@@ -214,7 +230,7 @@ class DeviceNet(NeuralNet):
         logits, self._shared_logits = self._shared_logits, None
         if logits is None:
             return logits_of(self.module_, x)
-        if len(logits) != len(x):
+        if self.ranks is None and len(logits) != len(x):
             raise ValueError(
                 f"A callback guides a batch of {len(logits)} rows, but the step is made on "
                 f"{len(x)} of them. Make the joint step on whole batches, or leave the callback "
@@ -225,7 +241,10 @@ class DeviceNet(NeuralNet):
     def loss_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch and the logits of its rows."""
         X, y = batch
+        is_shared = self._shared_logits is not None
         logits = self.infer(X)
+        if not is_shared:
+            logits = self._of_all_rows(logits, batch)
         self.criterion_.batch = batch
         return self.criterion_(logits, y), logits
 
@@ -236,6 +255,8 @@ class DeviceNet(NeuralNet):
         loss, logits = self.loss_of(batch)
         self.optimizer_.zero_grad(set_to_none=True)
         loss.backward()
+        if self.ranks is not None:
+            self.ranks.sum_gradients(self.module_)
         if self._listeners["on_grad_computed"]:
             self.notify(
                 "on_grad_computed",
@@ -365,6 +386,8 @@ def _run_further_epochs(
             training.write(nets[0].n_finished_epochs, is_finished=True)
         else:
             first = nets[0]
+            if first.ranks is not None:  # the others wait for this one, and cannot go on
+                raise
             stop.catch(error, f"after {first.n_finished_epochs} of {first.max_epochs} epochs")
             for net in nets:
                 net.interrupted_ = True

@@ -12,6 +12,7 @@ import torch
 from skorch.callbacks import Callback
 from skorch.utils import to_device, to_tensor
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from .._engine.batches import EndlessBatches, TrainingData
 from .._engine.construction import random_state_of
@@ -20,7 +21,7 @@ from .._engine.evaluation import draw_rows, evaluate, keep_rows, rows_of_X, rows
 from .._engine.held_state import held_state, hold_state
 from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, MetaProblem, WNet
 from ..meta.functional import RandomState, StatelessModule
-from ..meta.gradients import forward_batch
+from ..meta.gradients import forward_batch, guidance_of
 from ..networks import WithFeatures
 from ..networks.precision import full_precision
 from .named import callback_named
@@ -116,7 +117,8 @@ class MetaUpdate(Callback):
         self.random_state = random_state
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Check the criterion."""
+        """Check the criterion, and that the module is not distributed by others."""
+        _check_module(net)
         if not hasattr(net.criterion_, "guide"):
             raise TypeError(
                 f"MetaUpdate cannot guide the criterion {type(net.criterion_).__name__}. Pass "
@@ -155,6 +157,14 @@ class MetaUpdate(Callback):
         self._objective = self.objective or CLIDObjective()
         self._has_zero_weights = _has_zero_weights(dataset)
         self.gradient_: Any = copy.deepcopy(self.gradient or ForwardGradient())
+        self._ranks: Any = getattr(net, "ranks", None)
+        self._network.own_batch_norm = self._ranks is None
+        if self._ranks is not None and not getattr(self.gradient_, "serves_ranks", False):
+            raise NotImplementedError(
+                f"The gradient strategy {type(self.gradient_).__name__} works in one process, but "
+                f"torch.distributed runs {self._ranks.n}. Pass ForwardGradient, or fit in one "
+                "process."
+            )
         first = torch.arange(min(2, len(dataset)), device=net.device)
         if hasattr(self.gradient_, "prepare"):
             self.gradient_.prepare(self._network, take(net, dataset, first)[0])
@@ -164,6 +174,8 @@ class MetaUpdate(Callback):
         self.meta_model_ = self._build_meta_model(features.shape[1], logits.shape[1]).to(features)
         if hasattr(net, "row_losses"):  # the batches are mixtures, which have losses of their own
             self._take_losses(net)
+        if self._ranks is not None:
+            self._ranks.copy_from_first(self.meta_model_)
         self.meta_model_.start_learning()
         if rows is not None:
             self._set_meta_rows(net, rows)
@@ -181,6 +193,13 @@ class MetaUpdate(Callback):
             raise ValueError(
                 f"There are no pseudo-clean rows for epoch {len(net.history)}. n_warmup_epochs of "
                 f"{self.meta_rows!r} must not exceed that of MetaUpdate, {self.n_warmup_epochs}."
+            )
+        n_rows = min(self.meta_batch_size, len(rows))
+        if self._ranks is not None and n_rows < 2 * self._ranks.n:
+            raise ValueError(
+                f"A meta batch has {n_rows} rows, too few for {self._ranks.n} processes, which "
+                "need 2 rows each. Raise meta_batch_size or the number of meta rows, or start "
+                "fewer processes."
             )
         self.meta_rows_ = rows_of_X(self._dataset, self._X)[0][rows]
         index = torch.as_tensor(rows, device=net.device)
@@ -249,7 +268,7 @@ class MetaUpdate(Callback):
             outputs, logits = self._guide_only(problem)
         self.n_steps_ += 1
         with torch.no_grad():
-            guidance = self.meta_model_(outputs)
+            guidance = guidance_of(problem, outputs)
         net.criterion_.guide(self.meta_model_, guidance, outputs)
         self._guidance = guidance
         if logits is not None:
@@ -334,7 +353,7 @@ class MetaUpdate(Callback):
         net.criterion_.release()  # if training was interrupted within a batch
         self._X = self._dataset = self._named_rows = self._network = self._is_meta = None
         self._meta_batches = self._generator = self._meta_losses = None
-        self._guidance = self._after = None
+        self._guidance = self._after = self._ranks = None
         if self.meta_model_ is not None:  # None if no epoch began
             self.meta_model_.stop_learning()
 
@@ -362,7 +381,9 @@ class MetaUpdate(Callback):
         x = meta_X = to_device(to_tensor(X, net.device), net.device)
         meta_y = None
         if is_update:  # else the meta batch is not read
-            meta_X, meta_y = take(net, self._dataset, next(self._meta_batches), augment=True)
+            index = next(self._meta_batches)
+            own = None if self._ranks is None else self._ranks.share(len(index))
+            meta_X, meta_y = take(net, self._dataset, index, augment=True, own=own)
         rows = getattr(batch, "rows", None)
         return MetaProblem(
             network=self._network,
@@ -376,6 +397,7 @@ class MetaUpdate(Callback):
             sample_weight=getattr(batch, "sample_weight", None),
             trusted=self._trusted(rows, getattr(batch, "trusted", None), self._is_meta),
             rows=rows,
+            ranks=self._ranks,
         )
 
     def _step_sizes(self, net) -> float | dict[str, float]:
@@ -405,6 +427,19 @@ class MetaUpdate(Callback):
             )
         flags = is_meta[rows.to(is_meta.device)]
         return flags if given is None else flags | given
+
+
+def _check_module(net) -> None:
+    """Raise TypeError if the gradients of the module's copies are averaged behind the callback."""
+    parts = net.module_.modules()
+    n_processes = getattr(getattr(net, "accelerator", None), "num_processes", 1)
+    if n_processes > 1 or any(isinstance(part, DistributedDataParallel) for part in parts):
+        raise TypeError(
+            "MetaUpdate cannot be used under DistributedDataParallel, or accelerate with several "
+            "processes: each process would train a meta model of its own, on its own rows. Fit a "
+            "sknoisy classifier where torch.distributed is initialised, which trains one network "
+            "and one meta model on all processes, or fit this net in one process."
+        )
 
 
 def _has_zero_weights(dataset) -> bool:

@@ -112,10 +112,13 @@ class DualPass(TorchFunctionMode):
     The derivative of batch norm is computed in closed form; torch composes it from twice as many
     passes over the batch. `outputs` are those of a :class:`RecordPrimals` around the same pass,
     with the same parameters, input and random state. They are reused unless they were overwritten.
+    If `own_batch_norm` is False, the statistics are not those of this batch alone, and batch norm
+    is left to the mode outside.
     """
 
-    def __init__(self, outputs: Primals | None):
+    def __init__(self, outputs: Primals | None, own_batch_norm: bool = True):
         super().__init__()
+        self._own_batch_norm = own_batch_norm
         self._outputs = None if outputs is None else iter(outputs)
         self._activated: Tensor | None = None
 
@@ -153,7 +156,7 @@ class DualPass(TorchFunctionMode):
         norm = (running_mean, running_var, weight, bias, training, momentum, eps)
         if not any(_tangent(t) is not None for t in (input, weight, bias)):
             output = F.batch_norm(input, *norm) if activated is None else activated
-        elif not training or weight is None or bias is None:
+        elif not (training and self._own_batch_norm) or weight is None or bias is None:
             return F.batch_norm(input, *norm)
         else:
             output = _dual_batch_norm(input, weight, bias, primal.statistics, eps, activated)

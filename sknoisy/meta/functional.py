@@ -88,7 +88,12 @@ class StatelessModule:
         The module's own parameters by name.
     parameters : dict of str to Tensor
         Those of them that require a gradient at present.
+    own_batch_norm : bool
+        Whether batch norm computes the statistics of the batch alone, True unless set; False in a
+        :class:`~sknoisy.meta.shared_batch_norm.SharedBatchNorm`.
     """
+
+    own_batch_norm = True
 
     def __init__(self, module: nn.Module):
         self.module = module
@@ -191,7 +196,7 @@ class StatelessModule:
             dual = dict(self.parameters)
             for name, tangent in direction.items():
                 dual[name] = forward_ad.make_dual(self.parameters[name].detach(), tangent)
-            stack.enter_context(DualPass(primals))
+            stack.enter_context(DualPass(primals, self.own_batch_norm))
             _, logits = self(dual, x)
             primal, tangent = forward_ad.unpack_dual(logits)
             return torch.zeros_like(primal) if tangent is None else tangent

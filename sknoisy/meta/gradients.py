@@ -17,10 +17,18 @@ import torch
 from torch import Tensor
 
 from ._primals import Primals
+from .collectives import Ranks, common_draws
 from .functional import StatelessModule
 from .models import BatchOutputs, MetaModel
 
-__all__ = ["ForwardGradient", "MetaProblem", "MetaStep", "ReverseGradient", "forward_batch"]
+__all__ = [
+    "ForwardGradient",
+    "MetaProblem",
+    "MetaStep",
+    "ReverseGradient",
+    "forward_batch",
+    "guidance_of",
+]
 
 
 class MetaProblem(NamedTuple):
@@ -43,6 +51,9 @@ class MetaProblem(NamedTuple):
         parameter by name, as an optimiser with parameter groups; the others do not move.
     sample_weight, trusted, rows : Tensor of shape (n,) or None
         See :class:`BatchOutputs`.
+    ranks : Ranks or None
+        The processes that make the step together. `x` and `meta_x` are then the shares of this
+        rank; everything else, `meta_targets` included, is that of all rows. None: one process.
     """
 
     network: StatelessModule
@@ -56,6 +67,7 @@ class MetaProblem(NamedTuple):
     sample_weight: Tensor | None = None
     trusted: Tensor | None = None
     rows: Tensor | None = None
+    ranks: Ranks | None = None
 
     @property
     def step_sizes(self) -> dict[str, float]:
@@ -116,6 +128,9 @@ class ForwardGradient:
     False
     """
 
+    #: Whether ``MetaProblem.ranks`` is used.
+    serves_ranks = True
+
     def __init__(self, share_forward: bool = True):
         self.share_forward = share_forward
 
@@ -123,11 +138,10 @@ class ForwardGradient:
         """Return the meta gradient of `problem`."""
         random_state = problem.network.random_state(problem.x)
         outputs, logits, primals = forward_batch(problem, self.share_forward)
-        guidance = problem.meta_model(outputs)
+        guidance = guidance_of(problem, outputs)
         slopes: dict[str, Tensor] = {}
         if not problem.meta_model.identity_step:
-            loss = problem.meta_model.training_loss(logits, guidance.detach(), outputs)
-            slopes = training_slopes(problem, loss, self.share_forward)
+            slopes = self._training_slopes(problem, logits, guidance.detach(), outputs)
         step_sizes = problem.step_sizes
         meta_loss, direction = meta_slopes(problem, slopes, step_sizes)
         del slopes
@@ -138,9 +152,18 @@ class ForwardGradient:
                 direction[name] = slope * (step_sizes[name] / largest)
         with random_state.replay():  # the same dropout masks as in the first pass
             tangent = problem.network.logits_tangent(direction, problem.x, primals)
+        if problem.ranks is not None:
+            (tangent,) = problem.ranks.whole(len(problem.targets), tangent)
         meta_derivative = -largest * loss_tangent(problem, outputs, tangent, guidance)
         gradients = theta_gradients(problem, outputs, meta_derivative)
         return MetaStep(gradients, meta_loss, outputs, logits if self.share_forward else None)
+
+    def _training_slopes(
+        self, problem: MetaProblem, logits: Tensor, guidance: Tensor, outputs: BatchOutputs
+    ) -> dict[str, Tensor]:
+        """Return the training gradient at w, of all rows."""
+        loss = problem.meta_model.training_loss(logits, guidance, outputs)
+        return _summed(problem, training_slopes(problem, loss, self.share_forward))
 
 
 class ReverseGradient:
@@ -191,7 +214,8 @@ def forward_batch(
 ) -> tuple[BatchOutputs, Tensor, Primals | None]:
     """Return detached outputs of the training batch at w, logits with their graph, and primals.
 
-    A shared pass is the module's own, which updates the running statistics of batch norm.
+    A shared pass is the module's own, which updates the running statistics of batch norm. Outputs
+    and logits are those of all ranks, with the graph of the own rows.
     """
     network = problem.network
     if shared:
@@ -199,6 +223,8 @@ def forward_batch(
     else:
         features, logits = network(network.parameters, problem.x)
         primals = None  # they would outlive the graph
+    if problem.ranks is not None:
+        features, logits = problem.ranks.whole(len(problem.targets), features, logits)
     outputs = BatchOutputs(
         logits.detach(),
         features.detach(),
@@ -208,6 +234,12 @@ def forward_batch(
         problem.rows,
     )
     return outputs, logits, primals
+
+
+def guidance_of(problem: MetaProblem, outputs: BatchOutputs) -> Tensor:
+    """Return the guidance of the training batch; random draws are the same on all ranks."""
+    with common_draws(problem.ranks):
+        return problem.meta_model(outputs)
 
 
 def training_slopes(
@@ -239,9 +271,21 @@ def meta_slopes(
         if name in slopes:
             value = value - step_sizes[name] * slopes[name]
         virtual[name] = value.requires_grad_(name in names)
-    meta_loss = problem.objective(*problem.network(virtual, problem.meta_x), problem.meta_targets)
+    features, logits = problem.network(virtual, problem.meta_x)
+    if problem.ranks is not None:
+        assert problem.meta_targets is not None  # they tell the number of rows
+        features, logits = problem.ranks.whole(len(problem.meta_targets), features, logits)
+    meta_loss = problem.objective(features, logits, problem.meta_targets)
     leaves = {name: p for name, p in virtual.items() if p.requires_grad}
-    return meta_loss.detach(), _slopes(meta_loss, leaves) if meta_loss.requires_grad else {}
+    slopes = _slopes(meta_loss, leaves) if meta_loss.requires_grad else {}
+    return meta_loss.detach(), _summed(problem, slopes)
+
+
+def _summed(problem: MetaProblem, slopes: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the sums over the ranks of slopes of the own rows."""
+    if problem.ranks is None:
+        return slopes
+    return dict(zip(slopes, problem.ranks.sum([*slopes.values()]), strict=True))
 
 
 def _slopes(

@@ -147,7 +147,7 @@ class CDRClassifier(NetworkClassifier):
     history_ : skorch.history.History
         Per epoch: ``train_loss``, ``event_lr``, ``dur``, and ``validation_loss`` if rows are held
         out.
-    {n_iter_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
+    {n_iter_, batch_size_, n_ranks_, n_features_in_, feature_names_in_, image_shape_}
 
     References
     ----------

@@ -125,7 +125,7 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
     history_ : skorch.history.History
         Training history. Each epoch has ``train_loss``, ``meta_loss``, ``clid``, ``event_lr`` and
         ``dur``.
-    {n_iter_, batch_size_, ensemble_epochs_}
+    {n_iter_, batch_size_, n_ranks_, ensemble_epochs_}
     n_warmup_epochs_, meta_lr_, exponent_ : int, float, ndarray of shape (n_classes,)
         Values of ``n_warmup_epochs``, ``meta_lr`` and ``normalize`` after "auto" is resolved.
     nets_ : list of DeviceNet

@@ -222,7 +222,7 @@ class ELRClassifier(NetworkClassifier):
         All fitted skorch nets: two with ELR+.
     history_ : skorch.history.History
         Per epoch of ``net_``: ``train_loss``, ``event_lr`` and ``dur``.
-    {n_iter_, batch_size_, n_features_in_, feature_names_in_, image_shape_}
+    {n_iter_, batch_size_, n_ranks_, n_features_in_, feature_names_in_, image_shape_}
 
     References
     ----------

@@ -56,7 +56,7 @@ class L2RClassifier(MetaLearningClassifier):
         Mean weight of each row over its batches, divided by the largest one. Absent if training
         ended in the warm-up.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
-    {history_, n_iter_, batch_size_}
+    {history_, n_iter_, batch_size_, n_ranks_}
     n_warmup_epochs_ : int
         Value of ``n_warmup_epochs`` after "auto" is resolved.
     {n_features_in_, feature_names_in_, image_shape_}

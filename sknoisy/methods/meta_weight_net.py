@@ -51,7 +51,8 @@ class MetaWeightNetClassifier(MetaLearningClassifier):
         Weight of each row by the weighting network, in [0, 1], before normalisation. Absent if
         training ended in the warm-up.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
-    {history_, n_iter_, batch_size_, n_warmup_epochs_, n_features_in_, feature_names_in_}
+    {history_, n_iter_, batch_size_, n_ranks_, n_warmup_epochs_, n_features_in_}
+    {feature_names_in_}
     {image_shape_}
 
     References

@@ -48,7 +48,8 @@ class MSLCClassifier(MetaLearningClassifier):
         Share of the given label in the soft label of each row. Absent if training ended in the
         warm-up.
     {meta_rows_, layer_names_, n_recoveries_}
-    {n_skipped_batches_, net_, history_, n_iter_, batch_size_, n_warmup_epochs_, n_features_in_}
+    {n_skipped_batches_, net_, history_, n_iter_, batch_size_, n_ranks_, n_warmup_epochs_}
+    {n_features_in_}
     {feature_names_in_, image_shape_}
 
     References

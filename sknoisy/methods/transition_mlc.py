@@ -51,7 +51,8 @@ class TransitionMLCClassifier(MetaLearningClassifier):
     transition_ : ndarray of shape (n_classes, n_classes), float64
         Mean of the matrix over all batches, with true classes in rows, which are scaled to sum 1.
     {meta_rows_, layer_names_, n_recoveries_, n_skipped_batches_, net_}
-    {history_, n_iter_, batch_size_, n_warmup_epochs_, n_features_in_, feature_names_in_}
+    {history_, n_iter_, batch_size_, n_ranks_, n_warmup_epochs_, n_features_in_}
+    {feature_names_in_}
     {image_shape_}
 
     References

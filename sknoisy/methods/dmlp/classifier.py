@@ -101,6 +101,7 @@ class DMLPClassifier(NetworkClassifier):
     True
     """
 
+    _can_use_ranks = False  # several trainings
     _parameter_constraints: dict = {
         **NetworkClassifier._parameter_constraints,
         "purifier": [HasMethods(["fit_resample"]), None],

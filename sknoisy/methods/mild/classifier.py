@@ -148,6 +148,7 @@ class MILDClassifier(NetworkClassifier):
     True
     """
 
+    _can_use_ranks = False  # several trainings
     _parameter_constraints: dict = {
         **NetworkClassifier._parameter_constraints,
         "selector": [HasMethods(["fit_resample"]), None],

@@ -165,6 +165,7 @@ class MLNTClassifier(NetworkClassifier):
     True
     """
 
+    _can_use_ranks = False  # several trainings
     _parameter_constraints: dict = {
         **NetworkClassifier._parameter_constraints,
         "n_synthetic": [Interval(Integral, 0, None, closed="left")],
