@@ -253,7 +253,7 @@ class SeeRows:
 
     def __init__(self, monkeypatch):
         self.seen = []
-        from sknoisy import base
+        from sknoisy.base import _estimator as base
 
         make_rows = base.make_rows
 

@@ -90,7 +90,7 @@ def test_every_pass_of_the_network_is_in_bfloat16(estimator, blobs):
 def without_trial_passes():
     """Yield the dtypes seen outside the checks of a new module, which are in float32."""
     Recorded.seen = set()
-    from sknoisy import base
+    from sknoisy.base import _estimator as base
 
     of_base = {name: getattr(base, name) for name in ("placed", "check_logits")}
 
