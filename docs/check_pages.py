@@ -4,7 +4,8 @@
 
 - writes a message to the console of the browser (other than the notes of the theme),
 - asks for anything outside the site,
-- is wider than a screen of 400 pixels, or has a formula or table that begins left of it,
+- is wider than a screen of 400 pixels, or has a formula or table that begins left of it, or a
+  heading that does not fit,
 - links to a file of the site or to a place in it that does not exist.
 
 Other pages on the web are not visited. Pages are read through a server on this machine; opened
@@ -45,8 +46,11 @@ const post = found => fetch("/found", {method: "POST", body: JSON.stringify(foun
     await new Promise(done => setTimeout(done, 50));
     const inside = frame.contentWindow, root = frame.contentDocument.documentElement;
     const resources = inside.performance.getEntriesByType("resource").map(entry => entry.name);
-    const cut = [...root.querySelectorAll("article math[display=block], article table")].filter(
+    const all = names => [...root.querySelectorAll(names)];
+    const cut = all("article math[display=block], article table").filter(
       part => part.getBoundingClientRect().left < -1);
+    cut.push(...all("article :is(h1, h2, h3)").filter(
+      part => part.scrollWidth > part.clientWidth + 1));
     await post({path, width, client: root.clientWidth, scroll: root.scrollWidth,
       outside: resources.filter(url => !url.startsWith(location.origin + "/")
         && !/^(data|blob):/.test(url)),
@@ -172,7 +176,7 @@ def _complaints(found):
     if found["width"] < 600 and found["scroll"] > found["client"]:
         yield f"is {found['scroll']} pixels wide on a screen of {found['client']}"
     for text in found["cut"]:
-        yield f"formula or table begins left of the screen: {text!r}"
+        yield f"formula, table or heading is cut: {text!r}"
 
 
 def main():
@@ -189,7 +193,8 @@ def main():
     lines = broken_links(folder)
     site = Site(folder, pages)
     threading.Thread(target=site.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory() as scratch:
+    # Processes of the browser may still write there when it has ended.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         lines += [f"console: {line}" for line in browse(chromium, site, scratch)]
     for found in site.found:
         where = f"{found['path'].lstrip('/')} at {found['width']}"

@@ -20,6 +20,7 @@ BAD = f"""<!doctype html><article>
 <a href=https://example.org>outside, which is no fault</a>
 <img src=http://sknoisy.invalid/x.png>
 {LEFT}<table style='width:600px;flex-shrink:0'><td>cut</table></div>
+<h1 style='overflow:hidden'>{"x" * 40}</h1>
 <script>console.error("wrong")</script></article>"""
 
 
@@ -57,10 +58,11 @@ def test_each_fault_is_found_on_its_page_alone(site):
     assert all("/bad.html" in line or "sknoisy.invalid" in line for line in console)
     of_pages = sorted(line for line in lines[:-1] if line not in console)
     asks = "asks for http://sknoisy.invalid/x.png"
-    cut = "formula or table begins left of the screen: 'cut'"
+    cut = "formula, table or heading is cut: 'cut'"
+    heading = f"formula, table or heading is cut: '{'x' * 40}'"
     assert of_pages == [
         *(f"bad.html at 1200: {fault}" for fault in (asks, cut)),
-        *(f"bad.html at 400: {fault}" for fault in (asks, cut)),
+        *(f"bad.html at 400: {fault}" for fault in (asks, cut, heading)),
         "bad.html: no file for the link missing.html",
         "bad.html: no such place: folder/good.html#nowhere",
         "wide.html at 400: is 708 pixels wide on a screen of 400",
