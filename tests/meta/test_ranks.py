@@ -173,7 +173,8 @@ def test_an_interruption_on_several_ranks_goes_on():
             raise KeyboardInterrupt
 
     net = DeviceNet(make_module(), PerSampleCrossEntropy, callbacks=[Interruption()])
-    net.ranks = SimpleNamespace(copy_from_first=lambda module: None, part_streams=lambda device: 0)
+    net.ranks = ranks_of(2, 0)
+    net.ranks.copy_from_first = net.ranks.part_streams = lambda what: None  # the other is missing
     with pytest.raises(KeyboardInterrupt):
         net.fit(training_data())
 
