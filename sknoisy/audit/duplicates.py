@@ -17,7 +17,7 @@ from .distances import Rows, blocks, distance_features, distances_between, neare
 __all__ = ["contradictions", "duplicate_of", "identical_rows", "near_duplicates"]
 
 _NEAR = 0.13  # times the median distance to the nearest row
-_MEDIAN_ROWS = 1000  # whose distances to all rows give the median
+_MEDIAN_ROWS = 500  # whose distances to all rows give the median
 
 # A pair at the limit falls into one cell of a projection with probability 0.9, into one of all ten
 # with 0.35, and in at least one of 20 rounds with 0.9998.
@@ -32,7 +32,7 @@ def near_duplicates(X: Any, *, scale: bool = True) -> Rows:
     to its nearest other row; identical rows always are. Sets are the connected components of
     these pairs. If the median is 0, only identical rows count.
 
-    Identical rows are found by their values. The median is that of 1,000 rows at most. Near rows
+    Identical rows are found by their values. The median is that of 500 rows at most. Near rows
     are found by random projections: a pair just below the limit is missed with a probability of
     some 0.0002 in general, 0.002 in a single column, and closer ones less often.
 

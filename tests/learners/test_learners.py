@@ -120,9 +120,35 @@ def test_trees_draw_labels_from_soft_labels():
 def test_a_tree_draws_no_more_rows_than_it_may(monkeypatch):
     X, targets, _ = problem()
     whole = Forest(5, 1, 0)._grow_all(X, targets, None, None)
-    assert all(0.25 * N < len(rows) < 0.5 * N for rows in whole)
+    assert all(0.5 * N < len(rows) < 0.75 * N for rows in whole)
     monkeypatch.setattr("sknoisy.learners.forest._MAX_DRAWS", 12)
-    assert Forest(5, 1, 0)._grow_all(X, targets, None, None)[0].size >= N - 12
+    assert 0 < Forest(5, 1, 0)._grow_all(X, targets, None, None)[0].size <= 12
+
+
+def test_threads_and_blocks_of_rows_do_not_change_a_forest(monkeypatch):
+    X, targets, _ = problem()
+    targets[:5] = [0, 0, 1]
+    forest = Forest(20, 1, 0)
+    expected = forest.fit_held_out(X, targets, None, GROUPS), forest.predict_proba(X)
+    monkeypatch.setattr("sknoisy.learners.forest._BLOCK_ROWS", 7)
+    threaded = Forest(20, 1, 0, n_jobs=2)
+    assert_array_equal(threaded.fit_held_out(X, targets, None, GROUPS), expected[0])
+    assert_array_equal(threaded.predict_proba(X), expected[1])
+
+
+def test_held_out_probabilities_are_by_the_trees_that_have_not_drawn_the_row():
+    X, targets, _ = problem()
+    forest = Forest(6, 1, 0)
+    held_out = forest.fit_held_out(X, targets)
+    votes, counts = np.zeros((N, 3)), np.zeros((N, 1))
+    for tree, drawn in zip(forest._trees, forest._grow_all(X, targets, None, None), strict=True):
+        unseen = np.setdiff1d(np.arange(N), drawn)
+        votes[np.ix_(unseen, tree.classes_)] += tree.predict_proba(X[unseen])
+        counts[unseen] += 1
+    seen_by_all = counts[:, 0] == 0
+    assert seen_by_all.any()
+    assert_allclose(held_out[~seen_by_all], (votes / np.maximum(counts, 1))[~seen_by_all])
+    assert_allclose(held_out[seen_by_all], np.tile(targets.mean(axis=0), (seen_by_all.sum(), 1)))
 
 
 def test_groups_without_rows_do_not_count():
@@ -131,13 +157,13 @@ def test_groups_without_rows_do_not_count():
     drawn = [Forest(5, 1, 0)._grow_all(X, targets, None, groups) for groups in (GROUPS, gaps)]
     shares = [np.mean([len(rows) for rows in of_trees]) / N for of_trees in drawn]
     assert abs(shares[0] - shares[1]) < 0.15
-    assert shares[1] > 0.25
+    assert shares[1] < 0.75
 
 
 def test_trees_draw_whole_groups():
     X, targets, _ = problem()
-    for left_out in Forest(5, 1, 0)._grow_all(X, targets, None, GROUPS):
-        assert set(np.bincount(GROUPS, np.isin(np.arange(N), left_out))) == {0, 3}
+    for drawn in Forest(5, 1, 0)._grow_all(X, targets, None, GROUPS):
+        assert set(np.bincount(GROUPS, np.isin(np.arange(N), drawn))) == {0, 3}
 
 
 def test_importances_find_the_columns():
