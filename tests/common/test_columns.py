@@ -33,6 +33,7 @@ from skrub import TableVectorizer
 
 from sknoisy import LabelPurifier, NoisyLabelClassifier, PurifiedClassifier
 from sknoisy._engine.validation import check_X
+from sknoisy.base import NetworkEstimator
 from sknoisy.exceptions import ConstantColumnWarning
 from sknoisy.pipeline import make_pipeline
 from sknoisy.representation import SCARF, MoCo, SimCLR
@@ -322,7 +323,10 @@ NOT_TAKEN = {
 @over_estimators("containers_without_rows_are_refused_in_one_line", takes_tables)
 def test_containers_without_rows_are_refused_in_one_line(estimator, blobs):
     X, y = blobs
-    for message, convert in NOT_TAKEN.items():
+    not_taken = dict(NOT_TAKEN)
+    if isinstance(estimator, NetworkEstimator):  # reads the rows of a data set one by one
+        del not_taken["Letters.*numpy.stack"]
+    for message, convert in not_taken.items():
         with pytest.raises(TypeError, match=rf"^X is a {message}.*\Z"):
             fit(estimator, convert(X), y)
 

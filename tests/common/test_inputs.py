@@ -253,15 +253,16 @@ class SeeRows:
 
     def __init__(self, monkeypatch):
         self.seen = []
-        from sknoisy.base import _estimator as base
+        from sknoisy.base import _classifier, _estimator
 
-        make_rows = base.make_rows
+        make_rows = _estimator.make_rows
 
         def spy(*args, **kwargs):
             self.seen.append(make_rows(*args, **kwargs))
             return self.seen[-1]
 
-        monkeypatch.setattr(base, "make_rows", spy)
+        for of_base in (_estimator, _classifier):
+            monkeypatch.setattr(of_base, "make_rows", spy)
 
 
 def test_memory_map_stays_on_the_disk(quick, tmp_path, monkeypatch, global_random_seed):

@@ -334,7 +334,7 @@ def test_early_stopping_keeps_the_epoch_of_least_noisy_error(blobs, images):
         clf = suite_methods.EarlyStoppedNetwork(random_state=0).fit(X, y)
         _, X_valid, _, y_valid = train_test_split(X, y, test_size=0.2, stratify=y, random_state=0)
         errors = clf.classifier_.history_[:, "valid_error"]
-        assert len(errors) == clf.classifier_.max_epochs, "all epochs are looked at"
+        assert len(errors) == clf.classifier_.max_epochs_, "all epochs are looked at"
         assert len(clf.classifier_.clean_proba_) == len(y) - len(y_valid), "trained on the rest"
         assert np.mean(clf.predict(X_valid) != y_valid) == min(errors)
 

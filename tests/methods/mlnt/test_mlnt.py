@@ -136,6 +136,7 @@ def test_every_parameter_is_constrained_and_tested():
     elsewhere = {"epoch_selection", "mentoring"}
     of_all = {
         "device",
+        "max_time",
         "precision",
         "callbacks",
         "verbose",
