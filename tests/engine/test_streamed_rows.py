@@ -317,7 +317,7 @@ print((max(memory) - memory[0]) / 1024)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("kind", ["map", "file"])
 def test_a_file_is_not_loaded(kind, tmp_path, written):
-    """A window takes 26 MB and its reader as much again, however long the file is."""
+    """Training holds a window of rows, not all of them."""
     X = np.random.default_rng(0).normal(size=(400_000, 100)).astype(np.float32)  # 153 MB
     path = tmp_path / "X.npy"
     if kind == "map":
