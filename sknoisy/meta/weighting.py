@@ -14,12 +14,16 @@ from .models import BatchOutputs, MetaModel, balance_weights, per_sample_loss
 
 __all__ = ["VRI", "WNet", "gaussian_kl"]
 
+_START_LOSSES = (0.0, 4.0)
 _SGD = partial(torch.optim.SGD, lr=0.1)
 _ADAM = partial(torch.optim.Adam, lr=1e-5)
 
 
 class WNet(MetaModel):
     """Weight of a sample as a learned function of its loss: 1 - ReLU(n_hidden) - sigmoid.
+
+    At the start, the weight of a large loss is at most that of a small loss: a random output layer
+    that violates this changes its sign. Few or short meta steps cannot turn such a start.
 
     Parameters
     ----------
@@ -61,11 +65,19 @@ class WNet(MetaModel):
         self.loss = loss
         self.hidden = nn.Linear(1, n_hidden)
         self.output = nn.Linear(n_hidden, 1)
+        self._start_decreasing()
         exponents = torch.as_tensor(exponent, dtype=torch.float32)
         if not ((exponents >= 0) & (exponents <= 1)).all():
             raise ValueError(f"exponent must lie in [0, 1], got {exponent!r}.")
         self.exponent: Tensor | None
         self.register_buffer("exponent", exponents if exponents.any() else None)
+
+    @torch.no_grad()
+    def _start_decreasing(self) -> None:
+        """Turn the sign of the output layer if a row of large loss has the larger weight."""
+        small, large = self.weigh(torch.tensor(_START_LOSSES))
+        if small < large:
+            self.output.weight.neg_()
 
     def weigh(self, losses: Tensor) -> Tensor:
         """Return the weights v in (0, 1) of per-sample losses, shape (n,)."""

@@ -186,6 +186,18 @@ def test_wnet_is_the_published_network():
         assert weight.item() == pytest.approx(1 / (1 + math.exp(-score.item())))
 
 
+def test_wnet_starts_with_weights_that_fall_with_the_loss():
+    losses = torch.tensor([0.0, 4.0])
+    falls = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        small, large = WNet().weigh(losses)
+        falls.append((small - large).item())
+    assert min(falls) > 0
+    assert max(falls) < 0.6  # a start, which is still random, and no verdict
+    assert len(set(falls)) == 40
+
+
 def test_wnet_weighs_rows_by_their_cross_entropy():
     model, outputs = wnet(), batch()
     v = model.weigh(cross_entropies(outputs))
