@@ -9,6 +9,7 @@ import numpy as np
 
 from .cells import visible
 from .files import InputError
+from .texts import text_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,10 +18,7 @@ __all__ = ["Encoded", "encode_columns"]
 
 _MAX_CATEGORIES = 50  # values of a column that get an indicator each; more are text
 _LARGEST = 1e30  # beyond, squares overflow in float32 even after a division
-_SAMPLE_TEXTS = 20_000  # different texts that the encoder learns from
-_BLOCK_TEXTS = 20_000  # that are encoded at a time
-_MAX_TEXT = 2_000  # characters of a text that are encoded
-_TEXT_COLUMNS = 30  # numbers that stand for a text
+_SOME_TEXTS = 20_000  # whose words are counted
 
 _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?"
 _IDENTIFIER_NAME = re.compile(
@@ -86,7 +84,7 @@ def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded
         elif kind == "category":
             parts.append(_indicators(column))
         else:
-            parts.append(_text_numbers(column, seed))
+            parts.append(text_numbers(column, seed))
     if not parts:
         reasons = "; ".join(f"{visible(name)}: {reason}" for name, reason in left_out.items())
         raise InputError(
@@ -123,7 +121,7 @@ def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, p
     text = present.astype("str")
     if text.str.fullmatch(_DATE).all():
         return "dates", column
-    some = text.iloc[:: max(len(text) // _SAMPLE_TEXTS, 1)]
+    some = text.iloc[:: max(len(text) // _SOME_TEXTS, 1)]
     if is_unique and some.str.count(r"\s+").median() < 2:
         return "an identifier: another value in each row", column
     return ("category" if len(values) <= _MAX_CATEGORIES else "text"), column
@@ -177,29 +175,3 @@ def _indicators(column: pd.Series) -> np.ndarray:
 
     codes, values = pd.factorize(column, sort=True)
     return (codes[:, None] == np.arange(len(values))).astype(np.float32)
-
-
-def _text_numbers(column: pd.Series, seed: int) -> np.ndarray:
-    """Return 30 numbers for each text: its words or parts of words, reduced by an SVD."""
-    import pandas as pd
-    from skrub import StringEncoder
-
-    codes, values = pd.factorize(column.astype("str"))
-    texts = pd.Series(values, dtype="str").str.slice(0, _MAX_TEXT)
-    rng = np.random.RandomState(seed)
-    n_sample = min(len(texts), _SAMPLE_TEXTS)
-    sample = texts.iloc[np.sort(rng.choice(len(texts), n_sample, replace=False))]
-    has_words = sample.str.count(r"\w\w+").median() >= 4
-    encoder = StringEncoder(
-        n_components=_TEXT_COLUMNS,
-        analyzer="word" if has_words else "char_wb",
-        ngram_range=(1, 1) if has_words else (3, 4),
-        random_state=seed,
-    )
-    encoder.fit(sample)
-    encoded = [
-        encoder.transform(texts.iloc[start : start + _BLOCK_TEXTS]).to_numpy(np.float32)
-        for start in range(0, len(texts), _BLOCK_TEXTS)
-    ]
-    table = np.vstack([*encoded, np.zeros((1, encoded[0].shape[1]), np.float32)])
-    return table[codes]  # -1, missing, is the last row
