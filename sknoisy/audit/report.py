@@ -118,9 +118,12 @@ def _opening(audit: LabelAudit, title: str, n_listed: int) -> str:
     if not n_suspects:
         listed = f"None of the {n_labels:,} labels looks doubtful."
     elif n_listed < n_suspects:
-        listed = f"Here are the {n_listed:,} most doubtful of {n_labels:,}; {n_suspects:,} are."
+        listed = (
+            f"{n_suspects:,} of {n_labels:,} are doubtful; here are the {n_listed:,} most "
+            "doubtful ones."
+        )
     else:
-        listed = f"Here are the {n_listed:,} most doubtful of {n_labels:,}."
+        listed = f"Here are the {n_listed:,} doubtful ones of {n_labels:,}."
     if audit.is_clear:
         finding = (
             f"About {_of_100(rate)} of 100 labels look wrong "
@@ -130,8 +133,8 @@ def _opening(audit: LabelAudit, title: str, n_listed: int) -> str:
     else:
         finding = "There is no clear sign of wrong labels."
         advice = (
-            "Rows that lie between two classes look doubtful in any data; this many are no "
-            "evidence of mistakes."
+            "Rows that lie between two classes look doubtful in any data, so that this many are "
+            "no evidence of mistakes. The first ones are worth a look."
         )
     return (
         f"<header><h1>Label check of <bdi>{html_text(title)}</bdi></h1>"
@@ -349,10 +352,10 @@ def _outliers(audit: LabelAudit, row_name: str) -> str:
     if not len(rows):
         text = "<p>None were found.</p>"
     else:
-        verb = "is" if len(rows) == 1 else "are"
+        verb, order = ("is", "") if len(rows) == 1 else ("are", ", the farthest first")
         lines = [_named_row(audit, int(row), row_name) for row in rows[:_MAX_LISTED]]
         text = (
-            f"<p>{_rows(len(rows))} {verb} far from all others, the farthest first. Perhaps a "
+            f"<p>{_rows(len(rows))} {verb} far from all others{order}. Perhaps a "
             "value is mistyped, or the row belongs to none of the classes:</p>"
             + _listed(lines, len(rows))
         )

@@ -43,7 +43,7 @@ svg .light{fill:#fff}
 @media (min-width:48.01rem){
 .cards th{white-space:nowrap}
 .cards td[data-head$="label"]{min-width:7.5rem}
-.cards td[data-head="How sure"]{min-width:6.5rem}
+.cards td[data-head="Row"],.cards td[data-head="How sure"]{white-space:nowrap}
 .cards td[data-head="Why"]{min-width:12rem}
 .cards td[data-head="Values of the row"]{width:42%}
 }
