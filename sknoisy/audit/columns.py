@@ -21,6 +21,7 @@ _LARGEST = 1e30  # beyond, squares overflow in float32 even after a division
 _SOME_TEXTS = 20_000  # whose words are counted
 
 _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?"
+_WITH_COMMA = r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"
 _IDENTIFIER_NAME = re.compile(
     r"(?:.*[\W_])?(?:id|ids|uuid|guid|key|index|idx|nr|no|number|row)|.*[a-z]Id|unnamed.*", re.I
 )
@@ -45,7 +46,9 @@ class Encoded(NamedTuple):
     left_out: dict[str, str]
 
 
-def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded:
+def encode_columns(
+    frame: pd.DataFrame, labels: pd.Series, seed: int, *, decimal_comma: bool = False
+) -> Encoded:
     """Find the kind of each column, and encode the columns.
 
     Identifiers, dates, columns with one value, nested columns and columns that equal the label
@@ -59,6 +62,8 @@ def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded
         Labels, to find a column that repeats them.
     seed : int
         Seed of the text encoder.
+    decimal_comma : bool, default=False
+        Whether texts such as "1,5" and "1.200,50" are numbers.
 
     Raises
     ------
@@ -73,7 +78,7 @@ def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded
     label_codes = pd.factorize(labels)[0]
     for name in frame.columns:
         column = frame[name]
-        kind, values = _kind(name, column, label_codes)
+        kind, values = _kind(name, column, label_codes, decimal_comma)
         if kind in ("number", "category", "text"):
             kinds[name] = kind
         else:
@@ -94,7 +99,9 @@ def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded
     return Encoded(np.hstack(parts), kinds, left_out)
 
 
-def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, pd.Series]:
+def _kind(
+    name: str, column: pd.Series, label_codes: np.ndarray, decimal_comma: bool
+) -> tuple[str, pd.Series]:
     """Return the kind of a column, or the reason to leave it out, and its values."""
     import pandas as pd
 
@@ -113,7 +120,7 @@ def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, p
     if _same_partition(codes, label_codes[column.notna().to_numpy()]):
         return "equals the label", column
     is_unique = len(values) == len(present) > 20
-    numbers = column if kind in "iufb" else _as_numbers(column)
+    numbers = column if kind in "iufb" else _as_numbers(column, decimal_comma)
     if numbers is not None:
         if is_unique and _looks_numbered(name, numbers.dropna().to_numpy(np.float64)):
             return "an identifier: another number in each row", column
@@ -127,15 +134,24 @@ def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, p
     return ("category" if len(values) <= _MAX_CATEGORIES else "text"), column
 
 
-def _as_numbers(column: pd.Series) -> pd.Series | None:
+def _as_numbers(column: pd.Series, decimal_comma: bool) -> pd.Series | None:
     """Return the numbers of a column of text, or None if a cell is no number."""
     import pandas as pd
 
+    if decimal_comma and _have_commas(column.dropna()):
+        column = column.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
     try:
         pd.to_numeric(column.dropna().iloc[:1000].astype(object))  # a quick look first
         return pd.to_numeric(column.astype(object)).astype(np.float64)
     except (ValueError, TypeError):
         return None
+
+
+def _have_commas(text: pd.Series) -> bool:
+    """Return whether all texts are numbers with a decimal comma, or without decimals."""
+    return bool(
+        text.str.contains(",", regex=False).any() and text.str.fullmatch(_WITH_COMMA).all()
+    )
 
 
 def _same_partition(codes: np.ndarray, label_codes: np.ndarray) -> bool:

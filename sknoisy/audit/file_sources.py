@@ -130,14 +130,16 @@ def of_table(arguments: Namespace, tell: Callable[[str], None]) -> Source:
     tell(f"Reading {described.shape[1]:,} columns of {len(frame):,} rows …")
     from .columns import encode_columns  # not before the errors above: scikit-learn takes a second
 
-    encoded = encode_columns(described, first, arguments.seed)
+    encoded = encode_columns(
+        described, first, arguments.seed, decimal_comma=table.delimiter == ";"
+    )
     return Source(
         encoded.X,
         labels,
         [*table.notes, *_notes_on_columns(encoded.left_out, arguments.drop)],
         groups=groups,
         clean_mask=trusted,
-        columns=described,
+        columns=frame[[*(arguments.annotators or []), *described]],
         table=frame,
         label=arguments.label,
         delimiter=table.delimiter,

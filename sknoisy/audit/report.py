@@ -20,7 +20,7 @@ LabelAudit: TypeAlias = Any  # the class in result.py, which imports this module
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _MAX_LISTED = 50  # duplicates and outliers
 _MAX_COLUMNS = 30  # of a row that the report shows
-_MAX_CLASSES = 200  # in the table of the classes
+_MAX_CLASSES = 200  # in the table of the classes, and annotators in theirs
 
 
 def render_report(
@@ -79,6 +79,7 @@ def render_report(
         _suspects(audit, listed, columns, thumbnails, row_name),
         _confusions(audit),
         _classes(audit),
+        _annotators(audit),
         _scores(audit, threshold),
         _duplicates(audit, row_name),
         _outliers(audit, row_name),
@@ -90,7 +91,7 @@ def render_report(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
         f"<title>Label check of {html_text(title)}</title><style>{STYLE}</style></head>\n"
-        "<body><main>\n" + "\n".join(sections) + "\n</main></body></html>\n"
+        "<body><main>\n" + "\n".join(filter(None, sections)) + "\n</main></body></html>\n"
     )
 
 
@@ -276,6 +277,36 @@ def _classes(audit: LabelAudit) -> str:
         f'<table class="classes"><thead><tr>{header}</tr></thead><tbody>{"".join(lines)}</tbody>'
         f"</table>{end}</section>"
     )
+
+
+def _annotators(audit: LabelAudit) -> str:
+    """Return how far the labels of each annotator can be trusted; nothing for one column."""
+    found = audit.annotators
+    if found is None:
+        return ""
+    heads = ["Annotator", "Labels", "Quality", "Agreement"]
+    lines = []
+    for place in np.argsort(found.annotator_quality, kind="stable")[:_MAX_CLASSES]:
+        cells = [
+            f"<bdi>{html_text(audit.annotator_names[place])}</bdi>",
+            f"{found.n_labels[place]:,}",
+            _quality(found.annotator_quality[place]),
+            _quality(found.agreement[place]),
+        ]
+        lines.append(_line(heads, cells))
+    header = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return (
+        "<section><h2>Whose labels can be trusted</h2><p>The given label of a row is the one that "
+        "most annotators chose. “Quality” is the estimated share of right labels of an annotator, "
+        "by the model and the others; “agreement” is how often the label is the one that all of "
+        "them together make most probable.</p>"
+        f'<table class="classes"><thead><tr>{header}</tr></thead><tbody>{"".join(lines)}</tbody>'
+        "</table></section>"
+    )
+
+
+def _quality(share: float) -> str:
+    return "unknown" if np.isnan(share) else f"{bar(share)} {100 * share:.0f}&nbsp;%"
 
 
 def _scores(audit: LabelAudit, threshold: float | None) -> str:

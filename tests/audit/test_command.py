@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -110,6 +111,14 @@ def test_a_parquet_file_gives_the_same_audit(table):
     assert pd.read_parquet("two/cleaned.parquet").dtypes.equals(frame.dtypes)
 
 
+def test_semicolons_and_decimal_commas_give_the_same_audit(table):
+    frame, _ = table
+    frame.to_csv("german.csv", index=False, sep=";", decimal=",")
+    assert audit("data.csv", "--label", "kind", "--csv", "one.csv") == 0
+    assert audit("german.csv", "--label", "kind", "--csv", "two.csv") == 0
+    assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
+
+
 CODES = {"cat": 3, "dog": 5, "fish": 8}
 TYPED_LABELS = {
     "int64": lambda kinds: kinds.map(CODES).astype("int64"),
@@ -204,6 +213,11 @@ def test_several_annotators_are_reconciled(table):
     assert audit("data.csv", *arguments) == 0
     cleaned = pd.read_csv("out/cleaned.csv")
     assert (cleaned["label"] == truth).mean() > 0.95
+    report = Path("out/report.html").read_text(encoding="utf-8")
+    section = report.split("Whose labels can be trusted")[1].split("</section>")[0]
+    assert re.findall(r'data-head="Annotator"><bdi>(\w+)', section)[0] == "kind"  # worst first
+    assert section.count(">140<") == 1
+    assert "<dt><bdi>second</bdi></dt><dd><bdi>" in report
     assert (frame["kind"] == truth).mean() < 0.95
 
 
