@@ -108,6 +108,7 @@ def watch_parts(clock: Clock) -> None:
     clock.watch(CLIDMUClassifier, "fit", "CLID-MU, fit")
     clock.watch(CLIDMUClassifier, "predict_proba", "CLID-MU, predict")
     clock.watch(findings, "estimate_share", "share of wrong labels")
+    clock.watch(findings, "distance_features", "rows as points")
     clock.watch(findings, "outlier_scores", "outliers")
     clock.watch(findings, "near_duplicates", "near duplicates")
     clock.watch(command, "_judge", "audit_labels in all")

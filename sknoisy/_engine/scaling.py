@@ -17,7 +17,7 @@ from .reduction import SparseReduction, is_wide_sparse
 
 __all__ = ["InputScaling", "channel_axis", "is_image", "scaling_for"]
 
-_FIT_ROWS = 4096  # rows read at a time in fit
+_FIT_ROWS = 4096  # rows read at a time, in float64
 _CHANNELS = (1, 3, 4)
 _ROUNDING = 16 * np.finfo(np.float64).eps  # relative: smaller spreads come from rounding
 
@@ -194,6 +194,19 @@ class InputScaling:
             rows = np.moveaxis(rows, 3, 1) if self.channel_axis_ == 3 else rows
             dtype = np.uint8 if rows.dtype == np.uint8 else np.float32
         return torch.from_numpy(np.array(rows, dtype=dtype, order="C"))
+
+    def to_columns(self, X) -> np.ndarray:
+        """Return the rows of a table as :meth:`to_tensor` does, as an array (n, k).
+
+        Rows are converted a few at a time: in float64, all of them would take several times the
+        memory of the result.
+        """
+        first = self.to_tensor(X[:1]).numpy()
+        columns = np.empty((X.shape[0], first.shape[1]), dtype=first.dtype)
+        for start in range(0, X.shape[0], _FIT_ROWS):
+            rows = slice(start, start + _FIT_ROWS)
+            columns[rows] = self.to_tensor(X[rows]).numpy()
+        return columns
 
     def apply(self, batch: Tensor) -> Tensor:
         """Return the rows that the network gets: pixels are scaled here, others are already."""

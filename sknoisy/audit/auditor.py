@@ -355,7 +355,8 @@ class LabelAuditor(BaseEstimator):
                 seed=seed,
                 device=device if self.method == "auto" else None,
             )
-            inputs.columns = columns
+            if inputs.rows.ndim > 2:
+                inputs.columns = columns  # of images; those of a table are not needed again
             return of_forest(
                 inputs.rows,
                 columns,

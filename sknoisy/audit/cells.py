@@ -7,8 +7,6 @@ import re
 import unicodedata
 from typing import Any
 
-from .._engine.labels import is_missing
-
 __all__ = ["csv_cell", "html_text", "visible"]
 
 MAX_CHARACTERS = 200  # of a cell that a report shows
@@ -37,12 +35,20 @@ def visible(value: Any, max_characters: int = MAX_CHARACTERS) -> str:
     >>> visible("two\nlines, \x1b[31mred")
     'two↵ lines, [U+001B][31mred'
     """
-    text = f"{value:.10g}" if isinstance(value, float) else str(value)
-    if is_missing(value) or (text == "NaT" and not isinstance(value, str)):
-        return ""
+    text = value if isinstance(value, str) else _text_of(value)
     size = len(text)
     shown = "".join(map(_shown_character, text[:max_characters].replace("\r\n", "\n")))
     return shown if size <= max_characters else f"{shown}… ({size:,} characters)"
+
+
+def _text_of(value: Any) -> str:
+    """Return a value that is no string as text, an empty one if it is missing."""
+    from .._engine.labels import is_missing  # with torch, which the command loads late
+
+    if is_missing(value):
+        return ""
+    text = f"{value:.10g}" if isinstance(value, float) else str(value)
+    return "" if text == "NaT" else text
 
 
 def _shown_character(character: str) -> str:

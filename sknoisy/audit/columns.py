@@ -9,6 +9,7 @@ import numpy as np
 
 from .cells import visible
 from .files import InputError
+from .texts import text_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,12 +18,10 @@ __all__ = ["Encoded", "encode_columns"]
 
 _MAX_CATEGORIES = 50  # values of a column that get an indicator each; more are text
 _LARGEST = 1e30  # beyond, squares overflow in float32 even after a division
-_SAMPLE_TEXTS = 20_000  # different texts that the encoder learns from
-_BLOCK_TEXTS = 20_000  # that are encoded at a time
-_MAX_TEXT = 2_000  # characters of a text that are encoded
-_TEXT_COLUMNS = 30  # numbers that stand for a text
+_SOME_TEXTS = 20_000  # whose words are counted
 
 _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?"
+_WITH_COMMA = r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"
 _IDENTIFIER_NAME = re.compile(
     r"(?:.*[\W_])?(?:id|ids|uuid|guid|key|index|idx|nr|no|number|row)|.*[a-z]Id|unnamed.*", re.I
 )
@@ -47,7 +46,9 @@ class Encoded(NamedTuple):
     left_out: dict[str, str]
 
 
-def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded:
+def encode_columns(
+    frame: pd.DataFrame, labels: pd.Series, seed: int, *, decimal_comma: bool = False
+) -> Encoded:
     """Find the kind of each column, and encode the columns.
 
     Identifiers, dates, columns with one value, nested columns and columns that equal the label
@@ -61,6 +62,8 @@ def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded
         Labels, to find a column that repeats them.
     seed : int
         Seed of the text encoder.
+    decimal_comma : bool, default=False
+        Whether texts such as "1,5" and "1.200,50" are numbers.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded
     label_codes = pd.factorize(labels)[0]
     for name in frame.columns:
         column = frame[name]
-        kind, values = _kind(name, column, label_codes)
+        kind, values = _kind(name, column, label_codes, decimal_comma)
         if kind in ("number", "category", "text"):
             kinds[name] = kind
         else:
@@ -86,7 +89,7 @@ def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded
         elif kind == "category":
             parts.append(_indicators(column))
         else:
-            parts.append(_text_numbers(column, seed))
+            parts.append(text_numbers(column, seed))
     if not parts:
         reasons = "; ".join(f"{visible(name)}: {reason}" for name, reason in left_out.items())
         raise InputError(
@@ -96,7 +99,9 @@ def encode_columns(frame: pd.DataFrame, labels: pd.Series, seed: int) -> Encoded
     return Encoded(np.hstack(parts), kinds, left_out)
 
 
-def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, pd.Series]:
+def _kind(
+    name: str, column: pd.Series, label_codes: np.ndarray, decimal_comma: bool
+) -> tuple[str, pd.Series]:
     """Return the kind of a column, or the reason to leave it out, and its values."""
     import pandas as pd
 
@@ -115,7 +120,7 @@ def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, p
     if _same_partition(codes, label_codes[column.notna().to_numpy()]):
         return "equals the label", column
     is_unique = len(values) == len(present) > 20
-    numbers = column if kind in "iufb" else _as_numbers(column)
+    numbers = column if kind in "iufb" else _as_numbers(column, decimal_comma)
     if numbers is not None:
         if is_unique and _looks_numbered(name, numbers.dropna().to_numpy(np.float64)):
             return "an identifier: another number in each row", column
@@ -123,21 +128,30 @@ def _kind(name: str, column: pd.Series, label_codes: np.ndarray) -> tuple[str, p
     text = present.astype("str")
     if text.str.fullmatch(_DATE).all():
         return "dates", column
-    some = text.iloc[:: max(len(text) // _SAMPLE_TEXTS, 1)]
+    some = text.iloc[:: max(len(text) // _SOME_TEXTS, 1)]
     if is_unique and some.str.count(r"\s+").median() < 2:
         return "an identifier: another value in each row", column
     return ("category" if len(values) <= _MAX_CATEGORIES else "text"), column
 
 
-def _as_numbers(column: pd.Series) -> pd.Series | None:
+def _as_numbers(column: pd.Series, decimal_comma: bool) -> pd.Series | None:
     """Return the numbers of a column of text, or None if a cell is no number."""
     import pandas as pd
 
+    if decimal_comma and _have_commas(column.dropna()):
+        column = column.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
     try:
         pd.to_numeric(column.dropna().iloc[:1000].astype(object))  # a quick look first
         return pd.to_numeric(column.astype(object)).astype(np.float64)
     except (ValueError, TypeError):
         return None
+
+
+def _have_commas(text: pd.Series) -> bool:
+    """Return whether all texts are numbers with a decimal comma, or without decimals."""
+    return bool(
+        text.str.contains(",", regex=False).any() and text.str.fullmatch(_WITH_COMMA).all()
+    )
 
 
 def _same_partition(codes: np.ndarray, label_codes: np.ndarray) -> bool:
@@ -177,29 +191,3 @@ def _indicators(column: pd.Series) -> np.ndarray:
 
     codes, values = pd.factorize(column, sort=True)
     return (codes[:, None] == np.arange(len(values))).astype(np.float32)
-
-
-def _text_numbers(column: pd.Series, seed: int) -> np.ndarray:
-    """Return 30 numbers for each text: its words or parts of words, reduced by an SVD."""
-    import pandas as pd
-    from skrub import StringEncoder
-
-    codes, values = pd.factorize(column.astype("str"))
-    texts = pd.Series(values, dtype="str").str.slice(0, _MAX_TEXT)
-    rng = np.random.RandomState(seed)
-    n_sample = min(len(texts), _SAMPLE_TEXTS)
-    sample = texts.iloc[np.sort(rng.choice(len(texts), n_sample, replace=False))]
-    has_words = sample.str.count(r"\w\w+").median() >= 4
-    encoder = StringEncoder(
-        n_components=_TEXT_COLUMNS,
-        analyzer="word" if has_words else "char_wb",
-        ngram_range=(1, 1) if has_words else (3, 4),
-        random_state=seed,
-    )
-    encoder.fit(sample)
-    encoded = [
-        encoder.transform(texts.iloc[start : start + _BLOCK_TEXTS]).to_numpy(np.float32)
-        for start in range(0, len(texts), _BLOCK_TEXTS)
-    ]
-    table = np.vstack([*encoded, np.zeros((1, encoded[0].shape[1]), np.float32)])
-    return table[codes]  # -1, missing, is the last row

@@ -75,12 +75,11 @@ def distance_features(X: Any, *, scale: bool = True) -> NDArray[np.float32]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConstantColumnWarning)  # they add nothing to distances
         scaling.fit(rows)
-    parts = list(blocks(rows))
     if scaling.scale_ is not None:
-        is_binary = np.logical_and.reduce([_holds_0_and_1(rows[block]) for block in parts])
+        is_binary = np.logical_and.reduce([_holds_0_and_1(rows[block]) for block in blocks(rows)])
         kept = is_binary if scale else np.ones(rows.shape[1], dtype=bool)
         scaling.scale_[: rows.shape[1]][kept] = 1
-    return np.concatenate([scaling.to_tensor(rows[block]).numpy() for block in parts])
+    return scaling.to_columns(rows)
 
 
 def nearest(

@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from .._engine.labels import is_missing
-from .distances import Rows, blocks, distance_features, distances_between, nearest
+from .distances import Rows, blocks, distances_between, nearest
 
 __all__ = ["contradictions", "duplicate_of", "identical_rows", "near_duplicates"]
 
@@ -25,23 +25,23 @@ _N_ROUNDS, _N_PROJECTIONS, _CELL = 20, 10, 8
 _STEPS = (1, 2, 3)  # rows that follow in the cell and are compared
 
 
-def near_duplicates(X: Any, *, scale: bool = True) -> Rows:
+def near_duplicates(features: NDArray[np.float32], identical: Rows) -> Rows:
     """Return sets of rows that are identical or nearly so.
 
     Two rows are near duplicates if their distance is below 0.13 times the median distance of a row
     to its nearest other row; identical rows always are. Sets are the connected components of
     these pairs. If the median is 0, only identical rows count.
 
-    Identical rows are found by their values. The median is that of 500 rows at most. Near rows
+    The median is that of 500 rows at most. Near rows
     are found by random projections: a pair just below the limit is missed with a probability of
     some 0.0002 in general, 0.002 in a single column, and closer ones less often.
 
     Parameters
     ----------
-    X : array-like or sparse of shape (n, ...), numeric
-        Rows; NaN is a missing value. See :func:`distance_features`.
-    scale : bool, default=True
-        Whether columns are scaled. False suits columns in one unit: pixels and embeddings.
+    features : ndarray of shape (n, d), float32
+        Rows as points, as of :func:`~sknoisy.audit.distances.distance_features`.
+    identical : ndarray of shape (n,), intp
+        First identical rows, as of :func:`identical_rows`.
 
     Returns
     -------
@@ -57,16 +57,18 @@ def near_duplicates(X: Any, *, scale: bool = True) -> Rows:
     Examples
     --------
     >>> import numpy as np
-    >>> from sknoisy.audit.duplicates import duplicate_of, near_duplicates
+    >>> from sknoisy.audit.distances import distance_features
+    >>> from sknoisy.audit.duplicates import duplicate_of, identical_rows, near_duplicates
     >>> X = np.array([[0.0], [1.0], [2.0], [3.0], [1.001], [4.0], [5.0]])
-    >>> sets = near_duplicates(X)
+    >>> sets = near_duplicates(distance_features(X), identical_rows(X))
     >>> sets
     array([-1,  0, -1, -1,  0, -1, -1])
     >>> duplicate_of(sets)
     array([-1, -1, -1, -1,  1, -1, -1])
     """
-    distinct, of_row = np.unique(identical_rows(X), return_inverse=True)
-    features = distance_features(X, scale=scale)[distinct]
+    distinct, of_row = np.unique(identical, return_inverse=True)
+    if len(distinct) < len(features):
+        features = features[distinct]
     limit = _NEAR * _median_nearest(features, of_row)
     pairs = _near_pairs(features, limit) if limit > 0 else np.empty((2, 0), dtype=np.intp)
     shape = (len(distinct), len(distinct))

@@ -113,7 +113,6 @@ def of_images(arguments: Namespace) -> Source:
 
 def of_table(arguments: Namespace, tell: Callable[[str], None]) -> Source:
     """Read a table, and encode its columns; `tell` prints progress."""
-    from .columns import encode_columns
     from .tables import read_table
 
     if bool(arguments.label) == bool(arguments.annotators):
@@ -122,44 +121,54 @@ def of_table(arguments: Namespace, tell: Callable[[str], None]) -> Source:
         )
     table = read_table(arguments.data, arguments.encoding, arguments.missing)
     frame = table.frame
-    named = {
-        "--label": [arguments.label] if arguments.label else [],
-        "--annotators": arguments.annotators or [],
-        "--group": [arguments.group] if arguments.group else [],
-        "--clean-mask": [arguments.clean_mask] if arguments.clean_mask else [],
-        "--drop": arguments.drop,
-    }
-    for option, names in named.items():
-        for name in names:
-            _check_column(name, option, frame, table.notes)
-    if arguments.annotators:
-        labels = frame[arguments.annotators].astype(object)
-        labels = labels.where(labels.notna(), None)
-        _check_labels(labels.stack(), "the columns of --annotators")
-    else:
-        labels = frame[arguments.label].astype(object)
-        labels = labels.where(labels.notna(), None)
-        _check_labels(labels.dropna(), f"The column {visible(arguments.label)!r}")
-    used = {name for names in named.values() for name in names}
-    described = frame[[name for name in frame.columns if name not in used]]
+    named = _named_columns(arguments, frame, table.notes)
+    labels = _labels(frame, arguments)
+    groups = _groups(frame[arguments.group]) if arguments.group else None
+    trusted = _trusted(frame[arguments.clean_mask], labels) if arguments.clean_mask else None
+    described = frame[[name for name in frame.columns if name not in named]]
     first = labels if arguments.label else labels.iloc[:, 0]
     tell(f"Reading {described.shape[1]:,} columns of {len(frame):,} rows …")
-    encoded = encode_columns(described, first, arguments.seed)
+    from .columns import encode_columns  # not before the errors above: scikit-learn takes a second
+
+    encoded = encode_columns(
+        described, first, arguments.seed, decimal_comma=table.delimiter == ";"
+    )
     return Source(
         encoded.X,
         labels,
         [*table.notes, *_notes_on_columns(encoded.left_out, arguments.drop)],
-        groups=_groups(frame[arguments.group]) if arguments.group else None,
-        clean_mask=_trusted(frame[arguments.clean_mask]) if arguments.clean_mask else None,
-        columns=described,
+        groups=groups,
+        clean_mask=trusted,
+        columns=frame[[*(arguments.annotators or []), *described]],
         table=frame,
         label=arguments.label,
         delimiter=table.delimiter,
     )
 
 
+def _named_columns(arguments: Namespace, frame: pd.DataFrame, notes: Sequence[str]) -> set[str]:
+    """Return the columns that options name, after a check of each."""
+    options = {
+        "--label": [arguments.label] if arguments.label else [],
+        "--annotators": arguments.annotators or [],
+        "--group": [arguments.group] if arguments.group else [],
+        "--clean-mask": [arguments.clean_mask] if arguments.clean_mask else [],
+        "--drop": arguments.drop,
+    }
+    named: set[str] = set()
+    for option, names in options.items():
+        for name in names:
+            _check_column(name, option, frame, notes)
+            if name in named:
+                raise InputError(f"{option} {visible(name)!r}: this column is named twice.")
+            named.add(name)
+    return named
+
+
 def _check_column(name: str, option: str, frame: pd.DataFrame, notes: Sequence[str]) -> None:
-    """Raise InputError if there is no such column, or more than one."""
+    """Raise InputError if there is no such column, or more than one, or if it cannot be used."""
+    import pandas as pd
+
     if name not in frame.columns:
         close = get_close_matches(name, list(frame.columns), n=1)
         listed = ", ".join(visible(column, 40) for column in frame.columns[:20])
@@ -168,6 +177,24 @@ def _check_column(name: str, option: str, frame: pd.DataFrame, notes: Sequence[s
         raise InputError(f"{option} {visible(name)!r}: there is no such column. {hint}")
     if any(f"called “{visible(name)}”" in note for note in notes):
         raise InputError(f"{option} {visible(name)!r}: two columns have this name. Rename one.")
+    values = frame[name].dropna()
+    if option != "--drop" and len(values) and not pd.api.types.is_hashable(values.iloc[0]):
+        raise InputError(
+            f"{option} {visible(name)!r} holds nested values, such as "
+            f"{visible(values.iloc[0], 40)}. Name a column with texts or numbers."
+        )
+
+
+def _labels(frame: pd.DataFrame, arguments: Namespace) -> pd.Series | pd.DataFrame:
+    """Return the column of labels, or those of the annotators, in a type that knows gaps."""
+    if arguments.label:
+        labels = frame[arguments.label].convert_dtypes()
+        _check_labels(labels.dropna(), f"The column {visible(arguments.label)!r}")
+        return labels
+    labels = frame[arguments.annotators].convert_dtypes().astype(object)
+    labels = labels.where(labels.notna(), None)
+    _check_labels(labels.stack().dropna(), "the columns of --annotators")
+    return labels
 
 
 def _check_labels(labels: pd.Series, where: str) -> None:
@@ -193,13 +220,19 @@ def _groups(column: pd.Series) -> np.ndarray:
     """Return a code for each group; a row without a group is a group of its own."""
     import pandas as pd
 
-    codes = pd.factorize(column)[0].astype(np.int64)
+    codes, groups = pd.factorize(column)
     alone = codes < 0
+    if len(groups) + alone.sum() < 2:
+        raise InputError(
+            f"--group {visible(column.name)!r} holds one group only, so that no rows are left to "
+            "judge it by. Name another column, or none."
+        )
+    codes = codes.astype(np.int64)
     codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
     return codes
 
 
-def _trusted(column: pd.Series) -> np.ndarray:
+def _trusted(column: pd.Series, labels: pd.Series | pd.DataFrame) -> np.ndarray:
     """Return True where a cell means yes, False where it means no or is empty."""
     words = column.astype("str").str.strip().str.lower()
     is_true = words.isin(_TRUE).to_numpy()
@@ -209,6 +242,13 @@ def _trusted(column: pd.Series) -> np.ndarray:
         raise InputError(
             f"--clean-mask {visible(column.name)!r} holds {visible(column.iloc[place], 40)!r} in "
             f"row {column.index[place]}. Write yes or no, true or false, 1 or 0."
+        )
+    has_label = labels.notna().to_numpy().reshape(len(labels), -1).any(axis=1)
+    if (is_true & ~has_label).any():
+        row = column.index[int((is_true & ~has_label).argmax())]
+        raise InputError(
+            f"--clean-mask {visible(column.name)!r} says that the label of row {row} was checked, "
+            "but it has none. Fill it in, or write no."
         )
     return is_true
 

@@ -34,8 +34,8 @@ class OutputFiles:
     Raises
     ------
     InputError
-        If a target is an input, a link, a folder, exists (without `force`), is named twice, or
-        lies in a folder that cannot be written to. Nothing has been written then.
+        If a target is an input, a link, a folder, a device, exists (without `force`), is named
+        twice, or lies in a folder that cannot be written to. Nothing has been written then.
     """
 
     def __init__(self, targets: Iterable[Path], inputs: Iterable[Path], force: bool):
@@ -93,6 +93,8 @@ def _check_target(target: Path, inputs: list[Path], force: bool) -> None:
             raise InputError(f"{name} is a link. Name the file that it leads to, or another one.")
         if target.is_dir():
             raise InputError(f"{name} is a folder. Name a file in it.")
+        if target.exists() and not target.is_file():
+            raise InputError(f"{name} is a device or a pipe. Name a file.")
         if target.exists() and not force:
             raise InputError(f"{name} exists. Name another file, or replace it with --force.")
         folder = target.absolute().parent

@@ -16,6 +16,7 @@ from ..noise.confident import calibrated_joint
 from .annotators import majority_vote
 from .classes import class_health, overlapping_pairs
 from .crowdlab import crowdlab
+from .distances import distance_features
 from .duplicates import contradictions, duplicate_of, identical_rows, near_duplicates
 from .flags import flag_rows
 from .labels import GivenLabels
@@ -81,7 +82,7 @@ class Inputs:
         self.columns: NDArray[np.float32] | None = None
 
     @cached_property
-    def identical(self) -> NDArray[np.integer] | None:
+    def identical(self) -> NDArray[np.intp] | None:
         """First row that is identical to each row, (n,); None if rows cannot be compared."""
         rows = self.X if self.rows is None else self.rows
         if rows is None:
@@ -210,19 +211,18 @@ def _neighbors(inputs: Inputs, checks: Iterable[str], seed: int) -> Neighbors:
         rows = inputs.rows if is_table else inputs.columns
         if rows is None:
             rows = columns_of(inputs.rows, seed=seed)
+        features = distance_features(rows, scale=is_table)
         if "outlier" in checks:
-            score, is_outlier = outlier_scores(rows, scale=is_table)
+            score, is_outlier = outlier_scores(features)
         if "duplicate" in checks:
-            sets = near_duplicates(rows, scale=is_table)
+            assert inputs.identical is not None  # rows of numbers can be compared
+            sets = near_duplicates(features, inputs.identical)
     if inputs.identical is None:
         return Neighbors(score, is_outlier, alone, alone)
     if not (sets >= 0).any():
-        sets = inputs.identical.astype(np.intp, copy=False)
+        sets = inputs.identical
     return Neighbors(
-        score,
-        is_outlier,
-        duplicate_of(sets),
-        contradictions(inputs.codes, inputs.identical.astype(np.intp, copy=False)),
+        score, is_outlier, duplicate_of(sets), contradictions(inputs.codes, inputs.identical)
     )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from .distances import distance_features, nearest
+from .distances import nearest
 
 __all__ = ["outlier_scores"]
 
@@ -17,7 +15,7 @@ _LEAST_REFERENCES = 1000
 
 
 def outlier_scores(
-    X: Any, n_neighbors: int = 10, *, scale: bool = True
+    features: NDArray[np.float32], n_neighbors: int = 10
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return how typical each row is, and which rows are far from all others.
 
@@ -32,12 +30,10 @@ def outlier_scores(
 
     Parameters
     ----------
-    X : array-like or sparse of shape (n, ...), numeric
-        Rows; NaN is a missing value. See :func:`distance_features`.
+    features : ndarray of shape (n, d), float32
+        Rows as points, as of :func:`~sknoisy.audit.distances.distance_features`.
     n_neighbors : int, default=10
         Number of nearest other rows; at most n - 1 are used.
-    scale : bool, default=True
-        Whether columns are scaled. False suits columns in one unit: pixels and embeddings.
 
     Returns
     -------
@@ -55,13 +51,13 @@ def outlier_scores(
     Examples
     --------
     >>> import numpy as np
+    >>> from sknoisy.audit.distances import distance_features
     >>> from sknoisy.audit.outliers import outlier_scores
-    >>> X = np.append(np.arange(20.0), 90)[:, None]
-    >>> scores, is_outlier = outlier_scores(X, n_neighbors=2)
+    >>> features = distance_features(np.append(np.arange(20.0), 90)[:, None])
+    >>> scores, is_outlier = outlier_scores(features, n_neighbors=2)
     >>> np.flatnonzero(is_outlier)
     array([20])
     """
-    features = distance_features(X, scale=scale)
     n_rows, n_columns = features.shape
     if n_rows < 2:
         return np.ones(n_rows), np.zeros(n_rows, dtype=bool)

@@ -72,18 +72,18 @@ def reasons(
         elif flagged[row]:
             own, other = names[given[row]], names[suggested[row]]
             if given[row] == suggested[row]:
-                parts.append(f"The model gives {own} only {_percent(probability[row])}.")
+                parts.append(f"The model gives only {_percent(probability[row])} to “{own}”.")
             elif score[row] >= _UNCLEAR:
-                parts.append(f"Unclear between {own} and {other}.")
+                parts.append(f"Unclear between “{own}” and “{other}”.")
             else:
                 parts.append(
-                    f"The model expects {other} ({_percent(suggested_probability[row])}) and "
-                    f"gives {own} {_percent(probability[row])}."
+                    f"The model expects “{other}” ({_percent(suggested_probability[row])}) and "
+                    f"gives {_percent(probability[row])} to “{own}”."
                 )
         if contradicts[row] >= 0:
             twin = contradicts[row]
             parts.append(
-                f"Identical to row {index[twin]}, which is labelled {names[given[twin]]}."
+                f"Identical to row {index[twin]}, which is labelled “{names[given[twin]]}”."
             )
         if is_outlier[row]:
             parts.append("Far from all rows: perhaps none of the classes.")

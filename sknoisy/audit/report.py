@@ -20,7 +20,7 @@ LabelAudit: TypeAlias = Any  # the class in result.py, which imports this module
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _MAX_LISTED = 50  # duplicates and outliers
 _MAX_COLUMNS = 30  # of a row that the report shows
-_MAX_CLASSES = 200  # in the table of the classes
+_MAX_CLASSES = 200  # in the table of the classes, and annotators in theirs
 
 
 def render_report(
@@ -79,6 +79,7 @@ def render_report(
         _suspects(audit, listed, columns, thumbnails, row_name),
         _confusions(audit),
         _classes(audit),
+        _annotators(audit),
         _scores(audit, threshold),
         _duplicates(audit, row_name),
         _outliers(audit, row_name),
@@ -90,7 +91,7 @@ def render_report(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
         f"<title>Label check of {html_text(title)}</title><style>{STYLE}</style></head>\n"
-        "<body><main>\n" + "\n".join(sections) + "\n</main></body></html>\n"
+        "<body><main>\n" + "\n".join(filter(None, sections)) + "\n</main></body></html>\n"
     )
 
 
@@ -118,9 +119,12 @@ def _opening(audit: LabelAudit, title: str, n_listed: int) -> str:
     if not n_suspects:
         listed = f"None of the {n_labels:,} labels looks doubtful."
     elif n_listed < n_suspects:
-        listed = f"Here are the {n_listed:,} most doubtful of {n_labels:,}; {n_suspects:,} are."
+        listed = (
+            f"{n_suspects:,} of {n_labels:,} are doubtful; here are the {n_listed:,} most "
+            "doubtful ones."
+        )
     else:
-        listed = f"Here are the {n_listed:,} most doubtful of {n_labels:,}."
+        listed = f"Here are the {n_listed:,} doubtful ones of {n_labels:,}."
     if audit.is_clear:
         finding = (
             f"About {_of_100(rate)} of 100 labels look wrong "
@@ -130,8 +134,8 @@ def _opening(audit: LabelAudit, title: str, n_listed: int) -> str:
     else:
         finding = "There is no clear sign of wrong labels."
         advice = (
-            "Rows that lie between two classes look doubtful in any data; this many are no "
-            "evidence of mistakes."
+            "Rows that lie between two classes look doubtful in any data, so that this many are "
+            "no evidence of mistakes. The first ones are worth a look."
         )
     return (
         f"<header><h1>Label check of <bdi>{html_text(title)}</bdi></h1>"
@@ -275,6 +279,36 @@ def _classes(audit: LabelAudit) -> str:
     )
 
 
+def _annotators(audit: LabelAudit) -> str:
+    """Return how far the labels of each annotator can be trusted; nothing for one column."""
+    found = audit.annotators
+    if found is None:
+        return ""
+    heads = ["Annotator", "Labels", "Quality", "Agreement"]
+    lines = []
+    for place in np.argsort(found.annotator_quality, kind="stable")[:_MAX_CLASSES]:
+        cells = [
+            f"<bdi>{html_text(audit.annotator_names[place])}</bdi>",
+            f"{found.n_labels[place]:,}",
+            _quality(found.annotator_quality[place]),
+            _quality(found.agreement[place]),
+        ]
+        lines.append(_line(heads, cells))
+    header = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return (
+        "<section><h2>Whose labels can be trusted</h2><p>The given label of a row is the one that "
+        "most annotators chose. “Quality” is the estimated share of right labels of an annotator, "
+        "by the model and the others; “agreement” is how often the label is the one that all of "
+        "them together make most probable.</p>"
+        f'<table class="classes"><thead><tr>{header}</tr></thead><tbody>{"".join(lines)}</tbody>'
+        "</table></section>"
+    )
+
+
+def _quality(share: float) -> str:
+    return "unknown" if np.isnan(share) else f"{bar(share)} {100 * share:.0f}&nbsp;%"
+
+
 def _scores(audit: LabelAudit, threshold: float | None) -> str:
     """Return the picture of the scores, and how to read it."""
     scores = audit.score[(audit.given_codes >= 0) & (audit.judged == 0)]
@@ -349,10 +383,10 @@ def _outliers(audit: LabelAudit, row_name: str) -> str:
     if not len(rows):
         text = "<p>None were found.</p>"
     else:
-        verb = "is" if len(rows) == 1 else "are"
+        verb, order = ("is", "") if len(rows) == 1 else ("are", ", the farthest first")
         lines = [_named_row(audit, int(row), row_name) for row in rows[:_MAX_LISTED]]
         text = (
-            f"<p>{_rows(len(rows))} {verb} far from all others, the farthest first. Perhaps a "
+            f"<p>{_rows(len(rows))} {verb} far from all others{order}. Perhaps a "
             "value is mistyped, or the row belongs to none of the classes:</p>"
             + _listed(lines, len(rows))
         )

@@ -21,6 +21,7 @@ th,td{text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px 
 overflow-wrap:anywhere}
 th{background:#eef3f8;font-size:.9rem;overflow-wrap:normal}
 .classes{max-width:46rem}
+.classes td:nth-child(n+2){white-space:nowrap}
 .bar{display:inline-block;width:5rem;height:.7rem;vertical-align:baseline}
 .track{fill:#dcdcdc}
 .fill0{fill:#0b5394}
@@ -43,7 +44,7 @@ svg .light{fill:#fff}
 @media (min-width:48.01rem){
 .cards th{white-space:nowrap}
 .cards td[data-head$="label"]{min-width:7.5rem}
-.cards td[data-head="How sure"]{min-width:6.5rem}
+.cards td[data-head="Row"],.cards td[data-head="How sure"]{white-space:nowrap}
 .cards td[data-head="Why"]{min-width:12rem}
 .cards td[data-head="Values of the row"]{width:42%}
 }

@@ -101,6 +101,8 @@ def write_csv(frame: pd.DataFrame, path: Path, *, raw: bool = False, delimiter: 
     delimiter : str, default=","
         Character between cells.
     """
+    import pandas as pd
+
     n_changed = 0
     if not raw:
         safe = frame.copy(deep=False)
@@ -109,7 +111,9 @@ def write_csv(frame: pd.DataFrame, path: Path, *, raw: bool = False, delimiter: 
             column = frame[name]
             if column.dtype.kind in "biufcM":
                 continue
-            values = column.astype(object).map(csv_cell)
+            # Series.map would turn integers beside a missing value into floats.
+            cells = [csv_cell(value) for value in column.astype(object)]
+            values = pd.Series(cells, index=column.index, dtype=object)
             n_changed += int((values.ne(column) & column.notna()).sum())
             safe.isetitem(position, values)
         frame = safe

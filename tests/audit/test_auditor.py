@@ -183,13 +183,13 @@ def test_reasons(noisy):
     y[1], y[4] = 0, 1
     audit = fast(X, y, class_names={0: "ant", 1: "bee", 2: "cat"})
     columns = audit.to_dict()
-    assert "Identical to row 4, which is labelled bee." in columns["reason"][1]
+    assert "Identical to row 4, which is labelled “bee”." in columns["reason"][1]
     assert columns["duplicate_of"][4] == 1
     assert columns["duplicate_of"][1] is None
     assert "Far from all rows: perhaps none of the classes." in columns["reason"][0]
     worst = audit.suspects(1)[0]
     suggested = ["ant", "bee", "cat"][columns["suggested_label"][worst]]
-    assert columns["reason"][worst].startswith(f"The model expects {suggested} (")
+    assert columns["reason"][worst].startswith(f"The model expects “{suggested}” (")
     unclear = audit.flagged & (audit.score >= 0.4)
     assert all("Unclear between" in reason for reason in columns["reason"][unclear])
     np.testing.assert_array_equal(

@@ -16,11 +16,11 @@ def labels(global_random_seed):
     return pd.Series(rng.choice(["yes", "no"], N_ROWS))
 
 
-def encoded(labels, seed=0, **columns):
+def encoded(labels, seed=0, decimal_comma=False, **columns):
     """Encode columns of text, as a CSV file has them."""
     frame = pd.DataFrame({name: pd.array(list(values), "str") for name, values in columns.items()})
     frame["always"] = pd.array([str(row % 7) for row in range(len(frame))], "str")
-    return encode_columns(frame, labels, seed)
+    return encode_columns(frame, labels, seed, decimal_comma=decimal_comma)
 
 
 def texts(rng, n_words, n_rows=N_ROWS):
@@ -35,6 +35,16 @@ def test_numbers_stay_numbers_and_missing_ones_are_nan(labels):
     assert np.isnan(result.X[0, 0])
     np.testing.assert_allclose(result.X[1:, 0], np.arange(N_ROWS - 1) / 7, rtol=1e-6)
     assert result.X.dtype == np.float32
+
+
+def test_a_comma_is_a_decimal_point_only_on_request_and_where_there_is_one(labels):
+    prices = [f"{row % 5 + 1}.234,5" if row % 2 else str(row) for row in range(N_ROWS)]
+    grams = [f"{row % 60}.125" for row in range(N_ROWS)]
+    result = encoded(labels, decimal_comma=True, price=prices, grams=grams)
+    expected = [1000 * (row % 5 + 1) + 234.5 if row % 2 else row for row in range(N_ROWS)]
+    np.testing.assert_array_equal(result.X[:, 0], np.float32(expected))
+    np.testing.assert_array_equal(result.X[:, 1], np.float32(grams))
+    assert encoded(labels, price=prices).kinds["price"] == "text"
 
 
 def test_few_values_are_categories_with_an_indicator_each(labels):

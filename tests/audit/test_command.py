@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -110,6 +111,44 @@ def test_a_parquet_file_gives_the_same_audit(table):
     assert pd.read_parquet("two/cleaned.parquet").dtypes.equals(frame.dtypes)
 
 
+def test_semicolons_and_decimal_commas_give_the_same_audit(table):
+    frame, _ = table
+    frame.to_csv("german.csv", index=False, sep=";", decimal=",")
+    assert audit("data.csv", "--label", "kind", "--csv", "one.csv") == 0
+    assert audit("german.csv", "--label", "kind", "--csv", "two.csv") == 0
+    assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
+
+
+CODES = {"cat": 3, "dog": 5, "fish": 8}
+TYPED_LABELS = {
+    "int64": lambda kinds: kinds.map(CODES).astype("int64"),
+    "bool": lambda kinds: kinds == "cat",
+    "category of int64": lambda kinds: kinds.map(CODES).astype("category"),
+    "int64 with gaps": lambda kinds: kinds.map(CODES).astype("Int64").mask(kinds.index < 5),
+}
+
+
+@pytest.mark.parametrize("name", TYPED_LABELS)
+def test_labels_of_a_parquet_file_may_be_numbers_and_keep_their_type(table, name):
+    frame, truth = table
+    frame["kind"] = TYPED_LABELS[name](frame["kind"])
+    frame.to_parquet("data.parquet")
+    assert audit("data.parquet", "--label", "kind", "--out", "out", "--cleaned") == 0
+    given = [row["given_label"] for row in rows_of("out/labels.csv")]
+    assert given == ["" if pd.isna(label) else str(label) for label in frame["kind"]]
+    cleaned = pd.read_parquet("out/cleaned.parquet")["kind"]
+    right = TYPED_LABELS[name](pd.Series(truth))
+    assert (cleaned == right).sum() > (frame["kind"] == right).sum()
+
+
+def test_nested_labels_are_refused(table, capsys):
+    frame, _ = table
+    frame["kind"] = frame["kind"].map(lambda kind: [kind])
+    frame.to_parquet("data.parquet")
+    assert audit("data.parquet", "--label", "kind") == 2
+    assert "'kind' holds nested values" in capsys.readouterr().err
+
+
 def test_rows_without_a_label_have_a_suggestion_and_no_flag(table, capsys):
     frame, _ = table
     frame.loc[[3, 8], "kind"] = ["", "?"]
@@ -174,6 +213,11 @@ def test_several_annotators_are_reconciled(table):
     assert audit("data.csv", *arguments) == 0
     cleaned = pd.read_csv("out/cleaned.csv")
     assert (cleaned["label"] == truth).mean() > 0.95
+    report = Path("out/report.html").read_text(encoding="utf-8")
+    section = report.split("Whose labels can be trusted")[1].split("</section>")[0]
+    assert re.findall(r'data-head="Annotator"><bdi>(\w+)', section)[0] == "kind"  # worst first
+    assert section.count(">140<") == 1
+    assert "<dt><bdi>second</bdi></dt><dd><bdi>" in report
     assert (frame["kind"] == truth).mean() < 0.95
 
 
@@ -236,6 +280,13 @@ BAD_INPUTS = {
     "an infinite number": ("length,kind\n" + "1,a\n2,b\ninf,a\n" * 9, (), "'length' holds inf"),
     "a broken quote": ('length,kind\n1,a\n"2,b\n', (), "Line 3"),
     "no bytes": ("", (), "0 bytes"),
+    "a column named twice": (labels_only(["a", "b"] * 20), ("--group", "kind"), "named twice"),
+    "one group": ("kind,group\n" + "a,1\nb,1\n" * 20, ("--group", "group"), "one group only"),
+    "a checked row without a label": (
+        "kind,checked\n" + "a,yes\nb,no\n" * 20 + ",yes\n",
+        ("--clean-mask", "checked"),
+        "label of row 42 was checked",
+    ),
 }
 
 
@@ -346,6 +397,19 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(folder, global_random_seed):
     assert "Interrupted. Nothing was written." in errors
     assert "Traceback" not in errors
     assert files() == ["data.csv"]
+
+
+def test_help_and_errors_do_not_wait_for_torch(folder):
+    Path("data.csv").write_text(labels_only(["a", "b"] * 20), encoding="utf-8")
+    script = (
+        "import sys; from sknoisy.audit.command import main; "
+        "print(main(['audit', 'data.csv', '--label', 'kin']), 'torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "2 False"
+    assert "Did you mean 'kind'?" in done.stderr
 
 
 def test_wrong_arguments_end_with_2(folder, capsys):

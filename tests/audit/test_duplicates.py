@@ -2,19 +2,14 @@
 
 import numpy as np
 import pytest
+from compared_rows import outliers_of, sets_of
 from numpy.testing import assert_array_equal
 from plane_points import POINTS
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from sknoisy.audit.distances import distance_features
-from sknoisy.audit.duplicates import (
-    contradictions,
-    duplicate_of,
-    identical_rows,
-    near_duplicates,
-)
-from sknoisy.audit.outliers import outlier_scores
+from sknoisy.audit.duplicates import contradictions, duplicate_of, identical_rows
 
 
 @pytest.fixture
@@ -23,7 +18,7 @@ def rng(global_random_seed):
 
 
 def test_golden_near_duplicates():
-    sets = near_duplicates(POINTS, scale=False)
+    sets = sets_of(POINTS, scale=False)
     assert sets.tolist() == [-1, -1, -1, 0, -1, 0, -1, -1, -1, -1]
 
 
@@ -38,7 +33,7 @@ def test_sets_are_those_of_all_pairs_below_the_limit(rng, n_columns):
     limit = 0.13 * np.median(distances.min(axis=1))
     _, component = connected_components(distances < limit)
     sizes = np.bincount(component)
-    sets = near_duplicates(X)
+    sets = sets_of(X)
     assert sizes.max() > 20
     assert_array_equal(sets >= 0, sizes[component] > 1)
     # The partitions are the same: each set is one component, and each component one set.
@@ -50,7 +45,7 @@ def test_sets_are_those_of_all_pairs_below_the_limit(rng, n_columns):
 def test_sets_are_numbered_by_their_first_rows(rng):
     X = rng.normal(size=(50, 3))
     X[[40, 41]], X[[10, 30]], X[20] = X[5], X[2], X[5]
-    sets = near_duplicates(X)
+    sets = sets_of(X)
     assert {row: int(sets[row]) for row in np.flatnonzero(sets >= 0)} == {
         **dict.fromkeys([2, 10, 30], 0),
         **dict.fromkeys([5, 20, 40, 41], 1),
@@ -62,19 +57,19 @@ def test_sets_are_numbered_by_their_first_rows(rng):
 
 def test_any_number_of_copies_is_one_set(rng):
     X = np.repeat(rng.normal(size=(3, 4)), 500, axis=0)
-    assert_array_equal(near_duplicates(X), np.repeat([0, 1, 2], 500))
+    assert_array_equal(sets_of(X), np.repeat([0, 1, 2], 500))
 
 
 def test_if_most_rows_have_copies_only_identical_rows_count():
     X = np.array([0.0, 0, 0, 0, 1e-9, 1])[:, None]
-    assert near_duplicates(X).tolist() == [0, 0, 0, 0, -1, -1]
+    assert sets_of(X).tolist() == [0, 0, 0, 0, -1, -1]
 
 
 def test_near_copies_are_found_among_many_rows(rng):
     """2,000 distorted copies among 20,000 rows: all are found, and nothing else."""
     X = rng.normal(size=(20_000, 10))
     X[:2000] = X[2000:4000] + 0.02 * rng.normal(size=(2000, 10)) / np.sqrt(10)
-    sets = near_duplicates(X)
+    sets = sets_of(X)
     assert_array_equal(sets[:2000], sets[2000:4000])
     assert_array_equal(np.flatnonzero(sets >= 0), np.arange(4000))
 
@@ -105,11 +100,11 @@ def test_identical_sparse_rows_may_store_zeros_and_other_orders():
 
 def test_blocks_do_not_change_the_sets(rng, monkeypatch):
     X = rng.integers(0, 4, size=(90, 3)).astype(float)
-    expected = identical_rows(X), near_duplicates(X), outlier_scores(X)[0]
+    expected = identical_rows(X), sets_of(X), outliers_of(X)[0]
     monkeypatch.setattr("sknoisy.audit.distances._BLOCK_VALUES", 10)
-    for found, same in zip((identical_rows(X), near_duplicates(X)), expected, strict=False):
+    for found, same in zip((identical_rows(X), sets_of(X)), expected, strict=False):
         assert_array_equal(found, same)
-    assert_array_equal(outlier_scores(X)[0], expected[2])
+    assert_array_equal(outliers_of(X)[0], expected[2])
 
 
 def test_contradictions_name_the_first_identical_row_of_another_label():

@@ -57,9 +57,11 @@ def test_links_folders_and_existing_files_are_refused(tmp_path, data):
     (tmp_path / "link.html").symlink_to(tmp_path / "elsewhere.html")
     (tmp_path / "folder").mkdir()
     (tmp_path / "there.html").touch()
+    os.mkfifo(tmp_path / "pipe")
     for name, message in [
         ("link.html", "is a link"),
         ("folder", "is a folder"),
+        ("pipe", "is a device or a pipe"),
         ("there.html", "--force"),
         ("there.html/a.html", "is not a folder"),
     ]:

@@ -91,7 +91,7 @@ def test_the_first_sentence_has_the_share_its_range_and_the_numbers(noisy):
     assert audit.is_clear
     assert f"About {rate:.0f} of 100 labels look wrong" in lead
     assert f"between {low:.0f} and {high:.0f} of 100" in lead
-    assert f"the 5 most doubtful of 150; {audit.flagged.sum()} are" in lead
+    assert f"{audit.flagged.sum()} of 150 are doubtful; here are the 5 most doubtful" in lead
     assert "may be right: please check" in lead
 
 

@@ -1,9 +1,14 @@
 """Augmentation and standardisation of the network's input."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from torch import nn
+
+from sknoisy._engine.scaling import InputScaling
 
 
 class Inputs(nn.Module):
@@ -169,3 +174,20 @@ def test_floats_are_accepted_whatever_their_range_if_floats_were_fitted(quick, i
         np.testing.assert_allclose(
             clf.predict_proba(given.astype("float32")), clf.predict_proba(given), atol=1e-5
         )
+
+
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_array])
+def test_a_table_is_converted_a_few_rows_at_a_time(container, global_random_seed):
+    X = np.random.default_rng(global_random_seed).normal(size=(50_000, 20))
+    X[3, 5] = np.nan
+    rows = container(X.astype(np.float32))
+    scaling = InputScaling().fit(rows)
+    expected = scaling.to_tensor(rows).numpy()
+    tracemalloc.start()
+    columns = scaling.to_columns(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(columns, expected)
+    assert columns.dtype == np.float32
+    assert columns.shape == (50_000, 21)  # with the indicator of missing values
+    assert peak < 2 * columns.nbytes
