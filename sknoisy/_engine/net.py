@@ -19,6 +19,7 @@ from ..networks.precision import logits_of
 from .batches import Batch, Batches, TrainingData
 from .checkpoint import Training, training_of
 from .evaluation import copied_state
+from .step_values import StepValues
 from .stopping import current_stop
 from .threads import suitable_threads
 
@@ -272,12 +273,12 @@ class _Run:
 
     def __init__(self, net: DeviceNet):
         self.net = net
-        self.losses: list[Tensor] = []
+        self.losses = StepValues()
         self.sizes: list[int] = []
 
     def check_time(self) -> None:
         """Raise OutOfTime after ``max_time`` seconds, unless no batch was trained yet."""
-        if self.losses or len(self.net.history) > 1:
+        if len(self.losses) or len(self.net.history) > 1:
             current_stop().check_time()
 
     def note(self, batch: Batch, step: dict[str, Any], training: bool = True) -> None:
@@ -294,7 +295,7 @@ class _Run:
     def finish(self, prefix: str = "train") -> None:
         """Record the mean loss of the epoch; raise NonFiniteLossError if it is not finite."""
         history = self.net.history
-        values = torch.stack(self.losses).cpu().double()
+        values = self.losses.tensor()
         self.net._check_finite(values, self.last)
         weights = torch.tensor(self.sizes, dtype=torch.float64)
         loss = (values @ weights / weights.sum()).item()

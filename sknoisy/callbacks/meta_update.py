@@ -19,6 +19,7 @@ from .._engine.construction import random_state_of
 from .._engine.criterion import cross_entropy
 from .._engine.evaluation import draw_rows, evaluate, keep_rows, rows_of_X, rows_per_pass, take
 from .._engine.held_state import held_state, hold_state
+from .._engine.step_values import StepValues
 from ..meta import BatchOutputs, CLIDObjective, ForwardGradient, MetaModel, MetaProblem, WNet
 from ..meta.functional import RandomState, StatelessModule
 from ..meta.gradients import forward_batch, guidance_of
@@ -144,7 +145,7 @@ class MetaUpdate(Callback):
         if self._dataset is None:
             self._dataset = dataset_train
             self._begin(net, dataset_train)
-        self._meta_losses: Any = []
+        self._meta_losses: Any = StepValues()
 
     def _begin(self, net, dataset) -> None:
         rng = random_state_of(self.random_state)
@@ -332,19 +333,23 @@ class MetaUpdate(Callback):
         trusted = getattr(dataset, "trusted", None)
         has_flags = self.meta_model_.trust_meta_rows
         is_meta = self._meta_flags(net, dataset) if has_flags else None
-        values = []
+        values, start = np.empty(0), 0
         for part in parts:
             features, logits, y = next(evaluate(net, dataset, part, n_rows))
             flags = self._trusted(part, None if trusted is None else trusted[part], is_meta)
             outputs = BatchOutputs(logits, features, y, trusted=flags, rows=part)
             with torch.no_grad():
-                values.append(function(outputs).cpu().double())
-        return torch.cat(values).numpy()
+                found = function(outputs).cpu()
+            if not start:  # joined parts would scatter the free memory, as in StepValues
+                values = np.empty((len(dataset), *found.shape[1:]))
+            values[start : start + len(part)] = found
+            start += len(part)
+        return values
 
     def on_epoch_end(self, net, **kwargs):
         """Record the mean meta loss of the epoch."""
-        if self._meta_losses:
-            net.history.record("meta_loss", torch.stack(self._meta_losses).mean().item())
+        if len(self._meta_losses):
+            net.history.record("meta_loss", self._meta_losses.tensor().mean().item())
             for name, value in getattr(self.gradient_, "epoch_report", dict)().items():
                 net.history.record(name, value)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..._engine.construction import random_state_of
 from ..._engine.held_state import held_state, hold_state
+from ..._engine.step_values import StepValues
 from ...callbacks.named import callback_named
 from ...networks.precision import logits_of
 from .gradient import ToleranceGradient, ToleranceProblem, tolerance_gradient
@@ -155,7 +156,7 @@ class NoiseToleranceUpdate(Callback):
         generator = torch.Generator(net.device or "cpu")
         self._generator: Any = generator.manual_seed(int(rng.randint(2**31 - 1)))
         self.n_steps_ = 0
-        self._losses: list[Tensor] = []
+        self._losses = StepValues()
         self._gradients: dict[str, Tensor] = {}
         self._place = (0, 0.0)
 
@@ -165,7 +166,7 @@ class NoiseToleranceUpdate(Callback):
         if isinstance(self.meta_lr, str):
             self._rate_source = callback_named(net, self.meta_lr, "meta_lr", "rate_")
         self._n_batches = len(net.get_iterator(dataset_train, training=True))
-        self._losses = []
+        self._losses = StepValues()
         self._place = (len(net.history) - 1, 0.0)
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
@@ -253,8 +254,8 @@ class NoiseToleranceUpdate(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Record the mean consistency loss of the epoch as ``"meta_loss"``."""
-        if self._losses:
-            net.history.record("meta_loss", torch.stack(self._losses).mean().item())
+        if len(self._losses):
+            net.history.record("meta_loss", self._losses.tensor().mean().item())
 
     def state_dict(self, net):
         """Return the state after an epoch, for a checkpoint."""
@@ -267,7 +268,7 @@ class NoiseToleranceUpdate(Callback):
     def on_train_end(self, net, X=None, y=None, **kwargs):
         """Drop what only training needs, so that a pickle of the net does not hold it."""
         self._teacher = self._rate_source = self._generator = None
-        self._losses, self._gradients = [], {}
+        self._losses, self._gradients = StepValues(), {}
 
 
 def _rows(batch, what: str) -> Tensor:
