@@ -15,7 +15,8 @@ from .._compat import check_feature_names, check_n_features, check_weights
 from .containers import check_numbers, from_sequence, from_torch
 from .labels import is_missing, to_numpy
 from .scaling import channel_axis
-from .streams import Stream, as_stream
+from .stream_sources import as_stream
+from .streams import Stream
 
 __all__ = [
     "OF_X",
@@ -79,6 +80,10 @@ def _check_stream(estimator, X: Stream, reset: bool, any_shape: bool, streams: b
         raise TypeError(
             f"{type(estimator).__name__} reads X as a whole, so it takes neither Parquet files "
             "nor data sets. Pass an array or a memory map, numpy.load(path, mmap_mode='r')."
+        )
+    if 0 in X.shape[1:]:
+        raise ValueError(
+            f"Found array with 0 feature(s) in X: rows of the shape {X.shape[1:]} hold no value."
         )
     if not len(X):
         raise ValueError("Found array with 0 sample(s) in X: the file has no rows.")

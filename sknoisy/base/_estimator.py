@@ -44,7 +44,7 @@ from .._engine.rows import fits_in_memory, make_rows
 from .._engine.scaling import InputScaling, scaling_for
 from .._engine.sizes import resolved_steps
 from .._engine.stopping import current_stop, interruptible
-from .._engine.streams import warn_of_sorted_rows
+from .._engine.streams import warn_of_label_columns, warn_of_sorted_rows
 from .._engine.user_callbacks import check_callbacks
 from .._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
 from .._engine.views import strong_augmentation
@@ -208,6 +208,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
         warn_of_sorted_rows(X, encoded)
+        warn_of_label_columns(X, encoded, unlabeled)
         weights = check_sample_weight(sample_weight, X, unlabeled)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         groups = check_groups(groups, n_samples)

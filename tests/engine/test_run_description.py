@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from sknoisy._engine import streams
+from sknoisy._engine import parquet_rows
+from sknoisy._engine.parquet_rows import ParquetRows
 from sknoisy._engine.run_description import _describe, _describe_given
-from sknoisy._engine.streams import ParquetRows
 
 
 class Slots:
@@ -60,7 +60,7 @@ def test_the_order_of_a_set_does_not_matter():
 
 def test_row_groups_that_change_the_order_of_rows_are_noticed(tmp_path, monkeypatch):
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(streams, "_BLOCK_ROWS", 10)
+    monkeypatch.setattr(parquet_rows, "_BLOCK_ROWS", 10)
     texts = []
     for size in (10, 10, 20):
         parquet.write_table(pa.table({"a": np.arange(60.0)}), tmp_path / "X", size)
