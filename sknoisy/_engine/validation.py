@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from numbers import Number
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "check_sample_weight",
     "check_total_weight",
     "forget_fit",
+    "kept_on_error",
     "weights_as_floats",
 ]
 
@@ -156,6 +158,18 @@ def forget_fit(estimator, keep: Container[str] = ()) -> None:
     """Remove the fitted attributes, those whose names end in an underscore, except `keep`."""
     for name in [name for name in vars(estimator) if name.endswith("_") and name not in keep]:
         del estimator.__dict__[name]
+
+
+@contextmanager
+def kept_on_error(estimator) -> Iterator[None]:
+    """Give an estimator the attributes back that it has now if an error is raised within."""
+    attributes = dict(vars(estimator))
+    try:
+        yield
+    except Exception:
+        vars(estimator).clear()
+        vars(estimator).update(attributes)
+        raise
 
 
 def check_sample_weight(

@@ -36,7 +36,7 @@ from .._engine.ranks import trained_on_ranks
 from .._engine.rows import make_rows
 from .._engine.scaling import InputScaling
 from .._engine.validation import check_X
-from .._engine.warm_start import load_start
+from .._engine.warm_start import check_module, load_start
 from ..callbacks import (
     CheckpointEnsemble,
     CLIDScore,
@@ -224,8 +224,14 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         super()._check_network(problem)
         if self.pretrained is not None:
             check_same_rows(self.pretrained, self, problem.X)
-            with seeded(problem.seed, problem.device):
-                self._new_module(self._training_data(problem))
+        elif self._start is None:
+            return
+        scaling = self._fitted_scaling(problem.X)
+        rows = make_rows(problem.X[:2], scaling, problem.device, in_memory=True)
+        first = rows.take(torch.arange(len(rows), device=rows.index_device))
+        with seeded(problem.seed, problem.device):
+            module, _ = self._new_module(first, len(problem))
+        check_module(self._start, module)
 
     def _fitted_scaling(self, X) -> InputScaling:
         start = self._start and self._start.scaling
