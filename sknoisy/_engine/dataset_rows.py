@@ -47,7 +47,7 @@ class DatasetRows(Stream):
                 f"Row {number} of X has the shape {x.shape}, but row 0 has {self.shape[1:]}. Pad, "
                 "cut or resize the rows to one shape in the data set."
             )
-        are_floats = x.dtype.kind == self.dtype.kind == "f"
+        are_floats = x.dtype.kind == "f" and self.dtype in (np.float32, np.float64)
         if not are_floats and not np.can_cast(x.dtype, self.dtype, casting="safe"):
             raise ValueError(
                 f"Row {number} of X holds {x.dtype}, but row 0 holds {self.dtype}, which cannot "

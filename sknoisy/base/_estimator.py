@@ -55,10 +55,7 @@ from .._engine.validation import (
 )
 from .._engine.views import strong_augmentation
 from .._engine.warm_start import WarmStart, check_start, starting_at, warm_start_of
-from ..callbacks import (
-    EpochProgress,
-    PerSampleCrossEntropy,
-)
+from ..callbacks import EpochProgress, PerSampleCrossEntropy
 from ..meta import BatchOutputs
 from ..meta.collectives import is_first_rank
 from ..networks import MLPSettings, mlp_settings

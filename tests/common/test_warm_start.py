@@ -87,6 +87,7 @@ def test_other_classes_and_columns_are_refused_and_the_fit_is_kept(blobs, monkey
             "Sequential: .*",
         ),
     ],
+    ids=["width", "module"],
 )
 def test_a_network_of_another_size_is_refused_and_the_fit_is_kept(blobs, params, message):
     clf = clone(PLAIN).set_params(warm_start=True).fit(*blobs)
