@@ -88,6 +88,13 @@ class Checkpoint:
         _restore(nets, data, state)
         training.n_done = state["n_done"]
         is_last = place + 1 == len(self._trainings)
+        if state["stopped"] and not any(net.stopped_early() for net in nets):
+            warn_user(
+                f"checkpoint={str(self.path)!r} holds a training that a callback ended after "
+                f"{training.n_done} of {of_all} epochs. It is finished, and does not go on with "
+                "other callbacks: delete the file to train anew.",
+                CheckpointWarning,
+            )
         if not state["finished"]:
             # Later ones began after this one had broken off, so they will be others.
             del self._trainings[place + 1 :]
@@ -161,8 +168,11 @@ class Training:
         """Return the epochs to train, from 0."""
         return range(max_epochs if self.is_finished else self.n_done, max_epochs)
 
-    def write(self, n_done: int, *, is_finished: bool) -> None:
-        """Write the state after so many epochs, if the fit has a checkpoint."""
+    def write(self, n_done: int, *, is_finished: bool, is_stopped: bool = False) -> None:
+        """Write the state after so many epochs, if the fit has a checkpoint.
+
+        `is_stopped` tells that a callback has finished the training early.
+        """
         if self.checkpoint is None or self.data is None:
             return
         content = as_bytes(
@@ -170,6 +180,7 @@ class Training:
                 "data": self.digest,
                 "n_done": n_done,
                 "finished": is_finished,
+                "stopped": is_stopped,
                 "nets": [_state_of(net, is_finished) for net in self.nets],
                 "draws": _draws(self.nets, self.data),
             }

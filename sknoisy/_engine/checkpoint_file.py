@@ -19,7 +19,7 @@ from torch import Tensor
 
 __all__ = ["as_bytes", "check_path", "digest_of_file", "from_bytes", "read_file", "write_file"]
 
-MAGIC = b"sknoisy checkpoint 2\n"
+MAGIC = b"sknoisy checkpoint 3\n"
 _DIGEST_SIZE = 32
 
 
@@ -77,7 +77,7 @@ def digest_of_file(path: Path) -> bytes | None:
     """Return the digest that a file holds of its content, None if there is no file."""
     if not path.exists():
         return None
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         file.seek(len(MAGIC))
         return file.read(_DIGEST_SIZE)
 

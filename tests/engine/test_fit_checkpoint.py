@@ -132,6 +132,11 @@ def test_a_fit_that_a_callback_stopped_is_finished(blobs, kills, tmp_path):
     )
     assert_same_fit(kills.fit(clf, *blobs), stopped, blobs[0])
     assert kills.n_seen == 0
+    patient = clone(stop).set_params(patience=8)
+    with pytest.warns(CheckpointWarning, match=rf"ended after {stopped.n_iter_} of 9 epochs"):
+        kills.fit(clone(clf).set_params(callbacks=[patient]), *blobs)
+    with pytest.warns(CheckpointWarning, match="does not go on with other callbacks"):
+        kills.fit(clone(clf).set_params(callbacks=None), *blobs)
 
 
 class PressCtrlC(Callback):
