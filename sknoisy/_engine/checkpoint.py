@@ -37,7 +37,7 @@ from .construction import random_state_of
 from .held_state import held_state, hold_state, packed
 from .run_description import describe_run, digest_of_training
 
-__all__ = ["Checkpoint", "Training", "named_input", "open_checkpoint", "saved_to", "training_of"]
+__all__ = ["Checkpoint", "Training", "open_checkpoint", "saved_to", "training_of"]
 
 
 class Checkpoint:
@@ -189,15 +189,6 @@ class Training:
             _check_readable(content)
             self._is_tried = True
         self.checkpoint.write(self.place, content, n_done)
-
-
-_GIVEN = ("X", "y", "classes", "sample_weight", "clean_mask", "groups", "unlabeled_mask")
-
-
-def named_input(*values: Any) -> dict[str, Any]:
-    """Return the input of a classifier's fit by name; the last one is that of ``warm_start``."""
-    *of_fit, start = values
-    return {**dict(zip(_GIVEN, of_fit, strict=True)), "warm_start": start and start.modules}
 
 
 _CHECKPOINT: ContextVar[Checkpoint | None] = ContextVar("sknoisy_checkpoint", default=None)

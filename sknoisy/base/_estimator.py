@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from .._compat import Interval, StrOptions
 from .._engine.augment import AUGMENTATIONS, resolve_augmentation
 from .._engine.batches import TrainingData
-from .._engine.checkpoint import Checkpoint, named_input, open_checkpoint, saved_to
+from .._engine.checkpoint import Checkpoint, open_checkpoint, saved_to
 from .._engine.construction import (
     build_module,
     build_scheduler,
@@ -236,7 +236,16 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         warn_of_a_shared_gpu(device)
         precision = resolve_precision(self.precision, device, is_table=is_table)
         check_start(start, X, classes)
-        given = named_input(X, encoded, classes, weights, trusted, groups, unlabeled, start)
+        given = {
+            "X": X,
+            "y": encoded,
+            "classes": classes,
+            "sample_weight": weights,
+            "clean_mask": trusted,
+            "groups": groups,
+            "unlabeled_mask": unlabeled,
+            "warm_start": None if start is None else start.modules,
+        }
         checkpoint, rng = open_checkpoint(self, device, given, self._say)
         agree(ranks, rng, self, X.shape, encoded, weights, trusted, unlabeled)
         seed = int(rng.randint(np.iinfo(np.int32).max))
