@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
+from sknoisy import CleanSampleSelector
 from sknoisy._engine.dataset_rows import DatasetRows
+from sknoisy._engine.indexing import take_rows
 from sknoisy._engine.parquet_rows import ParquetRows
 from sknoisy._engine.stream_sources import as_stream
 from sknoisy._engine.streams import warn_of_label_columns
@@ -212,3 +214,20 @@ def test_an_error_of_a_data_set_names_the_row():
     with pytest.raises(KeyError) as caught:
         rows[:]
     assert caught.value.__notes__ == ["The data set X raised this error for row 7."]
+
+
+# --- rows that are selected ---------------------------------------------------------------------
+
+
+def test_selected_rows_of_a_data_set_are_a_subset():
+    part = take_rows(Rows(lambda number: np.full(2, number)), np.array([3, 5]))
+    assert isinstance(part, Subset)
+    np.testing.assert_array_equal(DatasetRows(part)[:], [[3, 3], [5, 5]])
+
+
+def test_no_selection_begins_if_its_rows_cannot_be_returned(tmp_path, monkeypatch):
+    path = write(tmp_path / "X.parquet", {"a": np.arange(600) % 7})
+    selector = CleanSampleSelector()
+    monkeypatch.setattr(CleanSampleSelector, "fit", None)
+    with pytest.raises(TypeError, match=r"X is a Parquet file.* Call select"):
+        selector.fit_resample(path, LABELS)
