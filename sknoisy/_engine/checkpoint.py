@@ -25,12 +25,19 @@ from torch import Tensor, nn
 
 from ..exceptions import CheckpointWarning, warn_user
 from .batches import TrainingData
-from .checkpoint_file import as_bytes, check_path, from_bytes, read_file, write_file
+from .checkpoint_file import (
+    as_bytes,
+    check_path,
+    digest_of_file,
+    from_bytes,
+    read_file,
+    write_file,
+)
 from .construction import random_state_of
 from .held_state import held_state, hold_state, packed
 from .run_description import describe_run, digest_of_training
 
-__all__ = ["Checkpoint", "Training", "named_input", "open_checkpoint", "saved_to", "training_of"]
+__all__ = ["Checkpoint", "Training", "open_checkpoint", "saved_to", "training_of"]
 
 
 class Checkpoint:
@@ -46,6 +53,8 @@ class Checkpoint:
         Seed that was drawn for ``random_state=None``.
     trainings : list of Tensor
         What the file holds: the trainings in their order, as bytes.
+    digest : bytes or None, default=None
+        Digest of the file; None if there is none.
     say : callable or None, default=None
         Called with a message if a training goes on.
     """
@@ -56,11 +65,12 @@ class Checkpoint:
         run: dict[str, str],
         seed: int | None,
         trainings: Sequence[Tensor] = (),
+        digest: bytes | None = None,
         say: Callable[[str], None] | None = None,
     ):
         self.path, self.run, self.seed, self._say = path, run, seed, say
-        self._trainings = list(trainings)
-        self._n_begun = 0
+        self._trainings, self._digest = list(trainings), digest
+        self._n_begun, self._is_taken = 0, False
 
     def begin(self, nets: Sequence[Any], data: TrainingData) -> Training:
         """Begin the next training of the fit; restore its nets if the file holds them."""
@@ -78,6 +88,13 @@ class Checkpoint:
         _restore(nets, data, state)
         training.n_done = state["n_done"]
         is_last = place + 1 == len(self._trainings)
+        if state["stopped"] and not any(net.stopped_early() for net in nets):
+            warn_user(
+                f"checkpoint={str(self.path)!r} holds a training that a callback ended after "
+                f"{training.n_done} of {of_all} epochs. It is finished, and does not go on with "
+                "other callbacks: delete the file to train anew.",
+                CheckpointWarning,
+            )
         if not state["finished"]:
             # Later ones began after this one had broken off, so they will be others.
             del self._trainings[place + 1 :]
@@ -88,12 +105,19 @@ class Checkpoint:
         return training
 
     def write(self, place: int, training: Tensor, n_done: int) -> None:
-        """Replace a training in the file, or add it."""
+        """Replace a training in the file, or add it.
+
+        A file that another fit has written meanwhile stays as it is, and a warning tells once.
+        """
+        if place > len(self._trainings):  # max_time ended an earlier one in its first epoch
+            return
         self._trainings[place : place + 1] = [training]
         content = {"run": self.run, "seed": self.seed, "trainings": self._trainings}
         whole = as_bytes(content).numpy().tobytes()
         try:
-            write_file(self.path, whole)
+            if self._has_other_writer():
+                return
+            self._digest = write_file(self.path, whole)
         except OSError as error:
             warn_user(
                 f"checkpoint={str(self.path)!r} could not be written after epoch {n_done}: "
@@ -101,6 +125,17 @@ class Checkpoint:
                 "earlier checkpoint stays as it is.",
                 CheckpointWarning,
             )
+
+    def _has_other_writer(self) -> bool:
+        if not self._is_taken and digest_of_file(self.path) not in (None, self._digest):
+            self._is_taken = True
+            warn_user(
+                f"checkpoint={str(self.path)!r} was written by another fit while this one "
+                "trained, and stays as that fit leaves it. This fit trains on without a "
+                "checkpoint: pass a path of its own to each fit, also to those of a search.",
+                CheckpointWarning,
+            )
+        return self._is_taken
 
     def _tell(self, message: str) -> None:
         if self._say is not None:
@@ -133,8 +168,11 @@ class Training:
         """Return the epochs to train, from 0."""
         return range(max_epochs if self.is_finished else self.n_done, max_epochs)
 
-    def write(self, n_done: int, *, is_finished: bool) -> None:
-        """Write the state after so many epochs, if the fit has a checkpoint."""
+    def write(self, n_done: int, *, is_finished: bool, is_stopped: bool = False) -> None:
+        """Write the state after so many epochs, if the fit has a checkpoint.
+
+        `is_stopped` tells that a callback has finished the training early.
+        """
         if self.checkpoint is None or self.data is None:
             return
         content = as_bytes(
@@ -142,6 +180,7 @@ class Training:
                 "data": self.digest,
                 "n_done": n_done,
                 "finished": is_finished,
+                "stopped": is_stopped,
                 "nets": [_state_of(net, is_finished) for net in self.nets],
                 "draws": _draws(self.nets, self.data),
             }
@@ -150,15 +189,6 @@ class Training:
             _check_readable(content)
             self._is_tried = True
         self.checkpoint.write(self.place, content, n_done)
-
-
-_GIVEN = ("X", "y", "classes", "sample_weight", "clean_mask", "groups", "unlabeled_mask")
-
-
-def named_input(*values: Any) -> dict[str, Any]:
-    """Return the input of a classifier's fit by name; the last one is that of ``warm_start``."""
-    *of_fit, start = values
-    return {**dict(zip(_GIVEN, of_fit, strict=True)), "warm_start": start and start.modules}
 
 
 _CHECKPOINT: ContextVar[Checkpoint | None] = ContextVar("sknoisy_checkpoint", default=None)
@@ -181,6 +211,7 @@ def open_checkpoint(
     if getattr(estimator, "checkpoint", None) is None:  # as of a selector, whose rounds are saved
         return None, random_state_of(estimator.random_state)  # to the checkpoint of an outer fit
     path = check_path(estimator.checkpoint)
+    digest = digest_of_file(path)
     found, random_state, seed = read_file(path), estimator.random_state, None
     if random_state is None:
         seed = None if found is None else found["seed"]
@@ -192,7 +223,7 @@ def open_checkpoint(
     if found is None:
         return Checkpoint(path, run, seed, say=say), rng
     _check_same_run(path, found["run"], run)
-    return Checkpoint(path, run, seed, found["trainings"], say), rng
+    return Checkpoint(path, run, seed, found["trainings"], digest, say), rng
 
 
 def _check_same_run(path: Path, written: dict[str, str], run: dict[str, str]) -> None:

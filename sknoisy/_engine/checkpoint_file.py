@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["as_bytes", "check_path", "from_bytes", "read_file", "write_file"]
+__all__ = ["as_bytes", "check_path", "digest_of_file", "from_bytes", "read_file", "write_file"]
 
-MAGIC = b"sknoisy checkpoint 2\n"
+MAGIC = b"sknoisy checkpoint 3\n"
 _DIGEST_SIZE = 32
 
 
@@ -54,18 +54,32 @@ def check_path(checkpoint: str | os.PathLike) -> Path:
     return path
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Replace a file by another content; if that fails, OSError is raised and the file stays."""
+def write_file(path: Path, content: bytes) -> bytes:
+    """Replace a file by another content, and return its digest.
+
+    If that fails, OSError is raised, and the file stays.
+    """
+    digest = checksum(content)
     # A new name that nobody can have planted as a link: mode "x" never opens an existing one.
     unfinished = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with open(unfinished, "xb") as file:
-            file.write(MAGIC + checksum(content) + content)
+            file.write(MAGIC + digest + content)
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the new name without its content
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+    return digest
+
+
+def digest_of_file(path: Path) -> bytes | None:
+    """Return the digest that a file holds of its content, None if there is no file."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(len(MAGIC))
+        return file.read(_DIGEST_SIZE)
 
 
 def read_file(path: Path) -> dict[str, Any] | None:

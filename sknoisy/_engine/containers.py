@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Set
@@ -23,8 +24,8 @@ __all__ = ["check_numbers", "from_sequence", "from_torch"]
 _KINDS = {
     "categories": r"categor|enum|dictionary|interval",
     "dates": r"date|time|duration|period",
-    "text": r"str\b|string|large_string|utf8|binary",
-    "nested values": r"list|array|struct",
+    "text": r"str\b|string|large_string|utf8|(large_|fixed_size_)?binary",
+    "nested values": r"(large_|fixed_size_)?list|array|struct|map",
 }
 _OF_ARRAYS = {"U": "text", "S": "text", "M": "dates", "m": "dates"}
 _DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
@@ -37,8 +38,8 @@ def from_torch(X: Any) -> Any:
     """Return a tensor as an array on the CPU, without its graph; bfloat16 becomes float32.
 
     Any other X is returned as it is. TypeError is raised for a torch ``Dataset`` or
-    ``DataLoader``, a mapping, a set, an iterator, a string, a lazy frame, and a tensor that is not
-    dense: these have no rows that can be selected by index.
+    ``DataLoader``, a mapping, a set, an iterator, a string, a path, a lazy frame, and a tensor
+    that is not dense: these have no rows that can be selected by index.
     """
     if not isinstance(X, torch.Tensor):
         _check_container(X)
@@ -65,7 +66,12 @@ def _check_container(X: Any) -> None:
         cure = "Pass pandas.DataFrame(X) if it holds columns of numbers."
     elif type(X).__module__.startswith("polars") and hasattr(X, "collect"):
         cure = "Pass X.collect()."
-    elif not isinstance(X, (Set, Iterator, Number, str, bytes, type(None))):
+    elif isinstance(X, (str, bytes, os.PathLike)):
+        cure = (
+            "Read the file first: pass an array or a frame. Network classifiers also read a "
+            "Parquet file, by a path that ends in '.parquet'."
+        )
+    elif not isinstance(X, (Set, Iterator, Number, type(None))):
         return
     raise TypeError(f"X is a {type(X).__name__}, whose rows have no index. {cure}")
 

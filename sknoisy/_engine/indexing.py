@@ -1,4 +1,4 @@
-"""Selection of rows and columns of arrays, lists, frames and sparse matrices."""
+"""Selection of rows and columns of arrays, lists, frames, sparse matrices and data sets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import indexable
+from torch.utils.data import Dataset, Subset
 
 from .._compat import num_samples, safe_indexing
 
@@ -14,12 +15,15 @@ __all__ = ["is_all", "rows_of_classes", "take_columns", "take_rows"]
 
 
 def take_rows(values, rows: np.ndarray):
-    """Return some rows of an array, a list, a frame or a sparse matrix.
+    """Return some rows of an array, a list, a frame, a sparse matrix or a torch data set.
 
-    If `rows` are all rows in order, `values` is returned without a copy.
+    Those of a data set are a ``Subset``, which reads them later. If `rows` are all rows in order,
+    `values` is returned without a copy.
     """
     if is_all(rows, num_samples(values)):
         return values
+    if isinstance(values, Dataset):
+        return Subset(values, rows.tolist())
     return safe_indexing(indexable(values)[0], rows)
 
 

@@ -384,7 +384,7 @@ def _run_further_epochs(
             training.write(n_done + 1, is_finished=n_done + 1 == max_epochs)
     except KeyboardInterrupt as error:
         if any(net.stopped_early() for net in nets):
-            training.write(nets[0].n_finished_epochs, is_finished=True)
+            training.write(nets[0].n_finished_epochs, is_finished=True, is_stopped=True)
         else:
             first = nets[0]
             if first.ranks is not None:  # the others wait for this one, and cannot go on

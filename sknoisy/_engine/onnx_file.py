@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import io
 import json
 import logging
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,12 +183,15 @@ def write_onnx(
     ------
     ImportError
         If a package of the extra ``onnx`` is not installed.
+    OSError
+        If there is no folder for the file, or the path is a folder; before any work.
     ValueError
         If `dtype` is none of those or does not hold a column, the network cannot be exported, or
         the graph does not give the probabilities of torch.
     """
     if dtype not in (None, *INPUT_TYPES):
         raise ValueError(f"dtype must be None or one of {INPUT_TYPES}, got {dtype!r}.")
+    _check_place(Path(path))
     onnx = _packages()["onnx"]
     dtype = dtype or _default_type(graph.scaling)
     if dtype == "float32":
@@ -209,6 +214,18 @@ def write_onnx(
         model, {"classes": json.dumps(estimator.classes_.tolist(), default=str)}
     )
     onnx.save(model, os.fspath(path))
+
+
+def _check_place(path: Path) -> None:
+    """Raise OSError if no file can be at a path; a capture takes longer than a user waits."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT, "There is no folder for the ONNX file; make it first", str(path.parent)
+        )
+    if path.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, "Pass the path of an ONNX file, not that of a folder", str(path)
+        )
 
 
 def _packages() -> dict[str, Any]:

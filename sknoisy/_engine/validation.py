@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from numbers import Number
 
 import numpy as np
@@ -15,7 +16,8 @@ from .._compat import check_feature_names, check_n_features, check_weights
 from .containers import check_numbers, from_sequence, from_torch
 from .labels import is_missing, to_numpy
 from .scaling import channel_axis
-from .streams import Stream, as_stream
+from .stream_sources import as_stream
+from .streams import Stream
 
 __all__ = [
     "OF_X",
@@ -23,6 +25,7 @@ __all__ = [
     "check_sample_weight",
     "check_total_weight",
     "forget_fit",
+    "kept_on_error",
     "weights_as_floats",
 ]
 
@@ -79,6 +82,10 @@ def _check_stream(estimator, X: Stream, reset: bool, any_shape: bool, streams: b
         raise TypeError(
             f"{type(estimator).__name__} reads X as a whole, so it takes neither Parquet files "
             "nor data sets. Pass an array or a memory map, numpy.load(path, mmap_mode='r')."
+        )
+    if 0 in X.shape[1:]:
+        raise ValueError(
+            f"Found array with 0 feature(s) in X: rows of the shape {X.shape[1:]} hold no value."
         )
     if not len(X):
         raise ValueError("Found array with 0 sample(s) in X: the file has no rows.")
@@ -151,6 +158,18 @@ def forget_fit(estimator, keep: Container[str] = ()) -> None:
     """Remove the fitted attributes, those whose names end in an underscore, except `keep`."""
     for name in [name for name in vars(estimator) if name.endswith("_") and name not in keep]:
         del estimator.__dict__[name]
+
+
+@contextmanager
+def kept_on_error(estimator) -> Iterator[None]:
+    """Give an estimator the attributes back that it has now if an error is raised within."""
+    attributes = dict(vars(estimator))
+    try:
+        yield
+    except Exception:
+        vars(estimator).clear()
+        vars(estimator).update(attributes)
+        raise
 
 
 def check_sample_weight(

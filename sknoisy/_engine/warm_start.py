@@ -7,11 +7,18 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from .scaling import InputScaling
 
-__all__ = ["WarmStart", "check_start", "load_start", "starting_at", "warm_start_of"]
+__all__ = [
+    "WarmStart",
+    "check_module",
+    "check_start",
+    "load_start",
+    "starting_at",
+    "warm_start_of",
+]
 
 
 class WarmStart(NamedTuple):
@@ -52,21 +59,26 @@ def check_start(start: WarmStart | None, X, classes: np.ndarray) -> None:
         )
 
 
-def load_start(start: WarmStart | None, nets: Sequence[Any]) -> None:
-    """Load the weights of the start into untrained nets; further nets stay as they are.
+def check_module(start: WarmStart | None, module: nn.Module) -> None:
+    """Raise ValueError if the weights of the start do not fit a new network."""
+    if start is None:
+        return
+    last = start.modules[0]
+    before, now = _shapes(last), _shapes(module)
+    other = next((name for name in {**before, **now} if before.get(name) != now.get(name)), None)
+    if other is not None:
+        raise ValueError(
+            f"warm_start=True begins at the weights of net_, a {type(last).__name__}, which do "
+            f"not fit the new {type(module).__name__}: the shape of {other} was "
+            f"{before.get(other, 'none')}, and is {now.get(other, 'none')}. Keep module, "
+            "module_params and pretrained as they were, or pass warm_start=False."
+        )
 
-    ValueError is raised if a network is of another size.
-    """
+
+def load_start(start: WarmStart | None, nets: Sequence[Any]) -> None:
+    """Load the weights of the start into untrained nets; further nets stay as they are."""
     for net, last in zip(nets, [] if start is None else start.modules, strict=False):
-        own, state = net.module.state_dict(), last.state_dict()
-        if _shapes(own) != _shapes(state):
-            raise ValueError(
-                f"warm_start=True begins at the weights of net_, a {type(last).__name__} of "
-                f"{len(state)} tensors, which do not fit the new {type(net.module).__name__} "
-                f"of {len(own)}. Keep module, module_params and pretrained as they were, or "
-                "pass warm_start=False."
-            )
-        net.module.load_state_dict(state)
+        net.module.load_state_dict(last.state_dict())
 
 
 @contextmanager
@@ -79,5 +91,6 @@ def starting_at(estimator: Any, start: WarmStart | None) -> Iterator[None]:
         estimator._start = None
 
 
-def _shapes(state: dict[str, Tensor]) -> dict[str, Any]:
-    return {name: value.shape for name, value in state.items()}
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of parameters and buffers by name."""
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}

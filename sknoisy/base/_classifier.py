@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from .._compat import HasMethods, Interval, fit_context
 from .._docs import share_docs
 from .._engine.batches import Batch, TrainingData
-from .._engine.construction import (
-    seeded,
-)
+from .._engine.construction import seeded
 from .._engine.evaluation import copied_state, rows_per_pass
 from .._engine.label_distribution import distribute_labels
 from .._engine.members import Members
@@ -36,12 +34,8 @@ from .._engine.ranks import trained_on_ranks
 from .._engine.rows import make_rows
 from .._engine.scaling import InputScaling
 from .._engine.validation import check_X
-from .._engine.warm_start import load_start
-from ..callbacks import (
-    CheckpointEnsemble,
-    CLIDScore,
-    TeacherAverage,
-)
+from .._engine.warm_start import check_module, load_start
+from ..callbacks import CheckpointEnsemble, CLIDScore, TeacherAverage
 from ..networks import MLPSettings
 from ..networks.heads import with_new_head
 from ._estimator import NetworkEstimator
@@ -224,8 +218,14 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         super()._check_network(problem)
         if self.pretrained is not None:
             check_same_rows(self.pretrained, self, problem.X)
-            with seeded(problem.seed, problem.device):
-                self._new_module(self._training_data(problem))
+        elif self._start is None:
+            return
+        scaling = self._fitted_scaling(problem.X)
+        rows = make_rows(problem.X[:2], scaling, problem.device, in_memory=True)
+        first = rows.take(torch.arange(len(rows), device=rows.index_device))
+        with seeded(problem.seed, problem.device):
+            module, _ = self._new_module(first, len(problem))
+        check_module(self._start, module)
 
     def _fitted_scaling(self, X) -> InputScaling:
         start = self._start and self._start.scaling
@@ -254,8 +254,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             Training rows of any numeric dtype: arrays, memory maps, tensors, pandas and polars
             frames, CSR and CSC matrices, and what need not fit into memory: the path of a Parquet
             file, or a map-style torch ``Dataset`` (:ref:`large_data`). NaN in tables is a missing
-            value. A ``module`` of your
-            own takes arrays (n_samples, ...) of any shape; integers stay integers for it.
+            value. A ``module`` of your own takes arrays (n_samples, ...) of any shape; integers
+            stay integers for it.
         {y, clean_mask, sample_weight}
 
         Returns
@@ -387,6 +387,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
             Before ``fit``.
         ImportError
             If the packages of ``pip install "sknoisy[onnx]"`` are missing.
+        OSError
+            If the file cannot be written, as there is no folder for it.
         ValueError
             If `dtype` is none of those above, if float32 does not hold the values of a column, or
             if a network of your own has no graph that gives its probabilities.

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from .._compat import Interval, StrOptions
 from .._engine.augment import AUGMENTATIONS, resolve_augmentation
 from .._engine.batches import TrainingData
-from .._engine.checkpoint import named_input, open_checkpoint, saved_to
+from .._engine.checkpoint import Checkpoint, open_checkpoint, saved_to
 from .._engine.construction import (
     build_module,
     build_scheduler,
@@ -44,15 +44,18 @@ from .._engine.rows import fits_in_memory, make_rows
 from .._engine.scaling import InputScaling, scaling_for
 from .._engine.sizes import resolved_steps
 from .._engine.stopping import current_stop, interruptible
-from .._engine.streams import warn_of_sorted_rows
+from .._engine.streams import warn_of_label_columns, warn_of_sorted_rows
 from .._engine.user_callbacks import check_callbacks
-from .._engine.validation import OF_X, check_sample_weight, check_X, forget_fit
+from .._engine.validation import (
+    OF_X,
+    check_sample_weight,
+    check_X,
+    forget_fit,
+    kept_on_error,
+)
 from .._engine.views import strong_augmentation
 from .._engine.warm_start import WarmStart, check_start, starting_at, warm_start_of
-from ..callbacks import (
-    EpochProgress,
-    PerSampleCrossEntropy,
-)
+from ..callbacks import EpochProgress, PerSampleCrossEntropy
 from ..meta import BatchOutputs
 from ..meta.collectives import is_first_rank
 from ..networks import MLPSettings, mlp_settings
@@ -200,22 +203,49 @@ class NetworkEstimator(DictParameters, BaseEstimator):
 
     @interruptible
     def _fit(self, X, y, clean_mask, sample_weight, groups=None, unlabeled_mask=None):
-        """Validate the input of ``fit``, prepare the problem, train and return self."""
+        """Validate the input of ``fit``, prepare the problem, train and return self.
+
+        If the input or the network is refused, the estimator stays as it was.
+        """
         self._check_settings()
-        ranks, start = ranks_of(self, self._can_use_ranks), warm_start_of(self)
+        start = warm_start_of(self)
+        with kept_on_error(self), starting_at(self, start):
+            problem, checkpoint, rng = self._validated(
+                X, y, clean_mask, sample_weight, groups, unlabeled_mask
+            )
+            self._check_network(problem)
+        with saved_to(checkpoint), starting_at(self, start):
+            self._learn(problem, rng)
+        return self
+
+    def _validated(
+        self, X, y, clean_mask, sample_weight, groups, unlabeled_mask
+    ) -> tuple[Problem, Checkpoint | None, np.random.RandomState]:
+        """Return the validated problem, the checkpoint and the source of random draws."""
+        ranks, start = ranks_of(self, self._can_use_ranks), self._start
         X = check_X(self, X, reset=start is None, any_shape=self._has_own_network, streams=True)
-        n_samples = X.shape[0]
+        n_samples, is_table = X.shape[0], X.ndim == 2
         unlabeled = check_unlabeled_mask(unlabeled_mask, n_samples, clean_mask)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__, unlabeled)
         warn_of_sorted_rows(X, encoded)
+        warn_of_label_columns(X, encoded, unlabeled)
         weights = check_sample_weight(sample_weight, X, unlabeled)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         groups = check_groups(groups, n_samples)
         device = resolve_device(self.device)
         warn_of_a_shared_gpu(device)
-        precision = resolve_precision(self.precision, device, is_table=X.ndim == 2)
+        precision = resolve_precision(self.precision, device, is_table=is_table)
         check_start(start, X, classes)
-        given = named_input(X, encoded, classes, weights, trusted, groups, unlabeled, start)
+        given = {
+            "X": X,
+            "y": encoded,
+            "classes": classes,
+            "sample_weight": weights,
+            "clean_mask": trusted,
+            "groups": groups,
+            "unlabeled_mask": unlabeled,
+            "warm_start": None if start is None else start.modules,
+        }
         checkpoint, rng = open_checkpoint(self, device, given, self._say)
         agree(ranks, rng, self, X.shape, encoded, weights, trusted, unlabeled)
         seed = int(rng.randint(np.iinfo(np.int32).max))
@@ -224,7 +254,7 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         self.n_ranks_ = 1 if ranks is None else ranks.n
         self.classes_ = classes
         self.precision_ = precision
-        self._resolve_steps(n_samples, is_table=X.ndim == 2)
+        self._resolve_steps(n_samples, is_table=is_table)
         problem = Problem(
             X,
             encoded,
@@ -238,12 +268,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             groups=groups,
             unlabeled=unlabeled,
         )
-        with saved_to(checkpoint), starting_at(self, start):
-            self._learn(problem, rng)
-        return self
+        return problem, checkpoint, rng
 
     def _learn(self, problem: Problem, rng: np.random.RandomState) -> None:
-        self._check_network(problem)
         problem = self._prepare(problem)
         current_stop().check()  # what was prepared may be cut short
         data = self._training_data(problem)
@@ -371,7 +398,8 @@ class NetworkEstimator(DictParameters, BaseEstimator):
             extra_callbacks = [*(self.callbacks or []), *self._progress()]
         # Drawn before the callbacks' seeds: methods that differ in callbacks share the order.
         order = torch.Generator().manual_seed(int(rng.randint(np.iinfo(np.int32).max)))
-        module, weight_decay = self._new_module(data)
+        first = data.take(torch.arange(min(2, len(data)), device=data.device))[0]
+        module, weight_decay = self._new_module(first, len(data))
         # A few heavy rows are soon memorised. Where a quarter of the rows or more has the weight,
         # nothing changes.
         of_weights = min(1 / (4 * data.effective_share), 10.0)
@@ -408,11 +436,13 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         copies = copy.deepcopy(self.callbacks or [])
         return [self._build_net(data, rng, own, **settings) for own in (extra, copies)]
 
-    def _new_module(self, data: TrainingData) -> tuple[nn.Module, float]:
-        """Return a new module on the device, checked on two rows, and its default weight decay."""
-        first = data.take(torch.arange(min(2, len(data)), device=data.device))[0]
+    def _new_module(self, first: Tensor, n_rows: int) -> tuple[nn.Module, float]:
+        """Return a new module on the device, and its default weight decay.
+
+        It is for `n_rows` rows, and is checked on the first ones.
+        """
         n_classes = len(self.classes_)
-        settings = mlp_settings(len(data), first.shape[1], n_classes)
+        settings = mlp_settings(n_rows, first.shape[1], n_classes)
         module = placed(self._built_module(first, settings), first)
         check_logits(module, first, n_classes)
         set_precision(module, self.precision_)

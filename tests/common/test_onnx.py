@@ -12,6 +12,7 @@ from own_networks import ROWS_FOR
 from torch import nn
 
 import sknoisy
+from sknoisy._engine import onnx_file
 from sknoisy.base import NetworkClassifier
 from sknoisy.exceptions import PrecisionWarning
 from sknoisy.methods.registry import METHODS
@@ -263,6 +264,15 @@ def test_bfloat16_is_written_as_float32(blobs, export):
 def test_bad_dtypes(blobs, tmp_path):
     with pytest.raises(ValueError, match=r"dtype must be None or one of .*, got 'half'"):
         trained(*blobs).export_onnx(tmp_path / "a.onnx", dtype="half")
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_any_work(blobs, tmp_path, monkeypatch):
+    fitted = NetworkClassifier(max_epochs=1).fit(*blobs)
+    monkeypatch.setattr(onnx_file, "_exported", None)
+    with pytest.raises(FileNotFoundError, match=r"no folder for the ONNX file.*missing'"):
+        fitted.export_onnx(tmp_path / "missing" / "1.onnx")
+    with pytest.raises(IsADirectoryError, match="not that of a folder"):
+        fitted.export_onnx(tmp_path)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])

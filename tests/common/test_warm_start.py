@@ -6,8 +6,9 @@ import torch
 from estimators import QUICK, assert_same, has, over_estimators
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from torch import nn
 
-from sknoisy import ELRClassifier
+from sknoisy import ELRClassifier, MILDClassifier
 from sknoisy._engine.net import DeviceNet
 from sknoisy.base import NetworkClassifier
 
@@ -74,11 +75,46 @@ def test_other_classes_and_columns_are_refused_and_the_fit_is_kept(blobs, monkey
     assert_array_equal(clf.predict_proba(X), expected)
 
 
-def test_a_network_of_another_size_is_refused(blobs):
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"module_params": {"hidden": (9,)}},
+            r"MLP: the shape of \S+weight was \(\d+, 6\), and is \(9, 6",
+        ),
+        (
+            {"module": nn.Sequential(nn.Linear(6, 3)), "module_params": None},
+            "Sequential: .*",
+        ),
+    ],
+    ids=["width", "module"],
+)
+def test_a_network_of_another_size_is_refused_and_the_fit_is_kept(blobs, params, message):
     clf = clone(PLAIN).set_params(warm_start=True).fit(*blobs)
-    clf.set_params(module_params={"hidden": (9,)})
-    with pytest.raises(ValueError, match=r"do not fit the new MLP .* Keep module, module_params"):
+    expected = clf.predict_proba(blobs[0])
+    clf.set_params(**params)
+    with pytest.raises(ValueError, match=f"do not fit the new {message}"):
         clf.fit(*blobs)
+    assert_array_equal(clf.predict_proba(blobs[0]), expected)
+
+
+def test_a_selector_does_not_begin_if_the_network_does_not_fit(blobs, monkeypatch):
+    clf = MILDClassifier(**QUICK["MILDClassifier"]["none"]).fit(*blobs)
+    monkeypatch.setattr(DeviceNet, "initialize", None)  # nothing may be trained
+    clf.set_params(warm_start=True, module_params={"hidden": (9,)})
+    with pytest.raises(ValueError, match="do not fit the new MLP"):
+        clf.fit(*blobs)
+
+
+def test_input_that_is_refused_changes_nothing(blobs):
+    """Neither the weights nor what is known of the columns."""
+    X, y = blobs
+    clf = clone(PLAIN).fit(X, y)
+    expected = clf.predict_proba(X)
+    for rows, labels in ((X[:, 1:], y[1:]), (np.zeros((121, 2, 2, 3)), y)):
+        with pytest.raises(ValueError, match=r"inconsistent numbers|images of 2 x 2 pixels"):
+            clf.fit(rows, labels)
+        assert_array_equal(clf.predict_proba(X), expected)
 
 
 def test_a_second_network_that_is_new_begins_anew(blobs):
@@ -96,7 +132,7 @@ def test_a_killed_warm_fit_goes_on_if_its_start_is_there(blobs, tmp_path):
     first, second = (clone(PLAIN).fit(X, y) for _ in range(2))
     expected = first.set_params(**warm, checkpoint=path).fit(X, y)
     assert_same(expected, X, second.set_params(**warm, checkpoint=path).fit(X, y), X)
-    with pytest.raises(ValueError, match=r"warm_start=\['MLP [0-9a-f]{16}'\], now None"):
+    with pytest.raises(ValueError, match=r"warm_start=\[MLP [0-9a-f]{16}\], now None"):
         clone(PLAIN).set_params(**warm, checkpoint=path).fit(X, y)
 
 

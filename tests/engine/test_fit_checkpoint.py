@@ -132,6 +132,11 @@ def test_a_fit_that_a_callback_stopped_is_finished(blobs, kills, tmp_path):
     )
     assert_same_fit(kills.fit(clf, *blobs), stopped, blobs[0])
     assert kills.n_seen == 0
+    patient = clone(stop).set_params(patience=8)
+    with pytest.warns(CheckpointWarning, match=rf"ended after {stopped.n_iter_} of 9 epochs"):
+        kills.fit(clone(clf).set_params(callbacks=[patient]), *blobs)
+    with pytest.warns(CheckpointWarning, match="does not go on with other callbacks"):
+        kills.fit(clone(clf).set_params(callbacks=None), *blobs)
 
 
 class PressCtrlC(Callback):
@@ -145,6 +150,13 @@ def test_an_interrupted_fit_goes_on(blobs, tmp_path):
         interrupted = saved(PLAIN, tmp_path / "1", callbacks=[PressCtrlC()]).fit(*blobs)
     assert interrupted.n_iter_ == 1
     assert_same_fit(saved(PLAIN, tmp_path / "1").fit(*blobs), clone(PLAIN).fit(*blobs), blobs[0])
+
+
+def test_a_fit_goes_on_with_more_time(blobs, tmp_path):
+    with pytest.warns(InterruptedFitWarning):
+        saved(PLAIN, tmp_path / "1", max_time=600, callbacks=[PressCtrlC()]).fit(*blobs)
+    resumed = saved(PLAIN, tmp_path / "1", max_time=900).fit(*blobs)
+    assert_same_fit(resumed, clone(PLAIN).fit(*blobs), blobs[0])
 
 
 # --- callbacks of the user ----------------------------------------------------------------------
@@ -256,9 +268,10 @@ def test_a_checkpoint_of_another_fit_is_refused(written, blobs, kills, change, p
     assert kills.n_seen == 0
 
 
-def test_a_checkpoint_of_another_version_of_torch_is_refused(written, blobs, monkeypatch):
-    monkeypatch.setattr("torch.__version__", "2.6.0")
-    with pytest.raises(ValueError, match=r"torch=.*, now 2\.6\.0"):
+@pytest.mark.parametrize("package", ["torch", "sknoisy"])
+def test_a_checkpoint_of_another_version_is_refused(package, written, blobs, monkeypatch):
+    monkeypatch.setattr(f"{package}.__version__", "2.6.0")
+    with pytest.raises(ValueError, match=rf"run: {package}=[^,]*, now 2\.6\.0\. "):
         saved(PLAIN, written).fit(*blobs, **masks())
 
 

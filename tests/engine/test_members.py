@@ -68,7 +68,8 @@ def test_passes_of_any_size_give_all_rows():
     expected = module.eval()(x).detach().double()
     for rows_per_pass in (1, 7, 23, 100):
         members = Members(module, [copied_state(module)], CPU, rows_per_pass)
-        torch.testing.assert_close(members.logits(TensorRows(x)), expected)
+        # Passes of other sizes round otherwise, in float32.
+        torch.testing.assert_close(members.logits(TensorRows(x)), expected, rtol=1e-5, atol=1e-6)
         assert members.features(TensorRows(x)).shape == (23, 8)
 
 

@@ -10,11 +10,12 @@ import torch
 from torch.utils.data import Dataset, IterableDataset
 
 from sknoisy import CLIDMUClassifier, DivideMixClassifier, LabelPurifier, MILDClassifier
-from sknoisy._engine import streams
+from sknoisy._engine import parquet_rows, streams
 from sknoisy._engine.batches import Batches, TrainingData
+from sknoisy._engine.parquet_rows import ParquetRows
 from sknoisy._engine.rows import ArrayRows
 from sknoisy._engine.scaling import InputScaling
-from sknoisy._engine.streams import ParquetRows, Windows
+from sknoisy._engine.streams import Windows
 from sknoisy.base import NetworkClassifier
 
 pa = pytest.importorskip("pyarrow")
@@ -64,7 +65,7 @@ def written(tmp_path):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(streams, "_BLOCK_ROWS", 50)
+    monkeypatch.setattr(parquet_rows, "_BLOCK_ROWS", 50)
 
 
 # --- the same model, whatever the container -----------------------------------------------------

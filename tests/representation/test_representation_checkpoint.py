@@ -285,7 +285,7 @@ def test_augmentations_are_compared_by_what_they_hold(tmp_path):
     path, settings = tmp_path / "run.pt", {"max_epochs": 1}
     for _ in range(2):
         make(SimCLR, path, augment=Noise(0.1), **settings).fit(table())
-    with pytest.raises(ValueError, match=r"Noise of \{'scale': '0.1'\}, now .*Noise of .*0.2"):
+    with pytest.raises(ValueError, match=r"Noise of \{'scale': 0.1\}, now .*Noise of .*0.2"):
         make(SimCLR, path, augment=Noise(0.2), **settings).fit(table())
 
 

@@ -21,7 +21,9 @@ from ..._engine.folds import stratified_half
 from ..._engine.indexing import is_all, take_rows
 from ..._engine.label_distribution import set_label_distribution, spread_over_others
 from ..._engine.labels import take_labels
+from ..._engine.parquet_rows import ParquetRows
 from ..._engine.stopping import Stopped, current_stop, cut_short, part_of_fit
+from ..._engine.stream_sources import as_stream
 from ...base import NetworkEstimator
 from ...callbacks import RecordDynamics
 from ...cleaning.class_sizes import warn_of_shrunken_classes
@@ -272,11 +274,21 @@ class CleanSampleSelector(NetworkEstimator):
         Returns
         -------
         X : object
-            The selected rows, in the type of X (CSR for a CSC matrix). X and y themselves are
-            returned if all rows are selected.
+            The selected rows, in the type of X (CSR for a CSC matrix), or a ``Subset`` of a torch
+            ``Dataset``. X and y themselves are returned if all rows are selected.
         y : object
             Their given labels, in the container and dtype of y; pandas keeps its index and name.
+
+        Raises
+        ------
+        TypeError
+            If X is a Parquet file; :meth:`select` and :meth:`fit` take it.
         """
+        if isinstance(as_stream(X), ParquetRows):
+            raise TypeError(
+                "fit_resample returns rows, but X is a Parquet file, which is not in memory. Call "
+                "select, which returns their numbers, and write a file of these rows."
+            )
         self.fit(X, y, clean_mask=clean_mask, groups=groups)
         rows = self.sample_indices_
         if is_all(rows, len(self.clean_mask_)):
