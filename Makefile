@@ -3,7 +3,8 @@ SHELL := bash
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))
 VENV ?= .venv
 OLDEST_VENV ?= .venv-oldest
-PYTEST_ARGS ?= -n auto --maxprocesses 4
+# Each worker begins with a block of whole files, so that it makes their shared fixtures alone.
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist worksteal
 
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
