@@ -3,7 +3,8 @@ SHELL := bash
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))
 VENV ?= .venv
 OLDEST_VENV ?= .venv-oldest
-PYTEST_ARGS ?= -n auto --maxprocesses 4
+# Each worker begins with a block of whole files, so that it makes their shared fixtures alone.
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist worksteal
 
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
@@ -33,6 +34,7 @@ OLDEST_TESTS := $(addprefix tests/,common/test_life_cycle.py::test_round_trip \
     audit/test_outliers.py audit/test_duplicates.py callbacks/test_early_end.py \
     cleaning/test_purified_classifier_routing.py datasets/test_long_tail.py \
     engine/test_preprocessing.py inspection/test_audit_displays.py learners/test_posterior.py \
+    learners/test_learners.py::test_a_tree_is_that_of_scikit_learn \
     meta/test_losses.py methods/test_l2r.py \
     metrics/test_scorers.py::test_grid_search_by_trusted_accuracy mixture/test_beta_limits.py \
     networks/test_networks.py noise/test_noise.py package/test_pipeline.py \

@@ -23,6 +23,11 @@ from sklearn.base import _fit_context as fit_context
 # The base class of scorers, for a scorer that requests ``clean_mask``.
 from sklearn.metrics._scorer import _Scorer
 
+# ``_engine/trees.py`` grows a tree without a classifier and its validation.
+from sklearn.tree._criterion import Gini
+from sklearn.tree._splitter import BestSplitter
+from sklearn.tree._tree import DepthFirstTreeBuilder, Tree
+
 # Row selection and row counts of arrays, lists, frames and sparse matrices.
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils import column_or_1d as _column_or_1d

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
-from sklearn import config_context
-from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.parallel import Parallel, delayed
+
+from .._engine.trees import grow_tree
 
 __all__ = ["Forest"]
 
 _MAX_DRAWS = 5000  # rows that a tree draws
 _BLOCK_ROWS = 16_384  # that a thread predicts at a time
+_BLOCK_TREES = 10  # that a thread grows at a time
 
 
 class Forest:
@@ -95,34 +94,38 @@ class Forest:
         shares = shares / shares.sum()
         limits = targets.cumsum(axis=1)
         seeds = np.random.RandomState(self.seed).randint(2**31 - 1, size=self.n_trees)
-        with (
-            config_context(skip_parameter_validation=True, assume_finite=True),
-            warnings.catch_warnings(),
-        ):
-            # Drawn labels may be of more classes than half of the rows.
-            warnings.filterwarnings("ignore", message="The number of unique classes")
-            grown = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                delayed(self._grow)(X, limits, weights, units, shares, n_draws, seed)
-                for seed in seeds
+        blocks = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            delayed(self._grow_block)(
+                X, limits, weights, units, shares, n_draws, seeds[start : start + _BLOCK_TREES]
             )
+            for start in range(0, self.n_trees, _BLOCK_TREES)
+        )
+        grown = [tree for block in blocks for tree in block]
         self._trees = [tree for tree, _ in grown]
-        self.importances_ = np.mean([tree.feature_importances_ for tree in self._trees], axis=0)
+        self.importances_ = np.mean(
+            [tree.compute_feature_importances() for tree in self._trees], axis=0
+        )
         return [rows for _, rows in grown]
 
-    def _grow(self, X, limits, weights, units, shares, n_draws: int, seed: int):
+    def _grow_block(self, X, limits, weights, units, shares, n_draws: int, seeds) -> list:
+        """Return of each seed a tree and the indices of the rows that it has drawn."""
+        rng = np.random.RandomState()
+        grown = []
+        for seed in seeds:
+            rng.seed(seed)
+            grown.append(self._grow(X, limits, weights, units, shares, n_draws, rng))
+        return grown
+
+    def _grow(self, X, limits, weights, units, shares, n_draws: int, rng):
         """Return a tree and the indices of the rows that it has drawn."""
-        rng = np.random.RandomState(seed)
         drawn = rng.choice(len(shares), n_draws, p=shares)
         counts = np.bincount(drawn, minlength=len(shares))[units].astype(np.float64)
         seen = np.flatnonzero(counts)
         counts = counts if weights is None else counts * weights
         rows = np.flatnonzero(counts)
-        labels = (rng.random_sample((len(rows), 1)) > limits[rows]).sum(axis=1)
-        labels = labels.clip(max=self._n_classes - 1)  # a sum of probabilities may round below 1
-        tree = DecisionTreeClassifier(
-            max_features="sqrt", min_samples_leaf=self.min_leaf, random_state=rng
-        )
-        tree.fit(X[rows], labels, sample_weight=counts[rows], check_input=False)
+        codes = (rng.random_sample((len(rows), 1)) > limits[rows]).sum(axis=1)
+        codes = codes.clip(max=self._n_classes - 1)  # a sum of probabilities may round below 1
+        tree = grow_tree(X[rows], codes, counts[rows], self._n_classes, self.min_leaf, rng)
         return tree, seen
 
     def _total(self, X: np.ndarray, drawn: list[np.ndarray] | None = None) -> np.ndarray:
@@ -135,18 +138,14 @@ class Forest:
         def add(start: int) -> None:
             rows, part = X[start : start + _BLOCK_ROWS], total[start : start + _BLOCK_ROWS]
             for k, tree in enumerate(self._trees):
-                proba = tree.predict_proba(rows, check_input=False)
+                proba = tree.predict(rows)
                 if drawn is not None:
                     first, end = np.searchsorted(drawn[k], (start, start + len(rows)))
                     proba[drawn[k][first:end] - start] = 0
-                if len(tree.classes_) == self._n_classes:
-                    part += proba
-                else:
-                    part[:, tree.classes_.astype(np.intp)] += proba
+                part += proba
 
-        with config_context(assume_finite=True):
-            starts = range(0, len(X), _BLOCK_ROWS)
-            Parallel(n_jobs=self.n_jobs, prefer="threads")(delayed(add)(start) for start in starts)
+        starts = range(0, len(X), _BLOCK_ROWS)
+        Parallel(n_jobs=self.n_jobs, prefer="threads")(delayed(add)(start) for start in starts)
         return total
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:

@@ -7,7 +7,9 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
+from sknoisy._engine.trees import grow_tree
 from sknoisy.learners.forest import Forest
 from sknoisy.learners.hard_labels import HardLabels
 from sknoisy.learners.kernel import KernelFeatures, KernelRidge, _learned_rows, leave_out
@@ -117,6 +119,23 @@ def test_trees_draw_labels_from_soft_labels():
     assert_allclose(forest.predict_proba(np.zeros((1, 2), np.float32)), targets[:1], atol=0.012)
 
 
+@pytest.mark.parametrize("min_leaf", [1, 3])
+def test_a_tree_is_that_of_scikit_learn(min_leaf):
+    X, targets, _ = problem()
+    codes, weights = targets.argmax(axis=1), 1.0 + np.arange(N) % 3
+    grown = grow_tree(X, codes, weights, 3, min_leaf, np.random.RandomState(0))
+    tree = DecisionTreeClassifier(
+        max_features="sqrt", min_samples_leaf=min_leaf, random_state=np.random.RandomState(0)
+    ).fit(X, codes, weights)
+    assert grown.node_count > 5
+    assert_array_equal(grown.predict(X), tree.predict_proba(X))
+    assert_array_equal(grown.compute_feature_importances(), tree.feature_importances_)
+    # A class without rows changes nothing but the width of the probabilities.
+    wider = grow_tree(X, 2 * codes, weights, 5, min_leaf, np.random.RandomState(0))
+    assert_array_equal(wider.predict(X)[:, ::2], grown.predict(X))
+    assert not wider.predict(X)[:, 1::2].any()
+
+
 def test_a_tree_draws_no_more_rows_than_it_may(monkeypatch):
     X, targets, _ = problem()
     whole = Forest(5, 1, 0)._grow_all(X, targets, None, None)
@@ -143,7 +162,7 @@ def test_held_out_probabilities_are_by_the_trees_that_have_not_drawn_the_row():
     votes, counts = np.zeros((N, 3)), np.zeros((N, 1))
     for tree, drawn in zip(forest._trees, forest._grow_all(X, targets, None, None), strict=True):
         unseen = np.setdiff1d(np.arange(N), drawn)
-        votes[np.ix_(unseen, tree.classes_)] += tree.predict_proba(X[unseen])
+        votes[unseen] += tree.predict(X[unseen])
         counts[unseen] += 1
     seen_by_all = counts[:, 0] == 0
     assert seen_by_all.any()

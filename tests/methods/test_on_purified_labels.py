@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from joblib import Memory
 from sklearn.base import clone
 
 from sknoisy import (
@@ -26,13 +27,19 @@ METHODS = [
 N_TRAIN = 700
 
 
-def scores(estimator, rate):
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory):
+    """Keeps the labels of a purifier for the other methods that learn them."""
+    return Memory(tmp_path_factory.mktemp("purified"), verbose=0)
+
+
+def scores(estimator, rate, memory):
     """Return the accuracy of a method on given and on purified labels, by seed."""
     found = []
     for seed in range(3):
         digits = load_noisy_digits(rate=rate, random_state=seed)
         plain = clone(estimator).set_params(random_state=seed)
-        purified = make_pipeline(LabelPurifier(random_state=seed), clone(plain))
+        purified = make_pipeline(LabelPurifier(random_state=seed), clone(plain), memory=memory)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the losses of purified labels have one component
             found.append(
@@ -47,12 +54,12 @@ def scores(estimator, rate):
 
 
 @pytest.mark.parametrize("estimator", METHODS, ids=lambda estimator: type(estimator).__name__)
-def test_purified_labels_are_not_worse(estimator):
-    given, purified = scores(estimator, 0.3)
+def test_purified_labels_are_not_worse(estimator, memory):
+    given, purified = scores(estimator, 0.3, memory)
     assert purified > given - 0.005
 
 
 @pytest.mark.parametrize("estimator", METHODS, ids=lambda estimator: type(estimator).__name__)
-def test_purified_labels_are_better_where_most_labels_are_wrong(estimator):
-    given, purified = scores(estimator, 0.6)
+def test_purified_labels_are_better_where_most_labels_are_wrong(estimator, memory):
+    given, purified = scores(estimator, 0.6, memory)
     assert purified > given
