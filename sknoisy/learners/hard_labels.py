@@ -8,7 +8,7 @@ from sklearn.base import ClassifierMixin, clone
 
 __all__ = ["HardLabels"]
 
-_MAX_ROWS = 10_000
+_MAX_ROWS = 200_000
 
 
 class HardLabels:
@@ -17,7 +17,7 @@ class HardLabels:
     Parameters
     ----------
     classifier : classifier
-        A clone is fitted, to 10,000 random rows at most.
+        A clone is fitted, to 200,000 random rows at most.
     seed : int
         Seed of the choice of rows.
     """
