@@ -85,12 +85,16 @@ class ParquetRows(Stream):
         """Return a block, which is kept with the last ones that were read, a window in all."""
         assert self.windows is not None
         if k not in self._kept:
+            import pyarrow
+
             while len(self._kept) >= self.windows.n_blocks:
                 del self._kept[next(iter(self._kept))]
             table = self._file.read_row_groups(self._groups[k], use_threads=False)
             block = np.empty((len(table), self.shape[1]), dtype=self.dtype)
             for j, column in enumerate(table.select(self.names).columns):
                 block[:, j] = column.to_numpy()
+            del table, column
+            pyarrow.default_memory_pool().release_unused()  # arrow would keep a window or more
             self._kept[k] = block
         return self._kept[k]
 

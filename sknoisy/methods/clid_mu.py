@@ -303,10 +303,14 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
         if is_vri:
             return partial(VRI, optimizer=adam(self.meta_lr_))
         self.exponent_ = class_exponents(self.normalize, counts)
-        return WNet(
+        model = WNet(
             exponent=torch.as_tensor(self.exponent_),
             optimizer=partial(torch.optim.SGD, lr=self.meta_lr_),
         )
+        # Rows of rare classes have large losses: at the start they weigh as much as the others.
+        with torch.no_grad():
+            model.output.weight.mul_(class_balance(counts))
+        return model
 
     def _default_meta_lr(self, n_rows: int, counts: np.ndarray) -> float:
         if self.image_shape_ is not None:

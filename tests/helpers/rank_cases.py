@@ -68,8 +68,8 @@ def small_mlp():
     return MLP(D, N_CLASSES, hidden=(16, 16))
 
 
-def small_wnet():
-    return WNet(8, exponent=EXPONENTS, optimizer=SGD)
+def small_wnet(lr=0.5):
+    return WNet(8, exponent=EXPONENTS, optimizer=partial(SGD, lr=lr))
 
 
 def step_case(meta_model=small_wnet, objective=CLIDObjective, **update):
@@ -79,7 +79,7 @@ def step_case(meta_model=small_wnet, objective=CLIDObjective, **update):
 STEP_CASES = {
     "wnet": step_case(),
     "wnet, cross-entropy": step_case(objective=CrossEntropyObjective),
-    "wnet, mae": step_case(objective=MAEObjective, meta_every=2),
+    "wnet, mae": step_case(partial(small_wnet, lr=5.0), MAEObjective, meta_every=2),
     "wnet, not shared": step_case(gradient=ForwardGradient(share_forward=False)),
     "vri": step_case(partial(VRI, n_embedding=3, hidden=(8,), kl_weight=0.1, optimizer=SGD)),
     "mlc": step_case(

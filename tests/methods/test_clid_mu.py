@@ -175,6 +175,18 @@ def test_frozen_weighting_network_stays_at_its_start(digits):
         assert torch.equal(first, second)
 
 
+def test_weights_of_unequal_classes_start_equal():
+    """Else rows of a rare class, whose losses are large, would lose weight."""
+    X = np.random.default_rng(0).normal(size=(400, 3))
+    spreads = []
+    for n_rare in (20, 200):
+        y = (np.arange(400) < n_rare).astype(int)
+        clf = small(meta_lr=0).fit(X + 2 * y[:, None], y)
+        spreads.append(np.ptp(clf.sample_weight_))
+    assert spreads[0] < spreads[1] / 5
+    assert spreads[1] > 0.02
+
+
 def test_without_meta_and_ensemble_it_is_plain_training(digits):
     X, y, *_ = digits
     clf = small(weighting=None, n_ensemble=0).fit(X, y)
