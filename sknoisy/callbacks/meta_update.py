@@ -339,7 +339,7 @@ class MetaUpdate(Callback):
             flags = self._trusted(part, None if trusted is None else trusted[part], is_meta)
             outputs = BatchOutputs(logits, features, y, trusted=flags, rows=part)
             with torch.no_grad():
-                found = function(outputs).cpu()
+                found = function(outputs).cpu().double()  # numpy has no bfloat16
             if not start:  # joined parts would scatter the free memory, as in StepValues
                 values = np.empty((len(dataset), *found.shape[1:]))
             values[start : start + len(part)] = found

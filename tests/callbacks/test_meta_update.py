@@ -303,6 +303,18 @@ def test_weigh_rows_evaluates_the_network_in_eval_mode():
         expected = callback.meta_model_.sample_weight(outputs)
     assert_allclose(found, expected)
     assert_array_equal(found[:5], 1)
+
+
+def test_a_meta_model_may_weigh_rows_in_bfloat16():
+    class Halves(WNet):
+        def sample_weight(self, batch):
+            return torch.full((len(batch.targets),), 0.5, dtype=torch.bfloat16)
+
+    data, callback = training_data(), update(Halves(3).double(), CrossEntropyObjective())
+    net = fit_device_net(callback, data=data, max_epochs=1)
+    found = callback.weigh_rows(net, data)
+    assert found.dtype == np.float64
+    assert_array_equal(found, np.full(N, 0.5))
     assert found[5:].max() < 1
 
 
