@@ -19,8 +19,8 @@ class DatasetRows(Stream):
     """The rows of a map-style data set, which gives x or a tuple of x and other things.
 
     Each x is an array, a tensor or a sequence of numbers, of the shape and the type of the first
-    one. TypeError or ValueError is raised for a row that is none; an error of the data set itself
-    has a note with the row number.
+    one. TypeError or ValueError is raised for any other row. An error of the data set itself, or
+    of the conversion to an array, has a note with the row number.
     """
 
     def __init__(self, dataset: Dataset):
@@ -61,11 +61,11 @@ class DatasetRows(Stream):
         """Return x of a row as an array of numbers, or of texts, which are refused later."""
         try:
             item = self._dataset[number]
+            x = item[0] if isinstance(item, (tuple, list)) and len(item) else item
+            x = np.asarray(from_torch(x) if isinstance(x, torch.Tensor) else x)
         except Exception as error:
-            error.add_note(f"The data set X raised this error for row {number}.")
+            error.add_note(f"Row {number} of the data set X caused this error.")
             raise
-        x = item[0] if isinstance(item, (tuple, list)) and len(item) else item
-        x = np.asarray(from_torch(x) if isinstance(x, torch.Tensor) else x)
         if x.dtype == object and x.ndim:
             with suppress(TypeError, ValueError):
                 x = x.astype(np.float64)  # None becomes NaN

@@ -206,14 +206,19 @@ def test_rows_of_any_kind_of_numbers_are_read(tensor):
     np.testing.assert_array_equal(DatasetRows(Rows(lambda number: tensor))[:], np.ones((9, 2)))
 
 
-def test_an_error_of_a_data_set_names_the_row():
-    def broken(number):
-        return {}[number] if number == 7 else np.ones(2)
-
-    rows = DatasetRows(Rows(broken))
-    with pytest.raises(KeyError) as caught:
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        (lambda: {}["x"], KeyError),
+        (lambda: ([[1.0], [1.0, 2.0]], "y"), ValueError),  # a ragged list is no array
+        (lambda: torch.ones(2).to_sparse(), TypeError),
+    ],
+)
+def test_an_error_of_a_data_set_names_the_row(broken, error):
+    rows = DatasetRows(Rows(lambda number: broken() if number == 7 else np.ones(2)))
+    with pytest.raises(error) as caught:
         rows[:]
-    assert caught.value.__notes__ == ["The data set X raised this error for row 7."]
+    assert caught.value.__notes__ == ["Row 7 of the data set X caused this error."]
 
 
 # --- rows that are selected ---------------------------------------------------------------------
