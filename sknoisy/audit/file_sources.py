@@ -200,6 +200,7 @@ def _labels(frame: pd.DataFrame, arguments: Namespace) -> pd.Series | pd.DataFra
 def _check_labels(labels: pd.Series, where: str) -> None:
     """Raise InputError if labels that are not missing cannot be classes."""
     counts = labels.value_counts()
+    counts = counts[counts > 0]  # a categorical column also counts values that no row has
     if len(counts) == 0:
         raise InputError(f"{where} holds no label. Name another column, or fill labels in.")
     if len(counts) == 1:

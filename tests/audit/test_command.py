@@ -149,6 +149,14 @@ def test_nested_labels_are_refused(table, capsys):
     assert "'kind' holds nested values" in capsys.readouterr().err
 
 
+def test_categories_that_no_row_has_are_no_labels(table, capsys):
+    frame, _ = table
+    frame["kind"] = pd.Categorical(["cat"] * len(frame), categories=["cat", "dog"])
+    frame.to_parquet("data.parquet")
+    assert audit("data.parquet", "--label", "kind") == 2
+    assert "holds one label only, 'cat'" in capsys.readouterr().err
+
+
 def test_rows_without_a_label_have_a_suggestion_and_no_flag(table, capsys):
     frame, _ = table
     frame.loc[[3, 8], "kind"] = ["", "?"]
