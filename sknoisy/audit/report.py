@@ -118,6 +118,8 @@ def _opening(audit: LabelAudit, title: str, n_listed: int) -> str:
     rate, low, high = audit.noise_rate
     if not n_suspects:
         listed = f"None of the {n_labels:,} labels looks doubtful."
+    elif n_suspects == 1:
+        listed = f"One of the {n_labels:,} labels looks doubtful."
     elif n_listed < n_suspects:
         listed = (
             f"{n_suspects:,} of {n_labels:,} are doubtful; here are the {n_listed:,} most "

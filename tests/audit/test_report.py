@@ -1,6 +1,7 @@
 """The report: its order, what it says, and that foreign text stays text."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -93,6 +94,12 @@ def test_the_first_sentence_has_the_share_its_range_and_the_numbers(noisy):
     assert f"between {low:.0f} and {high:.0f} of 100" in lead
     assert f"{audit.flagged.sum()} of 150 are doubtful; here are the 5 most doubtful" in lead
     assert "may be right: please check" in lead
+
+
+def test_a_single_suspect_is_one_label(noisy):
+    _, audit = noisy
+    single = replace(audit, flagged=np.arange(len(audit)) == 3)
+    assert "One of the 150 labels looks doubtful." in Page(render_report(single)).text
 
 
 def test_on_labels_without_errors_it_claims_none(global_random_seed):
