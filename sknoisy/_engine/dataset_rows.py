@@ -18,9 +18,10 @@ __all__ = ["DatasetRows"]
 class DatasetRows(Stream):
     """The rows of a map-style data set, which gives x or a tuple of x and other things.
 
-    Each x is an array, a tensor or a sequence of numbers, of the shape and the type of the first
-    one. TypeError or ValueError is raised for any other row. An error of the data set itself, or
-    of the conversion to an array, has a note with the row number.
+    Each x is an array, a tensor or a sequence of numbers, of the shape of the first one, and of a
+    type that its type holds; float64 may be rounded to float32. TypeError or ValueError is raised
+    for any other row. An error of the data set itself, or of the conversion to an array, has a
+    note with the row number.
     """
 
     def __init__(self, dataset: Dataset):

@@ -32,9 +32,9 @@ def near_duplicates(features: NDArray[np.float32], identical: Rows) -> Rows:
     to its nearest other row; identical rows always are. Sets are the connected components of
     these pairs. If the median is 0, only identical rows count.
 
-    The median is that of 500 rows at most. Near rows
-    are found by random projections: a pair just below the limit is missed with a probability of
-    some 0.0002 in general, 0.002 in a single column, and closer ones less often.
+    The median is that of 500 rows at most. Near rows are found by random projections: a pair just
+    below the limit is missed with a probability of some 0.0002 in general, 0.002 in a single
+    column, and closer ones less often.
 
     Parameters
     ----------
