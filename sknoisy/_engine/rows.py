@@ -22,8 +22,6 @@ from .streams import Stream, Windows
 
 __all__ = ["ArrayRows", "Rows", "SparseRows", "TensorRows", "fits_in_memory", "make_rows"]
 
-_CONVERT_ROWS = 8192  # rows converted at a time, in float64
-
 
 class Rows(Protocol):
     """Interface of a store of rows.
@@ -165,10 +163,4 @@ def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool
         return ArrayRows(X, scaling, device)
     if X.dtype == np.uint8 and X.ndim > 3:  # a quarter of the memory; scaled when taken
         return TensorRows(scaling.to_tensor(X).to(device), scaling)
-    first = scaling.apply(scaling.to_tensor(X[:1]))
-    # One tensor, filled in place: parts to be joined would double the memory.
-    rows = torch.empty((X.shape[0], *first.shape[1:]), dtype=first.dtype, device=device)
-    for start in range(0, X.shape[0], _CONVERT_ROWS):
-        part = X[start : start + _CONVERT_ROWS]
-        rows[start : start + _CONVERT_ROWS] = scaling.apply(scaling.to_tensor(part))
-    return TensorRows(rows)
+    return TensorRows(scaling.to_rows(X, device))

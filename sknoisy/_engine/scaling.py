@@ -17,7 +17,8 @@ from .reduction import SparseReduction, is_wide_sparse
 
 __all__ = ["InputScaling", "channel_axis", "is_image", "scaling_for"]
 
-_FIT_ROWS = 4096  # rows read at a time, in float64
+_FIT_ROWS = 4096  # rows read at a time in fit
+_CONVERT_ROWS = 8192  # rows converted at a time, in float64
 _CHANNELS = (1, 3, 4)
 _ROUNDING = 16 * np.finfo(np.float64).eps  # relative: smaller spreads come from rounding
 
@@ -195,18 +196,18 @@ class InputScaling:
             dtype = np.uint8 if rows.dtype == np.uint8 else np.float32
         return torch.from_numpy(np.array(rows, dtype=dtype, order="C"))
 
-    def to_columns(self, X) -> np.ndarray:
-        """Return the rows of a table as :meth:`to_tensor` does, as an array (n, k).
+    def to_rows(self, X, device: torch.device | str = "cpu") -> Tensor:
+        """Return all rows on the device, converted by :meth:`to_tensor` and :meth:`apply`.
 
-        Rows are converted a few at a time: in float64, all of them would take several times the
-        memory of the result.
+        They are converted a few at a time, into one tensor: in float64, all of them would take
+        several times its memory, and parts to be joined twice.
         """
-        first = self.to_tensor(X[:1]).numpy()
-        columns = np.empty((X.shape[0], first.shape[1]), dtype=first.dtype)
-        for start in range(0, X.shape[0], _FIT_ROWS):
-            rows = slice(start, start + _FIT_ROWS)
-            columns[rows] = self.to_tensor(X[rows]).numpy()
-        return columns
+        first = self.apply(self.to_tensor(X[:1]))
+        converted = torch.empty((X.shape[0], *first.shape[1:]), dtype=first.dtype, device=device)
+        for start in range(0, X.shape[0], _CONVERT_ROWS):
+            rows = slice(start, start + _CONVERT_ROWS)
+            converted[rows] = self.apply(self.to_tensor(X[rows]))
+        return converted
 
     def apply(self, batch: Tensor) -> Tensor:
         """Return the rows that the network gets: pixels are scaled here, others are already."""

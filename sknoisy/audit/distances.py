@@ -79,7 +79,7 @@ def distance_features(X: Any, *, scale: bool = True) -> NDArray[np.float32]:
         is_binary = np.logical_and.reduce([_holds_0_and_1(rows[block]) for block in blocks(rows)])
         kept = is_binary if scale else np.ones(rows.shape[1], dtype=bool)
         scaling.scale_[: rows.shape[1]][kept] = 1
-    return scaling.to_columns(rows)
+    return scaling.to_rows(rows).numpy()
 
 
 def nearest(

@@ -201,7 +201,7 @@ def test_fitting_by_blocks_equals_fitting_at_once(monkeypatch):
     assert_allclose(blocks.mean_, whole.mean_)
     assert_allclose(blocks.scale_, whole.scale_)
     expected = every_row(make_rows(X, blocks, CPU, in_memory=True))
-    monkeypatch.setattr("sknoisy._engine.rows._CONVERT_ROWS", 4)
+    monkeypatch.setattr("sknoisy._engine.scaling._CONVERT_ROWS", 4)
     assert_array_equal(every_row(make_rows(X, blocks, CPU, in_memory=True)), expected)
 
 

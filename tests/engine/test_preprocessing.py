@@ -184,7 +184,7 @@ def test_a_table_is_converted_a_few_rows_at_a_time(container, global_random_seed
     scaling = InputScaling().fit(rows)
     expected = scaling.to_tensor(rows).numpy()
     tracemalloc.start()
-    columns = scaling.to_columns(rows)
+    columns = scaling.to_rows(rows).numpy()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_array_equal(columns, expected)

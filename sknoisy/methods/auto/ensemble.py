@@ -49,7 +49,7 @@ class TableColumns:
         if self._is_wide:
             rows = X if scipy.sparse.issparse(X) else scipy.sparse.csr_matrix(X)
             return self._imputation.apply(rows).astype(np.float64)
-        return self._scaling.to_columns(_dense(X))
+        return self._scaling.to_rows(_dense(X)).numpy()
 
 
 def _dense(X) -> np.ndarray:
