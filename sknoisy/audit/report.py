@@ -181,7 +181,6 @@ def _suspects(
         if columns is not None:
             cells.insert(-1, _values(columns, int(row)))
         lines.append(_line(heads, cells))
-    header = "".join(f'<th scope="col">{head}</th>' for head in heads)
     if row_name == "Row":
         where = "The row number is the one that a spreadsheet shows."
     else:
@@ -190,8 +189,16 @@ def _suspects(
         "<section><h2>Rows to check</h2><p>The most doubtful row comes first. Compare the given "
         f"label with the suggested one, and correct your own file where it is wrong. {where} "
         "“How sure” is the probability that the model gives to the suggested label.</p>"
-        f'<table class="cards"><thead><tr>{header}</tr></thead><tbody>{"".join(lines)}</tbody>'
-        "</table></section>"
+        f"{_table('cards', heads, lines)}</section>"
+    )
+
+
+def _table(style: str, heads: Sequence[str], lines: Sequence[str]) -> str:
+    """Return a table of lines as of :func:`_line`."""
+    header = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return (
+        f'<table class="{style}"><thead><tr>{header}</tr></thead><tbody>{"".join(lines)}</tbody>'
+        "</table>"
     )
 
 
@@ -271,13 +278,11 @@ def _classes(audit: LabelAudit) -> str:
             f"{bar(shares[code], 1)} {_of_100(shares[code])}&nbsp;%",
         ]
         lines.append(_line(heads, cells))
-    header = "".join(f'<th scope="col">{head}</th>' for head in heads)
     more = n_classes - _MAX_CLASSES
     end = f"<p>{more:,} more labels have smaller shares.</p>" if more > 0 else ""
     return (
         "<section><h2>Doubtful rows of each label</h2>"
-        f'<table class="classes"><thead><tr>{header}</tr></thead><tbody>{"".join(lines)}</tbody>'
-        f"</table>{end}</section>"
+        f"{_table('classes', heads, lines)}{end}</section>"
     )
 
 
@@ -296,14 +301,12 @@ def _annotators(audit: LabelAudit) -> str:
             _quality(found.agreement[place]),
         ]
         lines.append(_line(heads, cells))
-    header = "".join(f'<th scope="col">{head}</th>' for head in heads)
     return (
         "<section><h2>Whose labels can be trusted</h2><p>The given label of a row is the one that "
         "most annotators chose. “Quality” is the estimated share of right labels of an annotator, "
         "by the model and the others; “agreement” is how often the label is the one that all of "
         "them together make most probable.</p>"
-        f'<table class="classes"><thead><tr>{header}</tr></thead><tbody>{"".join(lines)}</tbody>'
-        "</table></section>"
+        f"{_table('classes', heads, lines)}</section>"
     )
 
 
