@@ -14,7 +14,7 @@ from .models import BatchOutputs, MetaModel, balance_weights, per_sample_loss
 
 __all__ = ["VRI", "WNet", "gaussian_kl"]
 
-_START_LOSSES = (0.0, 4.0)
+_START_LOSSES = (0.0, 4.0)  # small and large, whose weights are compared at the start
 _SGD = partial(torch.optim.SGD, lr=0.1)
 _ADAM = partial(torch.optim.Adam, lr=1e-5)
 
@@ -78,6 +78,11 @@ class WNet(MetaModel):
         small, large = self.weigh(torch.tensor(_START_LOSSES))
         if small < large:
             self.output.weight.neg_()
+
+    @torch.no_grad()
+    def flatten_start(self, factor: float) -> None:
+        """Multiply the slope of the score by a factor from 0, which makes all weights equal."""
+        self.output.weight.mul_(factor)
 
     def weigh(self, losses: Tensor) -> Tensor:
         """Return the weights v in (0, 1) of per-sample losses, shape (n,)."""

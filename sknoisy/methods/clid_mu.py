@@ -308,8 +308,7 @@ class CLIDMUClassifier(SemiSupervisedClassifier):
             optimizer=partial(torch.optim.SGD, lr=self.meta_lr_),
         )
         # Rows of rare classes have large losses: at the start they weigh as much as the others.
-        with torch.no_grad():
-            model.output.weight.mul_(class_balance(counts))
+        model.flatten_start(class_balance(counts))
         return model
 
     def _default_meta_lr(self, n_rows: int, counts: np.ndarray) -> float:
