@@ -109,13 +109,15 @@ class Checkpoint:
 
         A file that another fit has written meanwhile stays as it is, and a warning tells once.
         """
-        if place > len(self._trainings):  # max_time ended an earlier one in its first epoch
+        # The place is too high if max_time ended an earlier training in its first epoch.
+        if self._is_taken or place > len(self._trainings):
             return
         self._trainings[place : place + 1] = [training]
         content = {"run": self.run, "seed": self.seed, "trainings": self._trainings}
         whole = as_bytes(content).numpy().tobytes()
         try:
-            if self._has_other_writer():
+            if digest_of_file(self.path) not in (None, self._digest):
+                self._leave_to_other_fit()
                 return
             self._digest = write_file(self.path, whole)
         except OSError as error:
@@ -126,16 +128,14 @@ class Checkpoint:
                 CheckpointWarning,
             )
 
-    def _has_other_writer(self) -> bool:
-        if not self._is_taken and digest_of_file(self.path) not in (None, self._digest):
-            self._is_taken = True
-            warn_user(
-                f"checkpoint={str(self.path)!r} was written by another fit while this one "
-                "trained, and stays as that fit leaves it. This fit trains on without a "
-                "checkpoint: pass a path of its own to each fit, also to those of a search.",
-                CheckpointWarning,
-            )
-        return self._is_taken
+    def _leave_to_other_fit(self) -> None:
+        self._is_taken = True
+        warn_user(
+            f"checkpoint={str(self.path)!r} was written by another fit while this one "
+            "trained, and stays as that fit leaves it. This fit trains on without a "
+            "checkpoint: pass a path of its own to each fit, also to those of a search.",
+            CheckpointWarning,
+        )
 
     def _tell(self, message: str) -> None:
         if self._say is not None:
