@@ -153,7 +153,6 @@ def bounded_meta_lr(lr: float, n_rows: int, n_steps: float) -> float:
     >>> round(bounded_meta_lr(0.2, n_rows=10_000, n_steps=6000), 5)
     0.00032
     """
-    way = (_META_ROWS / min(max(n_rows, _META_ROWS), _MANY_ROWS)) ** 3
-    if n_rows > _MANY_ROWS:
-        way *= (_MANY_ROWS / n_rows) ** 0.5
-    return lr * min(_META_STEPS / n_steps, 1.0) * way
+    by_cube = (_META_ROWS / min(max(n_rows, _META_ROWS), _MANY_ROWS)) ** 3
+    by_root = (_MANY_ROWS / max(n_rows, _MANY_ROWS)) ** 0.5
+    return lr * min(_META_STEPS / n_steps, 1.0) * (by_cube * by_root)
