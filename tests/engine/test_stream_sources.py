@@ -221,6 +221,54 @@ def test_an_error_of_a_data_set_names_the_row(broken, error):
     assert caught.value.__notes__ == ["Row 7 of the data set X caused this error."]
 
 
+class RowsAtOnce(Rows):
+    """Rows that are given for a list of numbers; a single one has other values."""
+
+    def __getitem__(self, number):
+        return -super().__getitem__(number)
+
+    def __getitems__(self, numbers):
+        return [self.row(number) for number in numbers]
+
+
+def test_rows_are_asked_for_at_once_where_the_data_set_can():
+    rows = DatasetRows(RowsAtOnce(lambda number: torch.full((2,), number + 1.0)))
+    np.testing.assert_array_equal(rows[np.array([2, 5])], [[3, 3], [6, 6]])
+
+
+def test_an_error_of_rows_that_are_asked_for_at_once_names_their_range():
+    rows = DatasetRows(RowsAtOnce(lambda number: {}["x"] if number == 7 else np.ones(2)))
+    with pytest.raises(KeyError) as caught:
+        rows[2:9]
+    (note,) = caught.value.__notes__
+    assert note == "__getitems__ of the data set X, for 7 rows from 2 to 8, caused this error."
+
+
+def test_a_wrong_number_of_items_is_refused():
+    class Short(RowsAtOnce):
+        def __getitems__(self, numbers):
+            return super().__getitems__(numbers)[1:]
+
+    with pytest.raises(ValueError, match="returned 3 items for 4 rows from 0 to 3"):
+        DatasetRows(Short(lambda number: np.ones(2)))[:4]
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_rows_that_are_stacked_pass_the_checks_of_single_rows(make):
+    ragged = DatasetRows(Rows(lambda number: make([1.0] * (3 if number == 4 else 2))))
+    with pytest.raises(ValueError, match=r"Row 4 of X has the shape \(3,\)"):
+        ragged[:]
+    mixed = DatasetRows(Rows(lambda number: make([0.5, 2.5] if number == 4 else [1, 2])))
+    with pytest.raises(ValueError, match="Row 4 of X holds float"):
+        mixed[:]
+    all_other = DatasetRows(Rows(lambda number: make([0.5, 2.5] if number else [1, 2])))
+    with pytest.raises(ValueError, match="Row 3 of X holds float"):
+        all_other[3:5]
+    images = DatasetRows(Rows(lambda number: make([[np.nan if number == 4 else 1.0]])))
+    with pytest.raises(ValueError, match="Row 4 of X holds NaN or infinity"):
+        images[:]
+
+
 # --- rows that are selected ---------------------------------------------------------------------
 
 
