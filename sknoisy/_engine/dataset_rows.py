@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from .containers import check_numbers, from_torch
 from .streams import Stream
@@ -30,11 +29,11 @@ class DatasetRows(Stream):
     note with the row number, or with those that were read together.
     """
 
-    def __init__(self, dataset: Dataset):
-        self._dataset: Any = dataset
+    def __init__(self, dataset: Any):
+        self._dataset = dataset
         (item,) = self._items([0])
         first = self._array(0, item)
-        self.shape, self.dtype = (len(self._dataset), *first.shape), first.dtype
+        self.shape, self.dtype = (len(dataset), *first.shape), first.dtype
 
     def check(self, estimator: Any) -> Any:
         """Return an array of the first row."""
