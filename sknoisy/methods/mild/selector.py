@@ -236,8 +236,9 @@ class CleanSampleSelector(NetworkEstimator):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            Training rows. NaN in tables is a missing value. A ``module`` of your own takes arrays
-            (n_samples, ...) of any shape.
+            Training rows, also the path of a Parquet file or a map-style torch ``Dataset``
+            (:ref:`large_data`). NaN in tables is a missing value. A ``module`` of your own takes
+            arrays (n_samples, ...) of any shape.
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
