@@ -355,8 +355,8 @@ class LabelAuditor(BaseEstimator):
                 seed=seed,
                 device=device if self.method == "auto" else None,
             )
-            if inputs.rows.ndim > 2:
-                inputs.columns = columns  # of images; those of a table are not needed again
+            if inputs.rows.ndim > 2:  # images; the columns of a table are not needed again
+                inputs.columns = columns = columns[:]
             return of_forest(
                 inputs.rows,
                 columns,

@@ -210,7 +210,7 @@ def _neighbors(inputs: Inputs, checks: Iterable[str], seed: int) -> Neighbors:
         is_table = inputs.rows.ndim == 2
         rows = inputs.rows if is_table else inputs.columns
         if rows is None:
-            rows = columns_of(inputs.rows, seed=seed)
+            rows = columns_of(inputs.rows, seed=seed)[:]
         features = distance_features(rows, scale=is_table)
         if "outlier" in checks:
             score, is_outlier = outlier_scores(features)
