@@ -23,7 +23,7 @@ _MEDIAN_ROWS = 500  # whose distances to all rows give the median
 # with 0.35, and in at least one of 20 rounds with 0.9998.
 _N_ROUNDS, _N_PROJECTIONS, _CELL = 20, 10, 8
 _STEPS = (1, 2, 3)  # rows that follow in the cell and are compared
-_BLOCK_PAIRS = 2**18  # that are compared at a time
+_BLOCK_ROWS, _BLOCK_PAIRS = 2**16, 2**18  # that are projected, or compared, at a time
 
 
 def near_duplicates(features: Features, identical: Rows) -> Rows:
@@ -67,7 +67,8 @@ def near_duplicates(features: Features, identical: Rows) -> Rows:
     >>> duplicate_of(sets)
     array([-1, -1, -1, -1,  1, -1, -1])
     """
-    distinct, of_row = np.unique(identical, return_inverse=True)
+    is_first = identical == np.arange(len(identical))
+    distinct, of_row = np.flatnonzero(is_first), (np.cumsum(is_first) - 1)[identical]
     if len(distinct) < len(features):
         features = features.take(distinct, axis=0)
     limit = _NEAR * _median_nearest(features, of_row)
@@ -103,9 +104,12 @@ def duplicate_of(sets: Rows) -> Rows:
     >>> duplicate_of(np.array([-1, 0, 0, -1, 0]))
     array([-1, -1,  1, -1,  1])
     """
-    _, first, number = np.unique(sets, return_index=True, return_inverse=True)
-    rows = first[number]
-    return np.where((sets < 0) | (rows == np.arange(len(sets))), -1, rows)
+    members = np.flatnonzero(sets >= 0)
+    _, first, number = np.unique(sets[members], return_index=True, return_inverse=True)
+    rows = np.full(len(sets), -1)
+    rows[members] = members[first[number]]
+    rows[members[first]] = -1
+    return rows
 
 
 def identical_rows(X: Any) -> Rows:
@@ -164,7 +168,8 @@ def contradictions(codes: NDArray[np.integer], identical: Rows) -> Rows:
     >>> contradictions(np.array([0, 1, 0, 1, 0]), np.array([0, 0, 0, 3, 3]))
     array([1, 0, 1, 4, 3])
     """
-    labeled = np.flatnonzero(codes >= 0)
+    has_copies = np.bincount(identical, minlength=len(identical)) > 1
+    labeled = np.flatnonzero((codes >= 0) & has_copies[identical])
     groups, labels = identical[labeled], codes[labeled]
     _, first, of_group = np.unique(groups, return_index=True, return_inverse=True)
     differs = labels != labels[first[of_group]]
@@ -257,7 +262,8 @@ def _near_components(features: Features, limit: float) -> Rows:
         directions /= np.linalg.norm(directions, axis=0)
         shift, factors = rng.random_sample(_N_PROJECTIONS), rng.randint(2**62, size=_N_PROJECTIONS)
         cell, last = np.empty(n_rows, dtype=np.int64), np.empty(n_rows, dtype=np.float32)
-        for rows in blocks(features):
+        for start in range(0, n_rows, _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
             projected = features[rows] @ directions
             cells = np.floor(projected[:, :-1] / width + shift)
             with np.errstate(invalid="ignore"):  # cells that int64 does not hold fall together

@@ -92,7 +92,7 @@ class Source:
 
         assert self.table is not None
         if self.label is not None:
-            labels = self.table[self.label]
+            labels = self.table[self.label].copy()
             labels[audit.flagged] = audit.labels[audit.suggested_codes[audit.flagged]]
             return labels
         codes = np.where(audit.flagged, audit.suggested_codes, audit.given_codes)

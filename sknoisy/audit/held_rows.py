@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ColumnStack", "empty_array"]
+from .._engine.streams import Stream
+
+__all__ = ["ColumnStack", "empty_array", "held"]
 
 _SHARE = 0.25  # of the available memory that one array may take
 _UNKNOWN = 2**32  # bytes that are taken to be available where the system does not tell
@@ -58,6 +60,19 @@ def available_memory() -> int:
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return max(min(found, default=_UNKNOWN), 0)
+
+
+def held(X: Any) -> Any:
+    """Return a Parquet file or a data set as an array of :func:`empty_array`, other X as it is."""
+    if not isinstance(X, Stream):
+        return X
+    if X.windows is not None:
+        X.windows.n_blocks = 1  # kept at a time: the rows are read once, in their order
+    rows = empty_array(X.shape, X.dtype)
+    step = max(_BLOCK_VALUES // math.prod(X.shape[1:]), 1)
+    for start in range(0, len(X), step):
+        rows[start : start + step] = X[start : start + step]
+    return rows
 
 
 class ColumnStack:

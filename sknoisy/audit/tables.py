@@ -105,10 +105,14 @@ class Table:
         """Yield pyarrow tables of all columns and some rows."""
         import pyarrow as pa
 
-        batches = self._file.iter_batches(_PIECE_ROWS, use_threads=False)
-        while (batch := self._read(lambda: next(batches, None))) is not None:
-            cells = [self._cleared(column) for column in batch.columns]
-            yield pa.table(cells, names=self.columns)
+        # One row group after another: a reader of all keeps what it has read.
+        for group in range(self._file.metadata.num_row_groups):
+            batches = self._file.iter_batches(_PIECE_ROWS, [group], use_threads=False)
+            while (batch := self._read(lambda source=batches: next(source, None))) is not None:
+                cells = [self._cleared(column) for column in batch.columns]
+                yield pa.table(cells, names=self.columns)
+            del batches
+            pa.default_memory_pool().release_unused()
 
     def _cleared(self, column: Any) -> Any:
         """Return a column of pyarrow in which texts that stand for a missing value are missing."""
