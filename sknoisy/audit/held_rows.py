@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._engine.streams import Stream
+from .cells import visible
+from .files import InputError
 
 __all__ = ["ColumnStack", "empty_array", "held"]
 
@@ -40,9 +43,19 @@ def empty_array(shape: tuple[int, ...], dtype: Any) -> NDArray:
 
 
 def _mapped(shape: tuple[int, ...], dtype: Any) -> NDArray:
-    """Return the memory map of a new temporary file."""
-    with TemporaryFile() as file:  # the map keeps it
-        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+    """Return the memory map of a new temporary file, whose place on the disk is reserved."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        with TemporaryFile() as file:  # the map keeps it
+            file.truncate(n_bytes)
+            if hasattr(os, "posix_fallocate"):  # else a full disk would end the process later
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+    except OSError as error:
+        raise InputError(
+            f"The temporary folder {visible(gettempdir())} cannot hold {n_bytes:,} bytes: "
+            f"{error.strerror or error}. Name a larger one by the environment variable TMPDIR."
+        ) from error
 
 
 def available_memory() -> int:

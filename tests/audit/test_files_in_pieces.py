@@ -1,5 +1,7 @@
 """Files that are read in several pieces give the table and the audit of the whole file."""
 
+import errno
+import os
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -16,6 +18,7 @@ from sknoisy.audit import columns, csv_file, held_rows, result, tables, texts
 from sknoisy.audit.columns import encode_columns
 from sknoisy.audit.command import main
 from sknoisy.audit.file_sources import of_table
+from sknoisy.audit.files import InputError
 from sknoisy.audit.tables import read_table
 
 N_ROWS = 200
@@ -141,7 +144,7 @@ def test_the_audit_is_the_same_whatever_the_pieces(
             assert Path("whole", file).read_bytes() == Path("pieces", file).read_bytes()
     if name == "data.parquet":
         one, other = (parquet.read_table(f"{out}/cleaned.parquet") for out in ("whole", "pieces"))
-        assert one.schema.types == pa.Schema.from_pandas(frame, preserve_index=False).types
+        assert one.schema.types == parquet.read_schema("data.parquet").types
         assert one.to_pydict() == other.to_pydict()
     pages = [Path(out, "report.html").read_text(encoding="utf-8") for out in ("whole", "pieces")]
     assert (
@@ -192,6 +195,16 @@ def test_a_table_larger_than_the_memory_lies_in_temporary_files(late_table, tmp_
     pd.testing.assert_frame_equal(*columns_of)
     del source
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_full_temporary_folder_is_named(monkeypatch):
+    def refuse(descriptor, start, n_bytes):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(held_rows, "available_memory", lambda: 0)
+    with pytest.raises(InputError, match=r"cannot hold 4,000 bytes: No space .* TMPDIR"):
+        held_rows.empty_array((10, 100), np.float32)
 
 
 def test_memory_that_is_free_is_told_by_the_system(tmp_path, monkeypatch):
