@@ -331,8 +331,9 @@ class LabelAuditor(BaseEstimator):
         The rows of a file or a data set replace it.
         """
         if self.estimator is None and proba is None:
-            X = held(check_X(self, X, reset=True, streams=True))
-            return X, X, X.shape[0]
+            checked = check_X(self, X, reset=True, streams=True)
+            rows = held(checked)
+            return (X if rows is checked else rows), rows, rows.shape[0]
         if X is None:
             if proba is None:
                 raise ValueError("X is None, which is allowed with proba only. Pass the rows.")
@@ -347,8 +348,7 @@ class LabelAuditor(BaseEstimator):
             return X, None, num_samples(X)
         rows = held(checked)
         is_table = rows.ndim == 2 or is_image(rows)
-        X = X if rows is checked else rows
-        return X, (rows if is_table else None), rows.shape[0]
+        return (X if rows is checked else rows), (rows if is_table else None), rows.shape[0]
 
     def _judge(self, inputs: Inputs, proba: Any, seed: int, device: str) -> Judgement:
         """Return the probabilities of the source."""

@@ -19,7 +19,7 @@ from .headers import column_names
 __all__ = ["Records", "read_csv"]
 
 _BLOCK_CELLS = 2**18  # that are held as Python strings at a time
-_GROUP_BYTES = 2**25  # of a row group
+_GROUP_BYTES = 2**23  # of a row group
 _HELD_BYTES = 2**26  # of the temporary file; a larger one lies on the disk
 _DELIMITERS = ",;\t|"
 
@@ -134,7 +134,7 @@ def _write_columns(blocks: Iterator[list[Sequence[str]]], width: int) -> IO[byte
 
 
 def _row_groups(blocks: Iterator[list[Sequence[str]]], schema: Any) -> Iterator[Any]:
-    """Yield tables of some 32 MiB."""
+    """Yield tables of some 8 MiB."""
     import pyarrow as pa
 
     waiting: list[Any] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Table", "read_table", "write_csv"]
 
 _PIECE_ROWS = 65_536  # that are copied at a time
+_CSV_CELLS = 2**18  # that are written at a time
 _PARQUET = (".parquet", ".pq")
 
 
@@ -222,11 +224,18 @@ def write_csv(
     pieces = [frames] if isinstance(frames, pd.DataFrame) else frames
     n_changed = 0
     with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-        for number, piece in enumerate(pieces):
-            safe, n_cells = (piece, 0) if raw else _without_formulas(piece)
-            safe.to_csv(file, index=False, header=number == 0, sep=delimiter)
+        for part in chain.from_iterable(map(_parts, pieces)):
+            safe, n_cells = (part, 0) if raw else _without_formulas(part)
+            safe.to_csv(file, index=False, header=not file.tell(), sep=delimiter)
             n_changed += n_cells
     return n_changed
+
+
+def _parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield frames of some 260,000 cells, as each cell becomes an object of Python."""
+    step = max(_CSV_CELLS // frame.shape[1], 1)
+    for start in range(0, max(len(frame), 1), step):
+        yield frame.iloc[start : start + step]
 
 
 def _without_formulas(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -30,6 +30,7 @@ def small_pieces(monkeypatch):
     """Read, search, encode and write a few rows at a time, by way of temporary files."""
     for module in (columns, tables, result):
         monkeypatch.setattr(module, "_PIECE_ROWS", PIECE)
+    monkeypatch.setattr(tables, "_CSV_CELLS", 30)
     monkeypatch.setattr(csv_file, "_BLOCK_CELLS", 50)
     monkeypatch.setattr(csv_file, "_GROUP_BYTES", 1)
     monkeypatch.setattr(csv_file, "_HELD_BYTES", 100)

@@ -88,7 +88,8 @@ def test_a_file_serves_given_probabilities_and_other_classifiers(table, tmp_path
     X, y, _ = table
     X[:, 2] = np.nan_to_num(X[:, 2])
     pd.DataFrame(X, columns=list("abcd")).to_parquet(tmp_path / "rows.parquet", row_group_size=70)
-    proba = np.random.default_rng(0).dirichlet(np.ones(3), N_ROWS)
+    proba = (np.eye(3)[y] + np.random.default_rng(0).dirichlet(np.ones(3), N_ROWS)) / 2
+    proba[::20] = np.roll(proba[::20], 1, axis=1)
     for options in ({"proba": proba}, {"estimator": KNeighborsClassifier()}):
         of_file, of_array = (
             columns_of(audit_labels(rows, y, random_state=0, **options))
