@@ -24,6 +24,7 @@ from .second_look import look_again
 __all__ = ["Candidate", "Ensemble"]
 
 _PRIOR = 1.0  # in standard errors: purified labels are the better ones, unless rows contradict
+_PREDICTED_ROWS = 65_536  # that all learners predict at a time
 _IDLE = 0.05  # share of a learner that is left out after the first look
 
 
@@ -173,6 +174,13 @@ class Ensemble:
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities (n, n_classes) of the true class of rows (n, d)."""
+        proba = np.empty((X.shape[0], len(self.transition_)))
+        for start in range(0, len(proba), _PREDICTED_ROWS):
+            rows = slice(start, start + _PREDICTED_ROWS)
+            proba[rows] = self._proba_of_block(X[rows])
+        return proba
+
+    def _proba_of_block(self, X: Any) -> np.ndarray:
         proba = self._given.predict_proba(X)
         if self._purified is None:
             return proba

@@ -13,7 +13,7 @@ from .._engine.stopping import part_of_fit
 from .candidates import Member
 from .learner import Build
 from .noisy_rows import NoisyRows
-from .posterior import Answer
+from .posterior import Answer, mean_of
 from .probabilities import brier_score
 
 __all__ = ["SecondLook", "look_again"]
@@ -55,7 +55,7 @@ def look_again(
     """
     builds = {member.name: member.of_purified for member in members}
     probas = {member.name: member.held_out.copy() for member in members}
-    mean = np.mean(list(probas.values()), axis=0)
+    mean = mean_of(list(probas.values()))
     scores: dict[str, float] = {}
     folds = list(_folds(data, seed))
     # The first fold, on which the further learners are tried, has the most weight.
