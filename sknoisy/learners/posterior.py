@@ -86,6 +86,7 @@ def answer(
     codes: np.ndarray,
     weights: np.ndarray | None = None,
     trusted: np.ndarray | None = None,
+    mixture: Mixture | None = None,
 ) -> Answer:
     """Combine the out-of-fold probabilities by learners with the given labels.
 
@@ -99,9 +100,12 @@ def answer(
         Weights of the rows.
     trusted : ndarray of bool of shape (n,) or None, default=None
         Rows whose given label is right.
+    mixture : Mixture or None, default=None
+        Powers and shares of the learners. None: those by :func:`fit_mixture`.
     """
     transition = estimate_transition(mean_of(probas), codes, weights, trusted)
-    mixture = fit_mixture(probas, transition, codes, weights, trusted)
+    if mixture is None:
+        mixture = fit_mixture(probas, transition, codes, weights, trusted)
     proba = mixture(probas)
     with_labels = posterior(proba, transition, codes, trusted)
     if weights is not None:

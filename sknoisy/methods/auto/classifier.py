@@ -27,7 +27,6 @@ from ...cleaning.bookkeeping import align_columns, keep_classes
 from ...cleaning.class_sizes import spare_rare_classes, warn_of_shrunken_classes
 from ...cleaning.inner_estimator import fit_inner
 from ...exceptions import SelectionWarning, warn_user
-from ...learners.ensemble import Ensemble
 from ...learners.probabilities import normalized, one_hot
 from ..registry import METHODS, estimator_class
 from .choice import (
@@ -38,7 +37,7 @@ from .choice import (
     has_own_network,
     pick_method,
 )
-from .ensemble import TableColumns, further_classifiers
+from .ensemble import TableColumns, build_ensemble, table_rows
 from .features import Features
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
@@ -53,8 +52,9 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     likely, a network and gradient boosting. For wide sparse tables, such as texts, it is a linear
     ridge regression. Their out-of-fold probabilities and a transition matrix determine the
     probability of each true class, given the row and its label. The learners then learn these
-    soft labels; the mixture of their probabilities predicts. Pixels of small images are columns of
-    a table. For larger images, a network is trained, by :class:`CLIDMUClassifier`.
+    soft labels; the mixture of their probabilities predicts. For more than 25,000 rows, networks
+    that weight the given labels compete with them. Pixels of small images are columns of a table.
+    For larger images, a network is trained, by :class:`CLIDMUClassifier`.
 
     Parameters
     ----------
@@ -76,7 +76,8 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         imputed columns. None: the learners of the ensemble. Other methods accept None only.
     network_params : dict or None, default=None
         Parameters of the network, such as ``{"max_epochs": 100}``. In the ensemble it is a
-        :class:`CLIDMUClassifier` without weights. A search takes whole dicts.
+        :class:`CLIDMUClassifier` without weights, and for more than 25,000 rows there are others
+        with weights. A search takes whole dicts.
     n_jobs : int or None, default=None
         Number of threads of the forests.
     device : "auto", str or torch.device, default="auto"
@@ -94,7 +95,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     {classes_}
     label_distribution_ : ndarray of shape (n_samples, n_classes)
         Probability of each class to be the true one; that of the given label is 1 for trusted
-        rows.
+        rows. It is float32 if the ensemble learns more than 25,000 rows.
     purified_labels_ : ndarray of shape (n_samples,)
         The most probable labels. Trusted rows keep their given labels.
     clean_proba_ : ndarray of shape (n_samples,)
@@ -230,10 +231,11 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         features = Features(self.representation, seed, self.device, self.verbose)
         X = features.fit_transform(X)
         names = None if features.transformer_ else getattr(self, "feature_names_in_", None)
-        columns = TableColumns()
-        rows = columns.fit_transform(X, names)
-        further = further_classifiers(seed, n_classes, self._network_params())
-        ensemble = Ensemble(seed, self.n_jobs, self.verbose, further)
+        columns = TableColumns().fit(X, names)
+        ensemble = build_ensemble(
+            X, n_classes, seed, self.n_jobs, self.verbose, self._network_params()
+        )
+        rows = table_rows(X, columns)
         with part_of_fit("the ensemble"):
             ensemble.fit(rows, codes, n_classes, sample_weight, clean_mask, groups)
         if not ensemble.is_informed_:
@@ -328,7 +330,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             return self.estimator_.predict_proba(X)
         X = self._features.transform(X)
         if self.estimator is None:
-            return self.estimator_.predict_proba(self._columns.transform(X))
+            return self.estimator_.predict_proba(table_rows(X, self._columns))
         rows = X if takes_nan(self.estimator) else self._columns.impute(X)
         proba, name = self.estimator_.predict_proba(rows), type(self.estimator_).__name__
         return align_columns(proba, self._learned, self.classes_, 0.0, name)
