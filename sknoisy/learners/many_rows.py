@@ -149,17 +149,24 @@ class LargeEnsemble:
 
     def _held_out(self, X: Any, rows: np.ndarray) -> np.ndarray:
         """Return the probabilities of training rows that the learners have not seen."""
-        probas = [self.learners.predict_proba(X[rows])]
-        if self._networks is not None:
-            probas.append(self._networks.held_out(X, rows, probas[0]))
-        return self._mixture(probas)
+        if self._networks is None:
+            return self._mixture([self.learners.predict_proba(X[rows])])
+        are_seen = bool((self._networks.fold_[rows] < 0).any())  # by all networks
+        by_learners = self._by_learners(X[rows], are_needed=are_seen)
+        return self._mixture([by_learners, self._networks.held_out(X, rows, by_learners)])
+
+    def _by_learners(self, X: Any, *, are_needed: bool = False) -> np.ndarray:
+        """Return the probabilities by the learners, or zeros if they have no share."""
+        if are_needed or self._mixture.shares[0] > 0:
+            return self.learners.predict_proba(X)
+        return np.zeros((X.shape[0], len(self.transition_)))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities (n, n_classes) of the true class of rows (n, d)."""
         proba = np.empty((X.shape[0], len(self.transition_)))
         for block in blocks(len(proba)):
             some = X[block]
-            probas = [self.learners.predict_proba(some)]
+            probas = [self._by_learners(some)]
             if self._networks is not None:
                 probas.append(self._networks.predict_proba(some))
             proba[block] = self._mixture(probas)

@@ -17,7 +17,7 @@ from sknoisy.learners.cross_fit import CrossFit
 from sknoisy.learners.ensemble import Ensemble
 from sknoisy.learners.many_rows import LargeEnsemble
 from sknoisy.learners.noisy_rows import NoisyRows
-from sknoisy.learners.posterior import posterior
+from sknoisy.learners.posterior import Mixture, posterior
 from sknoisy.learners.probabilities import brier_score, one_hot
 from sknoisy.noise import symmetric
 
@@ -151,6 +151,40 @@ def test_networks_are_let_in_by_the_likelihood():
     assert right[0] > right[1] + 0.02
     right = [np.mean(e.distribution_.argmax(axis=1) == clean) for e in (informed, alone)]
     assert right[0] > right[1] + 0.02
+
+
+def test_learners_without_a_share_are_not_asked(monkeypatch):
+    """They would cost the most of a prediction."""
+    X, given, _, X_test, _ = problem(500)
+    fitted = LargeEnsemble(Ensemble(0), [LogisticRegression()] * 2, 0)
+    monkeypatch.setattr(
+        many_rows,
+        "_best_mixture",
+        lambda mixture, *_: mixture._replace(shares=np.array([0.0, 1.0])),
+    )
+    monkeypatch.setattr(many_rows, "admit", lambda data, judged, known, further: further)
+    fitted.fit(X, given, 4)
+    expected = fitted._networks.predict_proba(X_test)
+    monkeypatch.setattr(Ensemble, "predict_proba", None)
+    found = fitted.predict_proba(X_test)
+    assert_array_equal(found.argmax(axis=1), expected.argmax(axis=1))
+
+
+def test_the_share_is_the_one_that_predicts_most_labels():
+    """Learners and networks that know half of the labels each, or one of them all."""
+    rng = np.random.RandomState(0)
+    codes = rng.randint(3, size=900)
+    sure = 0.9 * one_hot(codes, 3) + 0.1 / 3
+    wrong = 0.6 * one_hot((codes + 1) % 3, 3) + 0.4 / 3
+    first = np.arange(900)[:, None] < 450
+    even = Mixture((1.0, 1.0), np.array([0.5, 0.5]))
+    data = NoisyRows(None, codes, one_hot(codes, 3), None, None, None)
+    halves = [np.where(first, sure, wrong), np.where(first, wrong, sure)]
+    assert 0.3 < many_rows._best_mixture(even, data, halves).shares[0] < 0.7
+    assert many_rows._best_mixture(even, data, [wrong, sure]).shares[0] == 0
+    assert many_rows._best_mixture(even, data, [sure, wrong]).shares[0] > 0.3
+    weighted = data._replace(weights=first[:, 0].astype(float))
+    assert many_rows._best_mixture(even, weighted, halves[::-1]).shares[0] < 0.5
 
 
 def test_trusted_rows_keep_their_labels_and_weightless_rows_have_no_say(monkeypatch):
