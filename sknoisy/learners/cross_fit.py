@@ -10,6 +10,7 @@ from sklearn import config_context
 from sklearn.base import ClassifierMixin, clone
 
 from .._engine.folds import draw_folds_of_counted
+from .._engine.heap import return_freed_memory
 from .._engine.stopping import part_of_fit
 from .noisy_rows import NoisyRows
 from .posterior import mean_of
@@ -69,6 +70,7 @@ class CrossFit:
             for name in _OF_ROWS:
                 vars(fitted).pop(name, None)
             self.fitted_[k] = fitted
+            return_freed_memory()
         return self
 
     def held_out(self, X: Any, rows: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
