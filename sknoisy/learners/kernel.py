@@ -13,8 +13,7 @@ __all__ = ["KernelFeatures", "KernelRidge", "leave_out"]
 
 _PENALTIES = tuple(np.geomspace(0.02, 30, 8))
 _MAX_ROWS = 10_000  # that are learned; the others are predicted as new rows
-_BLOCK_ROWS = 16_384  # whose features are held at a time, or a quarter of many rows
-_MANY_ROWS = 32_768
+_BLOCK_ROWS, _AT_ONCE = 4096, 12_288  # whose features are held at a time; all of fewer rows
 _RANK = 1e-7  # smallest eigenvalue of the landmarks' kernel that is kept, relative to the largest
 _SOME_LANDMARKS = 300  # whose distances set the unit
 
@@ -158,7 +157,7 @@ class KernelRidge:
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the probabilities (n, n_classes) of rows (n, d)."""
         proba = np.empty((len(X), len(self._mean)))
-        step = _BLOCK_ROWS if len(X) <= _MANY_ROWS else _BLOCK_ROWS // 4
+        step = _BLOCK_ROWS if len(X) > _AT_ONCE else _AT_ONCE
         for start in range(0, len(X), step):
             block = slice(start, start + step)
             proba[block] = self.features.transform(X[block]) @ self._coef + self._mean

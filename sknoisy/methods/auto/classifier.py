@@ -248,7 +248,10 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         counted = np.ones(len(codes), bool) if sample_weight is None else sample_weight > 0
         proba = spare_rare_classes(ensemble.distribution_, codes, counted)
         del ensemble.distribution_  # it would be kept twice
-        proba[counted] = keep_classes(proba[counted], codes[counted])
+        if sample_weight is None:
+            keep_classes(proba, codes)
+        else:
+            proba[counted] = keep_classes(proba[counted], codes[counted])
         purified = proba.argmax(axis=1)
         warn_of_shrunken_classes(name, codes[counted], purified[counted], self.classes_)
         self.estimator_, self.transition_ = ensemble, ensemble.transition_
