@@ -111,6 +111,7 @@ class LargeEnsemble:
         if not self.is_informed_:
             self.transition_ = np.eye(n_classes)
         self.candidates_ = self._candidates(brier)
+        return_freed_memory()
         self.distribution_ = self._distribution(data, rows, found)
         if self._networks is not None:
             del self._networks.fold_
