@@ -115,6 +115,7 @@ class LargeEnsemble:
         self.distribution_ = self._distribution(data, rows, found)
         if self._networks is not None:
             del self._networks.fold_
+        return_freed_memory()
         return self
 
     def _candidates(self, brier: float) -> tuple[Candidate, ...]:
