@@ -67,7 +67,8 @@ def spare_rare_classes(
     """
     n_classes = distribution.shape[1]
     sizes = np.bincount(given[counted], minlength=n_classes)
-    expected = distribution[counted].sum(axis=0)
+    of_counted = distribution if counted.all() else distribution[counted]
+    expected = of_counted.sum(axis=0, dtype=np.float64)
     is_rare = (sizes < _RARE * sizes.sum() / n_classes) & (expected >= _EXPECTED * sizes)
     spared, most = distribution.copy(), distribution.max(axis=1)
     rows = np.flatnonzero(is_rare[given] & (most <= _SURE) & counted)

@@ -24,6 +24,7 @@ from .second_look import look_again
 __all__ = ["Candidate", "Ensemble"]
 
 _PRIOR = 1.0  # in standard errors: purified labels are the better ones, unless rows contradict
+_PREDICTED_ROWS = 65_536  # that all learners predict at a time
 _IDLE = 0.05  # share of a learner that is left out after the first look
 
 
@@ -78,6 +79,8 @@ class Ensemble:
     distribution_ : ndarray of shape (n, n_classes)
         Probabilities of the true class of the training rows; trusted rows of positive weight keep
         their label.
+    held_out_ : ndarray of shape (n, n_classes)
+        Predictions for the training rows by learners that have not seen them.
     transition_ : ndarray of shape (n_classes, n_classes)
         Entry (i, j) is the estimated probability that a row of true class i is given the label j.
     candidates_ : tuple of Candidate
@@ -88,6 +91,7 @@ class Ensemble:
 
     is_informed_: bool
     distribution_: np.ndarray
+    held_out_: np.ndarray
     transition_: np.ndarray
     candidates_: tuple[Candidate, ...]
 
@@ -138,6 +142,7 @@ class Ensemble:
         self._given = _Predictor(mixture, [member.learner for member in members])
         self._purified, self._share = None, 0.0
         self.distribution_, self.transition_ = first.posterior, first.transition
+        self.held_out_ = first.proba
         self.is_informed_ = True
         tried = [(name, score) for member in picked for name, score in member.scores.items()]
         shares = dict(zip((member.name for member in members), mixture.shares, strict=True))
@@ -155,6 +160,8 @@ class Ensemble:
                 self._purified = _Predictor(second.mixture, learners)
                 self._share = _share_of_second(first, second, data)
                 self.distribution_, self.transition_ = distribution, second.transition
+                self.held_out_ = self._share * second.proba
+                self.held_out_ += (1 - self._share) * first.proba
                 of_second = dict(zip(builds, second.mixture.shares, strict=True))
                 shares = {
                     name: (1 - self._share) * shares.get(name, 0) + self._share * of_second[name]
@@ -169,10 +176,17 @@ class Ensemble:
 
     def _further(self, X: Any) -> dict[str, Any]:
         further = {} if scipy.sparse.issparse(X) else self.further or {}
-        return {name: partial(HardLabels, clf, self.seed) for name, clf in further.items()}
+        return {name: partial(HardLabels, clf) for name, clf in further.items()}
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities (n, n_classes) of the true class of rows (n, d)."""
+        proba = np.empty((X.shape[0], len(self.transition_)))
+        for start in range(0, len(proba), _PREDICTED_ROWS):
+            rows = slice(start, start + _PREDICTED_ROWS)
+            proba[rows] = self._proba_of_block(X[rows])
+        return proba
+
+    def _proba_of_block(self, X: Any) -> np.ndarray:
         proba = self._given.predict_proba(X)
         if self._purified is None:
             return proba

@@ -8,8 +8,6 @@ from sklearn.base import ClassifierMixin, clone
 
 __all__ = ["HardLabels"]
 
-_MAX_ROWS = 200_000
-
 
 class HardLabels:
     """Classifier that learns the most probable label of each row.
@@ -17,14 +15,11 @@ class HardLabels:
     Parameters
     ----------
     classifier : classifier
-        A clone is fitted, to 200,000 random rows at most.
-    seed : int
-        Seed of the choice of rows.
+        A clone is fitted.
     """
 
-    def __init__(self, classifier: ClassifierMixin, seed: int):
+    def __init__(self, classifier: ClassifierMixin):
         self.classifier = classifier
-        self.seed = seed
 
     def fit(
         self,
@@ -37,8 +32,6 @@ class HardLabels:
         self._n_classes = targets.shape[1]
         labels = targets.argmax(axis=1)
         rows = np.arange(len(X)) if weights is None else weights.nonzero()[0]
-        if len(rows) > _MAX_ROWS:
-            rows = np.random.RandomState(self.seed).choice(rows, _MAX_ROWS, replace=False)
         self._only = labels[rows[0]]
         self._fitted = None
         if (labels[rows] == self._only).all():  # classifiers refuse to learn one class

@@ -6,13 +6,14 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances
 
+from .part import draw_rows
 from .probabilities import LEAST, brier_score, normalized, relative_weights
 
 __all__ = ["KernelFeatures", "KernelRidge", "leave_out"]
 
 _PENALTIES = tuple(np.geomspace(0.02, 30, 8))
 _MAX_ROWS = 10_000  # that are learned; the others are predicted as new rows
-_BLOCK_ROWS = 16_384  # whose features are held at a time
+_BLOCK_ROWS, _AT_ONCE = 4096, 12_288  # whose features are held at a time; all of fewer rows
 _RANK = 1e-7  # smallest eigenvalue of the landmarks' kernel that is kept, relative to the largest
 _SOME_LANDMARKS = 300  # whose distances set the unit
 
@@ -76,8 +77,12 @@ class KernelFeatures:
     def _kernel(self, X: np.ndarray) -> np.ndarray:
         if self.kind == "linear":
             return self._gamma * (X @ self._landmarks.T)
-        squares = self._gamma * pairwise_distances(X, self._landmarks, metric="sqeuclidean")
-        return np.exp(-squares if self.kind == "rbf" else -np.sqrt(squares))
+        values = pairwise_distances(X, self._landmarks, metric="sqeuclidean")
+        values *= self._gamma
+        if self.kind == "exponential":
+            np.sqrt(values, out=values)
+        np.negative(values, out=values)
+        return np.exp(values, out=values)
 
 
 class KernelRidge:
@@ -125,7 +130,7 @@ class KernelRidge:
     ) -> np.ndarray:
         """Learn soft labels, and return the probabilities (n, n_classes) without row or group."""
         weights = relative_weights(weights, len(X))
-        rows = _learned_rows(weights, groups, self.seed)
+        rows = draw_rows(weights, groups, _MAX_ROWS, self.seed)
         phi = self.features.transform(X[rows])
         targets, weights = targets[rows], weights[rows]
         self._mean = np.average(targets, axis=0, weights=weights)
@@ -152,24 +157,11 @@ class KernelRidge:
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the probabilities (n, n_classes) of rows (n, d)."""
         proba = np.empty((len(X), len(self._mean)))
-        for start in range(0, len(X), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
+        step = _BLOCK_ROWS if len(X) > _AT_ONCE else _AT_ONCE
+        for start in range(0, len(X), step):
+            block = slice(start, start + step)
             proba[block] = self.features.transform(X[block]) @ self._coef + self._mean
         return normalized(proba, LEAST)
-
-
-def _learned_rows(weights: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray:
-    """Return the rows of positive weight; of too many a random part, with whole groups."""
-    rows = np.flatnonzero(weights)
-    if len(rows) <= _MAX_ROWS:
-        return rows
-    rng = np.random.RandomState(seed)
-    if groups is None:
-        return np.sort(rng.choice(rows, _MAX_ROWS, replace=False))
-    order = rng.permutation(groups.max() + 1)
-    n_rows = np.bincount(groups[rows], minlength=len(order))[order].cumsum()
-    chosen = order[: max(1, int(np.searchsorted(n_rows, _MAX_ROWS, side="right")))]
-    return rows[np.isin(groups[rows], chosen)]
 
 
 def leave_out(

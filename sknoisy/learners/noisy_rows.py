@@ -22,8 +22,8 @@ class NoisyRows(NamedTuple):
         Rows.
     codes : ndarray of int64 of shape (n,)
         Encoded given labels.
-    targets : ndarray of shape (n, n_classes)
-        The given labels as probabilities.
+    targets : ndarray of shape (n, n_classes) or None
+        The given labels as probabilities. None if no learner is fitted to them.
     weights : ndarray of shape (n,) or None
         Weights of the rows.
     trusted : ndarray of bool of shape (n,) or None
@@ -34,20 +34,18 @@ class NoisyRows(NamedTuple):
 
     X: Any
     codes: np.ndarray
-    targets: np.ndarray
+    targets: Any
     weights: np.ndarray | None
     trusted: np.ndarray | None
     groups: np.ndarray | None
 
     def only(self, rows: np.ndarray) -> NoisyRows:
         """Return some of the rows, by their indices."""
-        weights, trusted, groups = (
+        targets, weights, trusted, groups = (
             None if part is None else part[rows]
-            for part in (self.weights, self.trusted, self.groups)
+            for part in (self.targets, self.weights, self.trusted, self.groups)
         )
-        return NoisyRows(
-            self.X[rows], self.codes[rows], self.targets[rows], weights, trusted, groups
-        )
+        return NoisyRows(self.X[rows], self.codes[rows], targets, weights, trusted, groups)
 
     @property
     def counted(self) -> np.ndarray:
@@ -69,20 +67,20 @@ class NoisyRows(NamedTuple):
                 judged = judged & (self.groups != of_class[0])
         return judged
 
-    def answer(self, probas: list[np.ndarray]) -> Answer:
-        """Combine held-out probabilities by learners with the given labels.
+    def answer(self, probas: list[np.ndarray], mixture: Mixture | None = None) -> Answer:
+        """Combine held-out probabilities by learners, in a given mixture or the likeliest one.
 
         Rows that cannot be judged without their group keep their labels, and are not counted.
         """
         judged = self.judged()
         if judged.all():
-            return answer(probas, self.codes, self.weights, self.trusted)
+            return answer(probas, self.codes, self.weights, self.trusted, mixture)
         if not judged.any():
             n_classes, equal = self.targets.shape[1], np.full(len(probas), 1 / len(probas))
             mixture = Mixture((1.0,) * len(probas), equal)
             return Answer(mixture, np.eye(n_classes), self.targets, self.targets.copy())
         weights = judged if self.weights is None else judged * self.weights
-        found = answer(probas, self.codes, weights.astype(np.float64), self.trusted)
+        found = answer(probas, self.codes, weights.astype(np.float64), self.trusted, mixture)
         kept = self.counted & ~judged
         found.proba[kept] = found.posterior[kept] = self.targets[kept]
         return found

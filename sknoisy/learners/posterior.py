@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .probabilities import normalized, relative_weights
+from .probabilities import blocks, normalized, relative_weights
 
 __all__ = [
     "Answer",
@@ -17,6 +17,7 @@ __all__ = [
     "estimate_transition",
     "fit_mixture",
     "log_likelihoods",
+    "mean_of",
     "posterior",
 ]
 
@@ -46,8 +47,12 @@ class Mixture(NamedTuple):
 
     def __call__(self, probas: Sequence[np.ndarray]) -> np.ndarray:
         """Return the mixture (n, n_classes) of the probabilities by each learner."""
-        parts = zip(probas, self.powers, self.shares, strict=True)
-        return sum(share * _powered(proba, power) for proba, power, share in parts if share)
+        mixed = np.zeros(probas[0].shape)
+        for rows in blocks(len(mixed)):
+            for proba, power, share in zip(probas, self.powers, self.shares, strict=True):
+                if share:
+                    mixed[rows] += share * _powered(proba[rows], power)
+        return mixed
 
 
 class Answer(NamedTuple):
@@ -81,6 +86,7 @@ def answer(
     codes: np.ndarray,
     weights: np.ndarray | None = None,
     trusted: np.ndarray | None = None,
+    mixture: Mixture | None = None,
 ) -> Answer:
     """Combine the out-of-fold probabilities by learners with the given labels.
 
@@ -94,15 +100,26 @@ def answer(
         Weights of the rows.
     trusted : ndarray of bool of shape (n,) or None, default=None
         Rows whose given label is right.
+    mixture : Mixture or None, default=None
+        Powers and shares of the learners. None: those by :func:`fit_mixture`.
     """
-    mean = np.mean(probas, axis=0)
-    transition = estimate_transition(mean, codes, weights, trusted)
-    mixture = fit_mixture(probas, transition, codes, weights, trusted)
+    transition = estimate_transition(mean_of(probas), codes, weights, trusted)
+    if mixture is None:
+        mixture = fit_mixture(probas, transition, codes, weights, trusted)
     proba = mixture(probas)
     with_labels = posterior(proba, transition, codes, trusted)
     if weights is not None:
-        with_labels = np.where(weights[:, None] > 0, with_labels, proba)
+        with_labels[weights <= 0] = proba[weights <= 0]
     return Answer(mixture, transition, proba, with_labels)
+
+
+def mean_of(probas: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean (n, n_classes) of the probabilities by each learner."""
+    mean = probas[0].astype(np.float64)
+    for proba in probas[1:]:
+        mean += proba
+    mean /= len(probas)
+    return mean
 
 
 def estimate_transition(
@@ -181,7 +198,12 @@ def posterior(
 
     Trusted rows have their given label.
     """
-    return normalized(proba * _likelihoods(transition, codes, trusted))
+    combined = np.empty_like(proba)
+    for rows in blocks(len(proba)):
+        of_rows = None if trusted is None else trusted[rows]
+        likelihoods = _likelihoods(transition, codes[rows], of_rows)
+        combined[rows] = normalized(proba[rows] * likelihoods)
+    return combined
 
 
 def log_likelihoods(
@@ -191,8 +213,12 @@ def log_likelihoods(
     trusted: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the logarithm (n,) of the probability of each given label."""
-    likelihoods = (proba * _likelihoods(transition, codes, trusted)).sum(axis=1)
-    return np.log(likelihoods.clip(min=_TINY))
+    of_labels = np.empty(len(proba))
+    for rows in blocks(len(proba)):
+        of_rows = None if trusted is None else trusted[rows]
+        likelihoods = _likelihoods(transition, codes[rows], of_rows)
+        of_labels[rows] = (proba[rows] * likelihoods).sum(axis=1)
+    return np.log(of_labels.clip(min=_TINY))
 
 
 def _likelihoods(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-__all__ = ["LEAST", "brier_score", "normalized", "one_hot", "relative_weights"]
+__all__ = ["LEAST", "blocks", "brier_score", "normalized", "one_hot", "relative_weights"]
 
 LEAST = 1e-3  # probability by a regression
+_BLOCK_ROWS = 16_384
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Yield the slices of n rows, a block at a time, so that intermediate arrays stay small."""
+    for start in range(0, n, _BLOCK_ROWS):
+        yield slice(start, min(start + _BLOCK_ROWS, n))
 
 
 def one_hot(codes: np.ndarray, n_classes: int) -> np.ndarray:
@@ -20,7 +29,10 @@ def normalized(proba: np.ndarray, least: float = 0.0) -> np.ndarray:
     """Return rows that sum to 1, of values raised to at least `least`; a row of zeros is even."""
     proba = np.maximum(proba, least)
     sums = proba.sum(axis=1, keepdims=True)
-    return np.where(sums > 0, proba / np.where(sums > 0, sums, 1), 1 / proba.shape[1])
+    is_empty = ~(sums > 0)
+    proba /= np.where(is_empty, 1, sums)
+    proba[is_empty[:, 0]] = 1 / proba.shape[1]
+    return proba
 
 
 def relative_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
@@ -32,4 +44,7 @@ def brier_score(
     proba: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None
 ) -> float:
     """Return the weighted mean over rows of the squared distance to the targets, from 0 to 2."""
-    return float(np.average(((proba - targets) ** 2).sum(axis=1), weights=weights))
+    squares = np.empty(len(proba))
+    for rows in blocks(len(proba)):
+        squares[rows] = ((proba[rows] - targets[rows]) ** 2).sum(axis=1)
+    return float(np.average(squares, weights=weights))

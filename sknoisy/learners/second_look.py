@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,10 @@ from .._engine.stopping import part_of_fit
 from .candidates import Member
 from .learner import Build
 from .noisy_rows import NoisyRows
-from .posterior import Answer
+from .posterior import Answer, mean_of
 from .probabilities import brier_score
 
-__all__ = ["SecondLook", "look_again"]
+__all__ = ["SecondLook", "admit", "look_again"]
 
 _FEWEST_FOLDS, _MOST_FOLDS, _ROWS_OF_FOLDS = 3, 8, 5000
 _CLEARLY = 1.0  # standard errors
@@ -55,7 +55,7 @@ def look_again(
     """
     builds = {member.name: member.of_purified for member in members}
     probas = {member.name: member.held_out.copy() for member in members}
-    mean = np.mean(list(probas.values()), axis=0)
+    mean = mean_of(list(probas.values()))
     scores: dict[str, float] = {}
     folds = list(_folds(data, seed))
     # The first fold, on which the further learners are tried, has the most weight.
@@ -79,7 +79,8 @@ def look_again(
                     name: brier_score(judged[name], left_out.targets, left_out.weights)
                     for name in further
                 }
-                builds = _admit(left_out, judged, builds, further)
+                admitted = admit(left_out, judged, builds, further)
+                builds = builds | {name: further[name] for name in admitted}
             for name in builds:
                 if name not in probas:
                     probas[name] = mean.copy()
@@ -99,21 +100,22 @@ def _folds(data: NoisyRows, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]
             yield rows, held
 
 
-def _admit(
-    data: NoisyRows,
-    judged: dict[str, np.ndarray],
-    builds: dict[str, Build],
-    further: Mapping[str, Build],
-) -> dict[str, Build]:
-    """Return the learners and those further ones that make the given labels clearly likelier."""
-    probas = [judged[name] for name in builds]
+def admit(
+    data: NoisyRows, judged: Mapping[str, np.ndarray], known: Iterable[str], further: Iterable[str]
+) -> list[str]:
+    """Return the names of further learners that make the given labels clearly likelier.
+
+    Each is compared with the `known` ones. `judged` are the probabilities of the rows by each
+    learner, which has not seen them.
+    """
+    probas = [judged[name] for name in known]
     before = data.log_likelihoods(data.answer(probas))
     counted = data.counted
     groups = None if data.groups is None else data.groups[counted]
-    admitted = dict(builds)
-    for name, build in further.items():
+    admitted = []
+    for name in further:
         joined = data.answer([*probas, judged[name]])
         gain = (data.log_likelihoods(joined) - before)[counted]
         if gain.mean() > _CLEARLY * standard_error(gain, groups):
-            admitted[name] = build
+            admitted.append(name)
     return admitted

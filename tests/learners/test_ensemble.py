@@ -81,7 +81,7 @@ def test_no_learner_judges_a_row_that_it_has_seen(monkeypatch):
     monkeypatch.setattr(second_look, "_CLEARLY", -np.inf)  # let it in
     data = NoisyRows(X, given, one_hot(given, 4), None, None, None)
     members = ensemble.pick_members(X, data.targets, None, None, 0, None)
-    further = {"spy": lambda: ensemble.HardLabels(Spy(), 0)}
+    further = {"spy": lambda: ensemble.HardLabels(Spy())}
     look = second_look.look_again(data, members, further, 0)
     assert list(look.builds)[-1] == "spy"
     assert sum(map(len, judged)) == len(set.union(*judged)) == 90

@@ -1,5 +1,6 @@
 """A classifier that picks a method for the data, and the ensemble that it picks for tables."""
 
-from .classifier import MethodChoice, NoisyLabelClassifier
+from .choice import MethodChoice
+from .classifier import NoisyLabelClassifier
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from inspect import signature
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,48 +21,26 @@ from ..._engine.groups import check_groups
 from ..._engine.imputation import takes_nan
 from ..._engine.label_distribution import set_label_distribution
 from ..._engine.labels import check_clean_mask, encode_labels
-from ..._engine.scaling import is_image
 from ..._engine.stopping import interruptible, part_of_fit
 from ..._engine.validation import check_sample_weight, check_X
-from ...cleaning.bookkeeping import align_columns, keep_classes, takes_sample_weight
+from ...cleaning.bookkeeping import align_columns, keep_classes
 from ...cleaning.class_sizes import spare_rare_classes, warn_of_shrunken_classes
 from ...cleaning.inner_estimator import fit_inner
 from ...exceptions import SelectionWarning, warn_user
-from ...learners.ensemble import Candidate, Ensemble
 from ...learners.probabilities import normalized, one_hot
-from ..dmlp.frozen_features import are_columns
 from ..registry import METHODS, estimator_class
-from .ensemble import TableColumns, further_classifiers
+from .choice import (
+    ENSEMBLE,
+    MethodChoice,
+    check_estimator,
+    check_networks,
+    has_own_network,
+    pick_method,
+)
+from .ensemble import TableColumns, build_ensemble, table_rows
 from .features import Features
 
 __all__ = ["MethodChoice", "NoisyLabelClassifier"]
-
-_FOR_IMAGES = "clid_mu"
-_FOR_OTHERS = "famus"  # rows that learners of tables do not take
-_ENSEMBLE = "ensemble"
-
-
-class MethodChoice(NamedTuple):
-    """The method that :class:`NoisyLabelClassifier` picked, and what it estimated.
-
-    Attributes
-    ----------
-    method : str
-        Name of the method.
-    reason : str
-        Reason for the choice.
-    noise_rate : float
-        Estimated share of wrong labels.
-    candidates : tuple of Candidate
-        Learners that the ensemble tried: the ``name`` of each, the ``brier_score`` of its held-out
-        probabilities on the given labels, and its ``share`` in the ensemble's predictions, 0 if it
-        was not picked. Empty for other methods.
-    """
-
-    method: str
-    reason: str
-    noise_rate: float
-    candidates: tuple[Candidate, ...]
 
 
 @share_docs
@@ -75,8 +52,9 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     likely, a network and gradient boosting. For wide sparse tables, such as texts, it is a linear
     ridge regression. Their out-of-fold probabilities and a transition matrix determine the
     probability of each true class, given the row and its label. The learners then learn these
-    soft labels; the mixture of their probabilities predicts. Pixels of small images are columns of
-    a table. For larger images, a network is trained, by :class:`CLIDMUClassifier`.
+    soft labels; the mixture of their probabilities predicts. For more than 25,000 rows, networks
+    that weight the given labels compete with them. Pixels of small images are columns of a table.
+    For larger images, a network is trained, by :class:`CLIDMUClassifier`.
 
     Parameters
     ----------
@@ -98,7 +76,8 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         imputed columns. None: the learners of the ensemble. Other methods accept None only.
     network_params : dict or None, default=None
         Parameters of the network, such as ``{"max_epochs": 100}``. In the ensemble it is a
-        :class:`CLIDMUClassifier` without weights. A search takes whole dicts.
+        :class:`CLIDMUClassifier` without weights, and for more than 25,000 rows there are others
+        with weights. A search takes whole dicts.
     n_jobs : int or None, default=None
         Number of threads of the forests.
     device : "auto", str or torch.device, default="auto"
@@ -116,7 +95,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     {classes_}
     label_distribution_ : ndarray of shape (n_samples, n_classes)
         Probability of each class to be the true one; that of the given label is 1 for trusted
-        rows.
+        rows. It is float32 if the ensemble learns more than 25,000 rows.
     purified_labels_ : ndarray of shape (n_samples,)
         The most probable labels. Trusted rows keep their given labels.
     clean_proba_ : ndarray of shape (n_samples,)
@@ -149,7 +128,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "method": [StrOptions({"auto", _ENSEMBLE, *METHODS})],
+        "method": [StrOptions({"auto", ENSEMBLE, *METHODS})],
         "representation": [
             None,
             StrOptions({"simclr", "moco", "scarf"}),
@@ -226,13 +205,14 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         weights = check_sample_weight(sample_weight, X)
         trusted = check_clean_mask(clean_mask, codes, classes)
         group_codes = check_groups(groups, X.shape[0])
-        method, reason = self._pick(X)
-        self._check_estimator(method, reason, weights)
+        method, reason = pick_method(X, self.method, self.representation, self.network_params)
+        check_estimator(self.estimator, self.representation, method, reason, weights)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
-        self._check_networks(method, reason, group_codes is not None)
+        has_groups = group_codes is not None
+        check_networks(self._network_params(), method, reason, has_groups=has_groups)
         self.classes_ = classes
         of_rows = {"clean_mask": trusted, "sample_weight": weights, "groups": group_codes}
-        if method == _ENSEMBLE:
+        if method == ENSEMBLE:
             proba, candidates = self._fit_ensemble(X, codes, seed, **of_rows)
         else:
             proba, candidates = self._fit_network(method, X, codes, seed, **of_rows)
@@ -251,10 +231,11 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         features = Features(self.representation, seed, self.device, self.verbose)
         X = features.fit_transform(X)
         names = None if features.transformer_ else getattr(self, "feature_names_in_", None)
-        columns = TableColumns()
-        rows = columns.fit_transform(X, names)
-        further = further_classifiers(seed, n_classes, self._network_params())
-        ensemble = Ensemble(seed, self.n_jobs, self.verbose, further)
+        columns = TableColumns().fit(X, names)
+        ensemble = build_ensemble(
+            X, n_classes, seed, self.n_jobs, self.verbose, self._network_params()
+        )
+        rows = table_rows(X, columns)
         with part_of_fit("the ensemble"):
             ensemble.fit(rows, codes, n_classes, sample_weight, clean_mask, groups)
         if not ensemble.is_informed_:
@@ -267,7 +248,10 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
         counted = np.ones(len(codes), bool) if sample_weight is None else sample_weight > 0
         proba = spare_rare_classes(ensemble.distribution_, codes, counted)
         del ensemble.distribution_  # it would be kept twice
-        proba[counted] = keep_classes(proba[counted], codes[counted])
+        if sample_weight is None:
+            keep_classes(proba, codes)
+        else:
+            proba[counted] = keep_classes(proba[counted], codes[counted])
         purified = proba.argmax(axis=1)
         warn_of_shrunken_classes(name, codes[counted], purified[counted], self.classes_)
         self.estimator_, self.transition_ = ensemble, ensemble.transition_
@@ -313,96 +297,10 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
     def _network_params(self) -> dict[str, Any]:
         return {"device": self.device, **(self.network_params or {})}
 
-    def _has_own_network(self) -> bool:
-        return (self.network_params or {}).get("module") is not None
-
     def _takes_any_shape(self) -> bool:
-        return self._has_own_network() or not (
+        return has_own_network(self.network_params) or not (
             self.representation is None or isinstance(self.representation, str)
         )
-
-    def _pick(self, X) -> tuple[str, str]:
-        """Return the method for X, and the reason."""
-        has_columns = X.ndim == 2 or is_image(X) or self.representation is not None
-        if self.method == _ENSEMBLE and not has_columns:
-            raise ValueError(
-                'method="ensemble" needs a table or images, since its learners take columns; X '
-                f'holds rows of shape {X.shape[1:]}. Pass method="auto", or a representation.'
-            )
-        if self.method != "auto":
-            return self.method, "it was asked for"
-        if self.representation is not None:
-            return _ENSEMBLE, "there is a representation"
-        if X.ndim == 2:
-            return _ENSEMBLE, f"X is a table of {X.shape[0]} rows"
-        if not is_image(X):
-            return _FOR_OTHERS, "X is no table"
-        kind = f"X holds images of {X.shape[1:]}"
-        if are_columns(X) and not self._has_own_network():
-            return _ENSEMBLE, f"{kind}, whose pixels are columns"
-        return _FOR_IMAGES, kind
-
-    def _check_estimator(self, method: str, reason: str, weights: np.ndarray | None) -> None:
-        """Raise, before anything is trained, if `estimator` cannot be used."""
-        if method != _ENSEMBLE and self.representation is not None:
-            raise ValueError(
-                f"representation={self.representation!r} is for the ensemble, but the method here "
-                f"is {method!r}, because {reason}. Pass representation=None, or pass the "
-                "classifier of the method a fitted one as pretrained."
-            )
-        if self.estimator is None:
-            return
-        if method != _ENSEMBLE:
-            raise ValueError(
-                f"estimator={self.estimator!r} learns the labels of the ensemble, but the method "
-                f'here is {method!r}, because {reason}. Pass estimator=None, or method="ensemble" '
-                "and a table."
-            )
-        if weights is not None and not takes_sample_weight(self.estimator):
-            raise TypeError(
-                f"sample_weight was passed, but {type(self.estimator).__name__}.fit does not take "
-                "it. Leave it out, or pass another estimator."
-            )
-
-    def _check_networks(self, method: str, reason: str, has_groups: bool) -> None:
-        """Raise if a network of the method does not take `network_params` or the groups."""
-        in_ensemble = method == _ENSEMBLE
-        name = "clid_mu" if in_ensemble else method
-        cls = estimator_class(METHODS[name].estimator)
-        known = cls().get_params(deep=False).keys()
-        unknown = [name for name in self.network_params or {} if name not in known]
-        if unknown:
-            of_ensemble = ", the network of the ensemble," if in_ensemble else ""
-            raise TypeError(
-                f"network_params has {unknown}, but {cls.__name__}{of_ensemble} has no such "
-                f"parameter. Leave it out, or set the method, which is {method!r} because "
-                f"{reason}, to one that has it."
-            )
-        self._check_that_networks_are_new(in_ensemble)
-        if has_groups and not in_ensemble and "groups" not in signature(cls.fit).parameters:
-            raise TypeError(
-                f"groups were passed, but {cls.__name__} leaves no rows out and takes none; "
-                f"the method is {method!r} because {reason}. Leave groups out, or pass "
-                'method="mild" or "dmlp" or, for a table, "ensemble".'
-            )
-        network = cls(**self._network_params())
-        network._validate_params()
-        network._check_settings()
-
-    def _check_that_networks_are_new(self, in_ensemble: bool) -> None:
-        """Raise if `network_params` let a network go on: each fit makes new ones."""
-        params = self.network_params or {}
-        if params.get("warm_start"):
-            raise ValueError(
-                "network_params has warm_start=True, but each fit makes new networks. Leave it "
-                "out, or fit the classifier of the method itself again."
-            )
-        if in_ensemble and params.get("checkpoint") is not None:
-            raise ValueError(
-                f"network_params has checkpoint={str(params['checkpoint'])!r}, but the ensemble "
-                "trains several networks, and a checkpoint belongs to one fit. Leave it out, or "
-                'pass another method, such as method="clid_mu".'
-            )
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
@@ -435,7 +333,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             return self.estimator_.predict_proba(X)
         X = self._features.transform(X)
         if self.estimator is None:
-            return self.estimator_.predict_proba(self._columns.transform(X))
+            return self.estimator_.predict_proba(table_rows(X, self._columns))
         rows = X if takes_nan(self.estimator) else self._columns.impute(X)
         proba, name = self.estimator_.predict_proba(rows), type(self.estimator_).__name__
         return align_columns(proba, self._learned, self.classes_, 0.0, name)
@@ -482,7 +380,7 @@ class NoisyLabelClassifier(ClassifierMixin, DictParameters, BaseEstimator):
             :meth:`CLIDMUClassifier.export_onnx`.
         """
         check_is_fitted(self)
-        if self.choice_.method == _ENSEMBLE:
+        if self.choice_.method == ENSEMBLE:
             raise ValueError(
                 'export_onnx writes one network, but the method here is "ensemble", because '
                 f"{self.choice_.reason}: several learners predict together. Fit with "

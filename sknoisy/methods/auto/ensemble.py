@@ -12,11 +12,15 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from ..._engine.imputation import Imputation
 from ..._engine.reduction import is_wide_sparse
 from ..._engine.scaling import InputScaling
+from ..._engine.streams import Stream
+from ...learners.ensemble import Ensemble
+from ...learners.many_rows import LargeEnsemble
 from ..clid_mu import CLIDMUClassifier
 
-__all__ = ["TableColumns", "further_classifiers"]
+__all__ = ["TableColumns", "TableRows", "build_ensemble", "table_rows"]
 
 _MAX_BOOSTED = 10  # classes: boosting grows a tree for each, in each of its steps
+_MANY_ROWS, _N_NETWORKS = 25_000, 3
 _MAX_EPOCHS, _MAX_BOOSTS = 30, 50  # purified labels are learned soon
 
 
@@ -28,8 +32,8 @@ class TableColumns:
     its values.
     """
 
-    def fit_transform(self, X, names: Any = None):
-        """Learn from training rows (n, d) and return them; warnings use the `names` of columns."""
+    def fit(self, X, names: Any = None) -> TableColumns:
+        """Learn from training rows (n, d); warnings use the `names` of columns."""
         self._is_wide = is_wide_sparse(X)
         if self._is_wide:
             self._imputation: Imputation = Imputation().fit(X, names)
@@ -38,7 +42,11 @@ class TableColumns:
             self._scaling = InputScaling().fit(X, names)
             assert self._scaling.imputation_ is not None
             self._imputation = self._scaling.imputation_
-        return self.transform(X)
+        return self
+
+    def fit_transform(self, X, names: Any = None):
+        """Learn from training rows as by ``fit``, and return them."""
+        return self.fit(X, names).transform(X)
 
     def impute(self, X):
         """Return rows without missing values, for a classifier that takes none."""
@@ -52,8 +60,67 @@ class TableColumns:
         return self._scaling.to_rows(_dense(X)).numpy()
 
 
+class TableRows(Stream):
+    """Rows of a table that are converted when they are read.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, d)
+        The table.
+    columns : TableColumns
+        Fitted columns.
+    index : ndarray of int64 of shape (m,) or None, default=None
+        Those rows that are meant; None: all.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, X: Any, columns: TableColumns, index: np.ndarray | None = None):
+        self._X, self._columns = X, columns
+        self._index = np.arange(X.shape[0]) if index is None else index
+        self.shape = (len(self._index), columns.transform(X[:1]).shape[1])
+
+    def only(self, rows: np.ndarray) -> TableRows:
+        """Return some of the rows, which are not read yet."""
+        return TableRows(self._X, self._columns, self._index[rows])
+
+    def check(self, estimator: Any) -> Any:
+        """Return the first row."""
+        return self[:1]
+
+    def _read(self, rows: np.ndarray) -> Any:
+        return self._columns.transform(self._X[self._index[rows]])
+
+
+def table_rows(X, columns: TableColumns) -> Any:
+    """Return rows as the learners take them; those of many rows are converted when read."""
+    return TableRows(X, columns) if X.shape[0] > _MANY_ROWS else columns.transform(X)
+
+
 def _dense(X) -> np.ndarray:
     return X.toarray() if scipy.sparse.issparse(X) else X
+
+
+def build_ensemble(
+    X: Any, n_classes: int, seed: int, n_jobs: int | None, verbose: int, network: dict[str, Any]
+) -> Ensemble | LargeEnsemble:
+    """Return the unfitted ensemble for a table; `network` are the user's parameters of networks.
+
+    For more than 25,000 rows, networks of the given labels are tried, too.
+    """
+    learners = Ensemble(seed, n_jobs, verbose, further_classifiers(seed, n_classes, network))
+    if X.shape[0] <= _MANY_ROWS:
+        return learners
+    networks: list[ClassifierMixin] = [] if is_wide_sparse(X) else robust_networks(seed, network)
+    return LargeEnsemble(learners, networks, seed)
+
+
+def robust_networks(seed: int, network_params: dict[str, Any]) -> list[ClassifierMixin]:
+    """Return the networks that learn the given labels of all rows but a fold, one for each."""
+    return [
+        CLIDMUClassifier(**{"standardize": False, "random_state": seed + k, **network_params})
+        for k in range(_N_NETWORKS)
+    ]
 
 
 def further_classifiers(
