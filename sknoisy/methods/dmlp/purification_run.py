@@ -13,6 +13,7 @@ from .auxiliary import AuxiliaryClassifier, write_back
 from .evidence import (
     anchor_transition,
     calibrate_exponent,
+    diagonally_dominant,
     keep_shares,
     label_evidence,
     label_posterior,
@@ -77,8 +78,7 @@ class PurificationRun:
         self._votes = None if len(self._always) else self._count_votes()
         proba = _mean(self.first.training)
         anchors = self._find_anchors(proba)
-        transition = anchor_transition(anchors.by_class, anchors.strictest, rows.given)
-        evidence = label_evidence(transition, rows.given, rows.trusted)
+        evidence = label_evidence(self._anchor_transition(anchors), rows.given, rows.trusted)
         self.exponent = calibrate_exponent(proba, evidence)
         self.validation = self._choose_validation_rows(anchors, proba)
         chosen = torch.zeros_like(rows.trusted)
@@ -209,9 +209,7 @@ class PurificationRun:
         mean = _mean(outputs.training)
         factors = torch.ones_like(mean[0])
         if state.transition is None:
-            anchors = self._find_anchors(mean)
-            given = self.rows.given
-            state.transition = anchor_transition(anchors.by_class, anchors.strictest, given)
+            state.transition = self._anchor_transition(self._find_anchors(mean))
         else:
             state.transition = self._learned_transition(state)
             factors = keep_shares(raise_to_power(mean, self.exponent), mean.mean(dim=0))
@@ -240,7 +238,12 @@ class PurificationRun:
         others = ~self.rows.trusted
         if not others.any():
             return nearly_identity(self.rows.given)
-        return learned_transition(state.distribution[others], self.rows.given[others])
+        transition = learned_transition(state.distribution[others], self.rows.given[others])
+        return transition if len(self._always) else diagonally_dominant(transition)
+
+    def _anchor_transition(self, anchors: Anchors) -> Tensor:
+        transition = anchor_transition(anchors.by_class, anchors.strictest, self.rows.given)
+        return transition if len(self._always) else diagonally_dominant(transition)
 
     # --- regression -------------------------------------------------------------------------
 

@@ -21,12 +21,14 @@ from ..._engine.imputation import Imputation, has_nan, takes_nan
 from ..._engine.label_distribution import set_label_distribution
 from ..._engine.labels import check_clean_mask, encode_labels, labels_like
 from ..._engine.stopping import current_stop, interruptible, part_of_fit
+from ..._engine.threads import suitable_threads
 from ..._engine.validation import check_X, forget_fit
 from ...cleaning.bookkeeping import keep_classes
 from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...exceptions import warn_user
-from .frozen_features import KernelFeatures, build_representation, check_features, split_views
+from .frozen_features import build_representation, check_features, split_views
 from .judged_rounds import PurificationResult, purify
+from .kernel_features import KernelFeatures
 from .soft_labels import one_hot
 from .state import LabelledViews, PurificationSettings, PurificationState
 from .variant import PurificationVariant, variant_named
@@ -59,8 +61,10 @@ class LabelPurifier(BaseEstimator):
         The frozen features.
 
         - None: a kernel map, random Fourier features of a Gaussian kernel on standardised columns
-          (images: pixels); the width of the kernel is the median distance between two rows. For a
-          wide sparse X, as that of text: the columns to which it is reduced (:ref:`text`).
+          (images: pixels); the width of the kernel is the median distance between two rows. The
+          columns of a table are scaled by what they tell of the labels, if this predicts held-out
+          labels better. For a wide sparse X, as that of text: the columns to which it is reduced
+          (:ref:`text`).
         - A name: that encoder of :mod:`sknoisy.representation` with its defaults.
         - A transformer is cloned and fitted on X. Wrap a fitted one in
           :class:`sklearn.frozen.FrozenEstimator` to use it as it is.
@@ -246,7 +250,7 @@ class LabelPurifier(BaseEstimator):
             trusted = np.zeros(len(encoded), dtype=bool)
         elif self.n_folds:
             self._warn_of_lone_rows(encoded[trusted])
-        views = self._frozen_features(raw, X, int(seeds[0]), device)
+        views = self._frozen_features(raw, X, encoded, group_codes, int(seeds[0]), device)
         with torch.no_grad():
             rows = LabelledViews(
                 views,
@@ -254,7 +258,9 @@ class LabelPurifier(BaseEstimator):
                 torch.as_tensor(trusted, device=device),
                 None if group_codes is None else torch.as_tensor(group_codes, device=device),
             )
-            self._purify(rows, torch.Generator().manual_seed(int(seeds[1])))
+            size = min(len(encoded), self.chunk_size) * views[0].shape[1] * len(classes)
+            with suitable_threads(size, device):
+                self._purify(rows, torch.Generator().manual_seed(int(seeds[1])))
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -296,7 +302,9 @@ class LabelPurifier(BaseEstimator):
                 UserWarning,
             )
 
-    def _frozen_features(self, raw, X, seed: int, device: torch.device) -> list[torch.Tensor]:
+    def _frozen_features(
+        self, raw, X, encoded, groups, seed: int, device: torch.device
+    ) -> list[torch.Tensor]:
         transformer = build_representation(
             self.representation,
             X,
@@ -311,8 +319,9 @@ class LabelPurifier(BaseEstimator):
             given = from_torch(raw)
             if X.ndim == 2 and has_nan(X) and not takes_nan(transformer):
                 given = Imputation().fit(X).apply(X)
+        labels = (encoded, groups) if isinstance(transformer, KernelFeatures) else ()
         with part_of_fit("the representation"):
-            transformer.fit(given)
+            transformer.fit(given, *labels)
         with part_of_fit("the features"):
             features = transformer.transform(given)
         features = check_features(features, X.shape[0], type(transformer).__name__)
