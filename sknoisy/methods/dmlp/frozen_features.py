@@ -84,10 +84,13 @@ def build_representation(
     return seed_undecided(clone(representation), seed)
 
 
-def check_features(features: Any, n_samples: int, name: str) -> np.ndarray:
+def check_features(
+    features: Any, n_samples: int, name: str, rows: np.ndarray | None = None
+) -> np.ndarray:
     """Return the features as a float32 array of shape (n_samples, d).
 
-    Raises a ValueError if they have another shape or are not finite.
+    `rows` are the row numbers, None for all rows. Raises a ValueError if the features have another
+    shape or are not finite.
     """
     if scipy.sparse.issparse(features):
         features = features.toarray()
@@ -98,13 +101,14 @@ def check_features(features: Any, n_samples: int, name: str) -> np.ndarray:
             f"rows: they must be of shape ({n_samples}, d). Flatten or pool further dimensions in "
             "its transform."
         )
-    features = features.astype(np.float32)
+    features = features.astype(np.float32, copy=False)
     bad = ~np.isfinite(features).all(axis=1)
     if bad.any():
+        first = int(bad.argmax()) if rows is None else int(rows[bad.argmax()])
         raise ValueError(
             f"representation={name} returned NaN or infinite features for {bad.sum()} rows, the "
-            f"first of which is row {int(bad.argmax())}. Impute or scale X first, or pass "
-            "another representation."
+            f"first of which is row {first}. Impute or scale X first, or pass another "
+            "representation."
         )
     return features
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
 from tqdm.auto import tqdm
 
 from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
@@ -26,11 +25,11 @@ from ..._engine.validation import check_X, forget_fit
 from ...cleaning.bookkeeping import keep_classes
 from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...exceptions import warn_user
-from .frozen_features import build_representation, check_features, split_views
-from .judged_rounds import PurificationResult, purify
+from .blocks import FrozenRows, PurifiedBlocks, purify_blocks, split_blocks
+from .frozen_features import build_representation
+from .judged_rounds import purify
 from .kernel_features import KernelFeatures
-from .soft_labels import one_hot
-from .state import LabelledViews, PurificationSettings, PurificationState
+from .state import PurificationSettings
 from .variant import PurificationVariant, variant_named
 
 __all__ = ["LabelPurifier"]
@@ -250,17 +249,13 @@ class LabelPurifier(BaseEstimator):
             trusted = np.zeros(len(encoded), dtype=bool)
         elif self.n_folds:
             self._warn_of_lone_rows(encoded[trusted])
-        views = self._frozen_features(raw, X, encoded, group_codes, int(seeds[0]), device)
+        transformer, source = self._represent(raw, X, encoded, group_codes, int(seeds[0]), device)
+        self.representation_ = transformer
+        rows = FrozenRows(transformer, source, self.n_views, device, encoded, trusted, group_codes)
+        rng = np.random.RandomState(int(seeds[1]))
+        blocks = split_blocks(X, encoded, trusted, self.chunk_size, rng)
         with torch.no_grad():
-            rows = LabelledViews(
-                views,
-                one_hot(torch.as_tensor(encoded, device=device), len(classes), torch.float32),
-                torch.as_tensor(trusted, device=device),
-                None if group_codes is None else torch.as_tensor(group_codes, device=device),
-            )
-            size = min(len(encoded), self.chunk_size) * views[0].shape[1] * len(classes)
-            with suitable_threads(size, device):
-                self._purify(rows, torch.Generator().manual_seed(int(seeds[1])))
+            self._purify(rows, blocks, torch.Generator().manual_seed(int(seeds[1])))
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -302,9 +297,10 @@ class LabelPurifier(BaseEstimator):
                 UserWarning,
             )
 
-    def _frozen_features(
+    def _represent(
         self, raw, X, encoded, groups, seed: int, device: torch.device
-    ) -> list[torch.Tensor]:
+    ) -> tuple[Any, Any]:
+        """Return the fitted representation, and the rows that it transforms."""
         transformer = build_representation(
             self.representation,
             X,
@@ -322,14 +318,7 @@ class LabelPurifier(BaseEstimator):
         labels = (encoded, groups) if isinstance(transformer, KernelFeatures) else ()
         with part_of_fit("the representation"):
             transformer.fit(given, *labels)
-        with part_of_fit("the features"):
-            features = transformer.transform(given)
-        features = check_features(features, X.shape[0], type(transformer).__name__)
-        self.representation_ = transformer
-        tensor = torch.as_tensor(features, device=device)
-        last = transformer[-1] if isinstance(transformer, Pipeline) else transformer
-        is_kernel = isinstance(last, KernelFeatures)
-        return split_views(tensor, self.n_views, kernel=is_kernel)
+        return transformer, given
 
     def _has_own_representation(self) -> bool:
         return not (self.representation is None or isinstance(self.representation, str))
@@ -339,46 +328,56 @@ class LabelPurifier(BaseEstimator):
         self.entropy_sign_ = variant.classifier_entropy_sign
         return PurificationSettings(variant, self.n_epochs, self.chunk_size)
 
-    def _purify(self, rows: LabelledViews, generator: torch.Generator) -> None:
+    def _purify(
+        self, rows: FrozenRows, blocks: list[np.ndarray], generator: torch.Generator
+    ) -> None:
         settings = self._settings()
-        with tqdm(
-            total=settings.n_rounds, desc="LabelPurifier", unit="round", disable=not self.verbose
-        ) as bar:
+        with part_of_fit("the features"):
+            views = rows.take(blocks[0])
+        n_multiplications = min(len(views.given), self.chunk_size) * views.given.shape[1]
+        n_multiplications *= views.views[0].shape[1]
+        with suitable_threads(n_multiplications, views.given.device):
+            with self._bar(settings.n_rounds, "round") as bar:
 
-            def show(entry: dict[str, Any]) -> None:
-                bar.set_postfix(changed=entry["n_changed"], refresh=False)
-                bar.update()
+                def show(entry: dict[str, Any]) -> None:
+                    bar.set_postfix(changed=entry["n_changed"], refresh=False)
+                    bar.update()
 
-            found = purify(rows, settings, self.correction, int(self.n_folds), generator, show)
-        self.history_ = found.history
-        self.validation_rows_ = found.run.validation.cpu().numpy()
-        self.label_lr_ = np.array(found.run.label_rates)
-        self._keep(rows, found.state)
-        self._report(rows, found)
+                folds = int(self.n_folds)
+                first = purify(views, settings, self.correction, folds, generator, show)
+            del views
+            with self._bar(len(blocks) - 1, "block") as bar:
+                purified = purify_blocks(first, blocks, rows, settings, generator, bar.update)
+        self.history_ = first.history
+        self.label_lr_ = np.array(first.label_rates)
+        self.n_iter_ = first.state.epoch
+        self.ridge_ = np.array(first.state.ridges)
+        self._keep(purified, rows.given, rows.trusted)
+        self._report(purified, "trusted" if rows.trusted.any() else "pseudo-clean")
 
-    def _keep(self, rows: LabelledViews, state: PurificationState) -> None:
-        self.n_iter_ = state.epoch
-        self.ridge_ = np.array(state.ridges)
-        assert state.transition is not None  # every write-back sets it
-        self.transition_ = state.transition.cpu().double().numpy()
-        distribution = state.distribution.cpu().double().numpy()
-        given = rows.given.argmax(dim=1).cpu().numpy()
+    def _bar(self, total: int, unit: str) -> tqdm:
+        return tqdm(
+            total=total, desc="LabelPurifier", unit=unit, disable=not (self.verbose and total)
+        )
+
+    def _keep(self, purified: PurifiedBlocks, given: np.ndarray, trusted: np.ndarray) -> None:
+        self.transition_ = purified.transition
+        self.validation_rows_ = purified.validation
         self.sample_indices_ = np.arange(len(given))
+        distribution = purified.distribution
         distribution /= distribution.sum(axis=1, keepdims=True)
-        trusted = rows.trusted.cpu().numpy()
         distribution[trusted] = np.eye(len(self.classes_))[given[trusted]]
         set_label_distribution(self, keep_classes(distribution, given), given)
         codes = self.label_distribution_.argmax(axis=1)
         self.changed_mask_ = codes != given
         warn_of_shrunken_classes(type(self).__name__, given, codes, self.classes_)
 
-    def _report(self, rows: LabelledViews, found: PurificationResult) -> None:
-        self.interrupted_ = found.is_interrupted
+    def _report(self, purified: PurifiedBlocks, kind: str) -> None:
+        self.interrupted_ = purified.is_interrupted
         if self.interrupted_:
             current_stop().result = f"the labels are those of epoch {self.n_iter_}"
         if not self.verbose:
             return
-        kind = "trusted" if bool(rows.trusted.any()) else "pseudo-clean"
         message = f"{len(self.validation_rows_)} {kind} validation rows; labels of epoch "
         message += f"{self.n_iter_} taken, {int(self.changed_mask_.sum())} changed."
         tqdm.write(f"LabelPurifier: {message}", file=sys.stderr)
