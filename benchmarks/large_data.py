@@ -2,6 +2,7 @@
 
     python benchmarks/large_data.py
     python benchmarks/large_data.py --rows 1000000 --stream-rows 2000000 --stream-epochs 2
+    python benchmarks/large_data.py --rows --stream-rows 0 --select-rows 200000 1000000
 
 The problems are made: 50 columns, 20 classes of two clusters each, and 40 % symmetric noise.
 
@@ -12,6 +13,9 @@ rows, and CLID-MU is above cross-entropy.
 Second, CLID-MU on the same rows as an array, a memory map, a Parquet file (row groups of 8,192)
 and a data set that reads the memory map. Bars: memory above the idle process under 1 GiB for
 2,000,000 rows, and rows per CPU second at least 0.7 of those of the array.
+
+Third, on request, CleanSampleSelector on the same kinds of rows: two rounds with --select-epochs,
+else its defaults. Bar: memory at most three times that of the rows.
 
 Each fit has a process of its own with one thread. Seconds are CPU seconds of the whole fit; rows
 per second are those of the epochs after the warm-up. Memory is the peak of RssAnon (Linux only)
@@ -25,6 +29,8 @@ import multiprocessing
 import tempfile
 import threading
 import time
+import zlib
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +44,7 @@ from sklearn.datasets import make_classification
 from skorch.callbacks import Callback
 from torch.utils.data import Dataset
 
-from sknoisy import CLIDMUClassifier
+from sknoisy import CleanSampleSelector, CLIDMUClassifier
 from sknoisy.noise import symmetric
 
 N_COLUMNS, N_CLASSES, N_TEST = 50, 20, 10_000
@@ -157,10 +163,30 @@ def fit(kind: str, params: dict[str, Any], folder: Path) -> Row:
     }
 
 
-def fit_apart(*args: Any) -> Row:
-    """Fit in a new process."""
+def select(kind: str, params: dict[str, Any], folder: Path) -> Row:
+    """Select in this process; return the selection, seconds and memory."""
+    torch.set_num_threads(1)
+    parts = np.load(folder / "y.npz")
+    noisy, X, y = parts["noisy"], parts["X_test"][:500], parts["y_test"][:500]
+    CleanSampleSelector(max_epochs=2, n_rounds=2, n_folds=0).fit(X, y)
+    peak: list[float] = []
+    selector = CleanSampleSelector(**params, device="cpu", random_state=0)
+    start = time.process_time()
+    with watched_memory(peak):
+        rows = selector.select(rows_of(kind, folder), noisy)
+    return {
+        "selected": len(rows),
+        "rounds": selector.n_iter_,
+        "seconds": time.process_time() - start,
+        "memory": peak[0],
+        "digest": zlib.crc32(rows),
+    }
+
+
+def fit_apart(*args: Any, of: Callable[..., Row] = fit) -> Row:
+    """Call :func:`fit` or :func:`select` in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(fit, args)
+        return pool.apply(of, args)
 
 
 # --- the report -----------------------------------------------------------------------------
@@ -208,6 +234,26 @@ def compare_kinds(n_rows: int, n_epochs: int) -> None:
     report(f"Streamed rows: {n_rows:,} x {N_COLUMNS}", markdown(header, lines))
 
 
+def compare_selections(n_rows: int, n_epochs: int | None) -> None:
+    """Print rounds, cost and memory of a selection by the kind of X."""
+    params = {} if n_epochs is None else {"max_epochs": n_epochs, "n_rounds": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        write_problem(n_rows, Path(folder))
+        rows = [fit_apart(kind, params, Path(folder), of=select) for kind in KINDS]
+    lines = [
+        [
+            kind,
+            f"{row['rounds']}",
+            f"{row['selected']:,}{'' if row['digest'] == rows[0]['digest'] else ' (others)'}",
+            f"{row['seconds']:.0f}",
+            f"{row['memory'] / (4 * n_rows * N_COLUMNS):.1f}",
+        ]
+        for kind, row in zip(KINDS, rows, strict=True)
+    ]
+    header = ["X", "rounds", "selected", "CPU s", "memory / rows"]
+    report(f"Selection: {n_rows:,} x {N_COLUMNS}", markdown(header, lines))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -215,11 +261,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 100_000])
     parser.add_argument("--stream-rows", type=int, default=200_000)
     parser.add_argument("--stream-epochs", type=int, default=2, help="with meta updates")
+    parser.add_argument("--select-rows", type=int, nargs="*", default=[])
+    parser.add_argument("--select-epochs", type=int, help="of two rounds; default: 40, up to 20")
     args = parser.parse_args()
     print(machine())
-    compare_sizes(args.rows)
+    if args.rows:
+        compare_sizes(args.rows)
     if args.stream_rows:
         compare_kinds(args.stream_rows, args.stream_epochs)
+    for n_rows in args.select_rows:
+        compare_selections(n_rows, args.select_epochs)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rows of a map-style torch data set, which are read one by one, in any order."""
+"""Rows of a map-style torch data set, which are read in any order."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
 
 from .containers import check_numbers, from_torch
 from .streams import Stream
 
 __all__ = ["DatasetRows"]
 
+_NOTE = "Row {} of the data set X caused this error."
+
 
 class DatasetRows(Stream):
     """The rows of a map-style data set, which gives x or a tuple of x and other things.
 
+    Rows are read by ``__getitems__``, a list of items for a list of numbers, if the data set has
+    it, else one by one.
+
     Each x is an array, a tensor or a sequence of numbers, of the shape of the first one, and of a
     type that its type holds; float64 may be rounded to float32. TypeError or ValueError is raised
     for any other row. An error of the data set itself, or of the conversion to an array, has a
-    note with the row number.
+    note with the row number, or with those that were read together.
     """
 
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset: Any):
         self._dataset = dataset
-        first = self._item(0)
-        self.shape, self.dtype = (len(dataset), *first.shape), first.dtype  # type: ignore[arg-type]
+        (item,) = self._items([0])
+        first = self._array(0, item)
+        self.shape, self.dtype = (len(dataset), *first.shape), first.dtype
 
     def check(self, estimator: Any) -> Any:
         """Return an array of the first row."""
@@ -36,13 +42,51 @@ class DatasetRows(Stream):
         return head
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
+        numbers = rows.tolist()
+        items = self._items(numbers)
+        values = _stacked([_x_of(item) for item in items])
+        if values is not None and self._is_expected(values):
+            return values
         values = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        for i, number in enumerate(rows.tolist()):
-            values[i] = self._row(number)
+        for i, (number, item) in enumerate(zip(numbers, items, strict=True)):
+            values[i] = self._row(number, item)
         return values
 
-    def _row(self, number: int) -> np.ndarray:
-        x = self._item(number)
+    def _items(self, numbers: list[int]) -> list[Any]:
+        """Return what the data set gives for rows, all at once if it has ``__getitems__``."""
+        if len(numbers) > 1 and callable(getattr(self._dataset, "__getitems__", None)):
+            return self._items_at_once(numbers)
+        items = []
+        for number in numbers:
+            try:
+                items.append(self._dataset[number])
+            except Exception as error:
+                error.add_note(_NOTE.format(number))
+                raise
+        return items
+
+    def _items_at_once(self, numbers: list[int]) -> list[Any]:
+        where = f"{len(numbers)} rows from {numbers[0]} to {numbers[-1]}"
+        try:
+            items = list(self._dataset.__getitems__(numbers))
+        except Exception as error:
+            error.add_note(f"__getitems__ of the data set X, for {where}, caused this error.")
+            raise
+        if len(items) != len(numbers):
+            raise ValueError(
+                f"__getitems__ of the data set X returned {len(items)} items for {where}. Return "
+                "a list of one item for each number."
+            )
+        return items
+
+    def _is_expected(self, values: np.ndarray) -> bool:
+        """Return whether rows are as the first one, and finite where they have to be."""
+        if values.shape[1:] != self.shape[1:] or values.dtype != self.dtype:
+            return False
+        return values.ndim == 2 or values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+    def _row(self, number: int, item: Any) -> np.ndarray:
+        x = self._array(number, item)
         if x.shape != self.shape[1:]:
             raise ValueError(
                 f"Row {number} of X has the shape {x.shape}, but row 0 has {self.shape[1:]}. Pad, "
@@ -58,14 +102,13 @@ class DatasetRows(Stream):
             raise ValueError(f"Row {number} of X holds NaN or infinity.")
         return x
 
-    def _item(self, number: int) -> np.ndarray:
+    def _array(self, number: int, item: Any) -> np.ndarray:
         """Return x of a row as an array of numbers, or of texts, which are refused later."""
+        x = _x_of(item)
         try:
-            item = self._dataset[number]
-            x = item[0] if isinstance(item, (tuple, list)) and len(item) else item
-            x = np.asarray(from_torch(x) if isinstance(x, torch.Tensor) else x)
+            x = np.asarray(from_torch(x) if isinstance(x, Tensor) else x)
         except Exception as error:
-            error.add_note(f"Row {number} of the data set X caused this error.")
+            error.add_note(_NOTE.format(number))
             raise
         if x.dtype == object and x.ndim:
             with suppress(TypeError, ValueError):
@@ -78,3 +121,20 @@ class DatasetRows(Stream):
                 "first entry of a tuple or list is x."
             )
         return x
+
+
+def _x_of(item: Any) -> Any:
+    return item[0] if isinstance(item, (tuple, list)) and len(item) else item
+
+
+def _stacked(rows: list[Any]) -> np.ndarray | None:
+    """Return tensors or arrays of one shape and type as one array; None for any others."""
+    kinds = {(type(x), getattr(x, "dtype", None)) for x in rows}
+    try:
+        if len(kinds) == 1 and isinstance(rows[0], Tensor):
+            return from_torch(torch.stack(rows))
+        if len(kinds) == 1 and isinstance(rows[0], np.ndarray):
+            return np.asarray(np.stack(rows))
+    except (RuntimeError, TypeError, ValueError):  # one of the rows is told apart later
+        pass
+    return None

@@ -1,4 +1,4 @@
-"""Selection of rows and columns of arrays, lists, frames, sparse matrices and data sets."""
+"""Selection of rows and columns of arrays, lists, frames, sparse matrices and streams."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from sklearn.utils import indexable
 from torch.utils.data import Dataset, Subset
 
 from .._compat import num_samples, safe_indexing
+from .streams import Stream, StreamPart
 
 __all__ = ["is_all", "rows_of_classes", "take_columns", "take_rows"]
 
 
 def take_rows(values, rows: np.ndarray):
-    """Return some rows of an array, a list, a frame, a sparse matrix or a torch data set.
+    """Return some rows of an array, a list, a frame, a sparse matrix, a data set or a stream.
 
-    Those of a data set are a ``Subset``, which reads them later. If `rows` are all rows in order,
-    `values` is returned without a copy.
+    Those of a data set are a ``Subset``, and those of a stream, whose numbers have to ascend, a
+    :class:`StreamPart`: both read them later. If `rows` are all rows in order, `values` is
+    returned without a copy.
     """
     if is_all(rows, num_samples(values)):
         return values
     if isinstance(values, Dataset):
         return Subset(values, rows.tolist())
+    if isinstance(values, Stream):
+        return StreamPart(values, rows)
     return safe_indexing(indexable(values)[0], rows)
 
 

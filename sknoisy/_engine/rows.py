@@ -22,6 +22,8 @@ from .streams import Stream, Windows
 
 __all__ = ["ArrayRows", "Rows", "SparseRows", "TensorRows", "fits_in_memory", "make_rows"]
 
+_COPIED_BYTES = 2**25
+
 
 class Rows(Protocol):
     """Interface of a store of rows.
@@ -79,20 +81,25 @@ class ArrayRows:
         self.array, self.scaling, self.device = array, scaling, device
         self.index_device = torch.device("cpu")
         self.windows = array.windows if isinstance(array, Stream) else None
+        self._is_in_file = isinstance(array, Stream) or is_memory_mapped(array)
         self._kept: dict[Hashable, tuple[np.ndarray, np.ndarray]] = {}
 
     def __len__(self) -> int:
         return len(self.array)
 
     def take(self, index: Tensor) -> Tensor:
-        """Read rows in the order of the file, which is faster, and move them to the device."""
+        """Read rows, of a file in its order, which is faster, and move them to the device."""
         positions = index.cpu().numpy()
         rows = self._kept_rows(positions)
         if rows is None:
-            order = np.argsort(positions, kind="stable")
-            rows = np.empty((len(positions), *self.array.shape[1:]), dtype=self.array.dtype)
-            rows[order] = self.array[positions[order]]
+            rows = self._in_order(positions) if self._is_in_file else self.array[positions]
         return self.scaling.apply(self.scaling.to_tensor(rows).to(self.device))
+
+    def _in_order(self, positions: np.ndarray) -> np.ndarray:
+        order = np.argsort(positions, kind="stable")
+        rows = np.empty((len(positions), *self.array.shape[1:]), dtype=self.array.dtype)
+        rows[order] = self.array[positions[order]]
+        return rows
 
     def keep(self, index: Tensor, owner: Hashable) -> None:
         """Keep rows of a stream in memory, for an owner, who takes them again and again.
@@ -134,7 +141,9 @@ def fits_in_memory(X, device: torch.device, scaling: InputScaling | None = None)
     """Return whether X can be kept on the device as one tensor.
 
     It is False for memory maps and streams, for sparse matrices that the fitted `scaling` does not
-    reduce, and on a GPU for rows that would take more than half of its free memory.
+    reduce, and on a GPU for rows that would take more than half of its free memory. On a CPU the
+    tensor would be a second copy of an array: it is False for one of more than 32 MiB if its
+    entries lie row by row, so that scaling each batch costs little.
     """
     reduction = None if scaling is None else scaling.reduction_
     if (
@@ -143,12 +152,15 @@ def fits_in_memory(X, device: torch.device, scaling: InputScaling | None = None)
         or (scipy.sparse.issparse(X) and reduction is None)
     ):
         return False
-    if device.type != "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
     if reduction is not None:
-        return X.shape[0] * len(reduction.mean_) * 4 < free / 2
-    return X.size * {"u1": 1, "i8": 8}.get(X.dtype.str[1:], 4) < free / 2
+        n_bytes = X.shape[0] * len(reduction.mean_) * 4
+    else:
+        n_bytes = X.size * {"u1": 1, "i8": 8}.get(X.dtype.str[1:], 4)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return n_bytes < free / 2
+    is_second = device.type == "cpu" and reduction is None and X.flags.c_contiguous
+    return n_bytes <= _COPIED_BYTES or not is_second
 
 
 def make_rows(X, scaling: InputScaling, device: torch.device, *, in_memory: bool) -> Rows:

@@ -190,7 +190,8 @@ class InputScaling:
             if self.reduction_ is not None:
                 rows = self.reduction_.transform(rows)
             elif self.mean_ is not None:
-                rows = (rows - self.mean_) / self.scale_
+                rows = rows - self.mean_
+                rows /= self.scale_
         elif self.unit_ is not None:
             rows = np.moveaxis(rows, 3, 1) if self.channel_axis_ == 3 else rows
             dtype = np.uint8 if rows.dtype == np.uint8 else np.float32

@@ -7,11 +7,12 @@ from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset
 
+from .containers import from_torch
 from .dataset_rows import DatasetRows
 from .parquet_rows import ParquetRows
 from .streams import Stream
 
-__all__ = ["as_stream"]
+__all__ = ["as_stream", "rows_of"]
 
 
 def as_stream(X: Any) -> Stream | None:
@@ -40,3 +41,12 @@ def as_stream(X: Any) -> Stream | None:
             "__len__ and __getitem__, as a map-style data set has them."
         )
     return DatasetRows(X)
+
+
+def rows_of(X: Any) -> Any:
+    """Return the stream of a file or a data set, a tensor as an array, and any other X as it is.
+
+    The errors are those of :func:`as_stream` and :func:`from_torch`.
+    """
+    stream = as_stream(X)
+    return from_torch(X) if stream is None else stream

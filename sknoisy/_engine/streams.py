@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..exceptions import warn_user
 
-__all__ = ["Stream", "Windows", "warn_of_label_columns", "warn_of_sorted_rows"]
+__all__ = ["Stream", "StreamPart", "Windows", "warn_of_label_columns", "warn_of_sorted_rows"]
 
 _UNLIKE = 0.3  # distance of class shares from which windows are unlike the file
 _RUNS, _RUN_ROWS = 8, 250  # rows that are compared with the labels
@@ -80,6 +80,12 @@ class Stream(ABC):
             index = np.arange(*index.indices(len(self)))
         return self._read(index)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Read all rows."""
+        if copy is False:
+            raise ValueError("The rows of a stream are not in memory, so that they are copied.")
+        return np.asarray(self[:], dtype=dtype)
+
     @abstractmethod
     def _read(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows of ascending numbers."""
@@ -87,6 +93,33 @@ class Stream(ABC):
     @abstractmethod
     def check(self, estimator: Any) -> Any:
         """Return the first rows, to be checked like any X; raise if they hold no numbers."""
+
+
+class StreamPart(Stream):
+    """Some rows of a stream, which are read in its order.
+
+    Parameters
+    ----------
+    stream : Stream
+        The stream.
+    rows : ndarray of int64 of shape (n,)
+        Ascending row numbers.
+    """
+
+    def __init__(self, stream: Stream, rows: np.ndarray):
+        self._stream, self._rows = stream, rows
+        self.shape, self.dtype = (len(rows), *stream.shape[1:]), stream.dtype
+        self.names = stream.names
+        if stream.windows is not None:
+            starts = np.searchsorted(rows, stream.windows.starts)
+            self.windows = Windows(starts, stream.windows.n_blocks)
+
+    def check(self, estimator: Any) -> Any:
+        """Return the first rows of the whole stream, whose columns are the same."""
+        return self._stream.check(estimator)
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        return self._stream[self._rows[rows]]
 
 
 def warn_of_sorted_rows(X: Any, labels: np.ndarray) -> None:

@@ -154,6 +154,9 @@ class NetworkEstimator(DictParameters, BaseEstimator):
         """Value of the parameter ``strong_augment``; None in methods without strong views."""
         return getattr(self, "strong_augment", None)
 
+    #: Whether X may be a stream: a Parquet file or a data set, which is read in batches.
+    _reads_streams = True
+
     #: Whether a fit can be made by several processes of ``torch.distributed`` together.
     _can_use_ranks = False
 

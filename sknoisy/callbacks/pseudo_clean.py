@@ -151,13 +151,18 @@ class PseudoCleanRows(Callback):
 
 
 def _losses_of_all_rows(net, dataset) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    index = torch.arange(len(dataset), device=net.device)
-    losses, targets = [], []
+    n_rows, n_done = len(dataset), 0
+    index = torch.arange(n_rows, device=net.device)
+    losses, targets = torch.empty(0), torch.empty_like(index)
     for _, logits, y in evaluate(net, dataset, index, rows_per_pass(net)):
-        losses.append(per_sample_loss(logits, y))
-        targets.append(y)
+        found = per_sample_loss(logits, y)
+        if not n_done:  # joined parts would scatter the free memory, as in StepValues
+            losses = found.new_empty(n_rows)
+        rows = slice(n_done, n_done + len(y))
+        losses[rows], targets[rows] = found, y
+        n_done = rows.stop
     # To the CPU first: not every device has float64.
-    return torch.cat(losses).cpu().double().numpy(), torch.cat(targets).cpu().numpy()
+    return losses.cpu().double().numpy(), targets.cpu().numpy()
 
 
 def _mask(flags: Tensor) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from ..exceptions import ShrunkenClassWarning, warn_user
 __all__ = ["separations", "shrunken_classes", "spare_rare_classes", "warn_of_shrunken_classes"]
 
 _MAX_NAMED = 10
+_BLOCK_ROWS = 8192  # rows whose probabilities are copied at a time
 # A class is rare below this part of the mean size. Unless it is expected to lose half of its rows,
 # its rows leave it only with this probability of another class.
 _RARE, _EXPECTED, _SURE = 0.5, 0.5, 0.998
@@ -102,9 +103,13 @@ def separations(
     -------
     areas : ndarray of shape (n_labels,)
     """
-    first, others = proba.argmax(axis=1), proba.copy()
-    np.put_along_axis(others, first[:, None], -1, axis=1)
-    second = others.argmax(axis=1)
+    first, second = np.empty((2, len(proba)), dtype=np.intp)
+    for start in range(0, len(proba), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        others = proba[block].copy()
+        first[block] = others.argmax(axis=1)
+        np.put_along_axis(others, first[block, None], -1, axis=1)
+        second[block] = others.argmax(axis=1)
     areas = np.zeros(len(labels))
     for i, label in enumerate(labels):
         own, nearest = proba[:, label], np.where(first == label, second, first)

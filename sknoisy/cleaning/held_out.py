@@ -59,8 +59,12 @@ def learn_and_predict(
 
 def predict_rows(net: DeviceNet, data: TrainingData, rows: torch.Tensor) -> np.ndarray:
     """Return the encoded labels (m,) that a net predicts for the rows of these indices (m,)."""
-    batches = evaluate(net, data, rows, rows_per_pass(net))
-    return torch.cat([logits.argmax(dim=1) for _, logits, _ in batches]).cpu().numpy()
+    labels, n_done = torch.empty(len(rows), dtype=torch.int64, device=rows.device), 0
+    for _, logits, _ in evaluate(net, data, rows, rows_per_pass(net)):
+        # Parts to be joined would scatter the free memory, as in StepValues.
+        labels[n_done : n_done + len(logits)] = logits.argmax(dim=1)
+        n_done += len(logits)
+    return labels.cpu().numpy()
 
 
 class Verdict(NamedTuple):

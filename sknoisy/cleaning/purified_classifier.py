@@ -23,11 +23,12 @@ from .._compat import (
     routing_enabled,
 )
 from .._docs import share_docs
-from .._engine.containers import from_torch
 from .._engine.indexing import is_all, take_columns, take_rows
 from .._engine.label_distribution import set_label_distribution
 from .._engine.labels import encode_labels, to_numpy
 from .._engine.stopping import interruptible, part_of_fit
+from .._engine.stream_sources import rows_of
+from .._engine.streams import Stream
 from .._engine.validation import forget_fit
 from .bookkeeping import (
     align_columns,
@@ -149,7 +150,9 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like, sparse matrix, frame or images of n_samples rows
-            Training rows, of any kind that the cleaner accepts.
+            Training rows, of any kind that the cleaner accepts. If the cleaner is a
+            CleanSampleSelector and the estimator a network classifier, also the path of a Parquet
+            file or a torch ``Dataset`` (:ref:`large_data`).
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
@@ -173,7 +176,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         TypeError
             If ``clean_mask`` or ``groups`` is passed and the cleaner does not accept it, or
-            ``sample_weight`` is passed and the estimator does not accept it.
+            ``sample_weight`` is passed and the estimator does not accept it; if X is a Parquet
+            file or a ``Dataset``, and one of both reads X as a whole.
         ValueError
             If y or the weights are invalid, if cleaning leaves fewer than two classes, or if
             metadata cannot be sliced because the cleaner has no ``sample_indices_``.
@@ -182,7 +186,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         routed = self._route_fit(
             clean_mask=clean_mask, sample_weight=sample_weight, groups=groups, **params
         )
-        X = from_torch(X)
+        X = rows_of(X)
+        self._check_reader(X)
         n_samples = count_rows(X)
         classes, encoded = encode_labels(y, n_samples, type(self).__name__)
         y = classes[encoded]  # an array, whatever the container
@@ -210,6 +215,17 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         trusted = None if clean_mask is None else to_numpy(clean_mask, "clean_mask").astype(bool)
         set_label_distribution(self, self._label_distribution(X, y, counted), encoded, trusted)
         return self
+
+    def _check_reader(self, X) -> None:
+        """Raise TypeError before the cleaning if X is a stream that one of both cannot read."""
+        for part in (self.cleaner, self.estimator):
+            if isinstance(X, Stream) and not getattr(part, "_reads_streams", False):
+                raise TypeError(
+                    f"{type(part).__name__} reads X as a whole, so PurifiedClassifier takes "
+                    "neither Parquet files nor data sets with it. Pass an array or a memory map, "
+                    "numpy.load(path, mmap_mode='r'), or CleanSampleSelector and a network "
+                    "classifier, which read them in batches."
+                )
 
     def _forget(self) -> None:
         """Drop the attributes of an earlier fit, so that a failed fit leaves no fitted model."""
@@ -279,7 +295,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         params = {name: value for name, value in params.items() if value is not None}
         if routing_enabled():
             params = process_routing(self, method, **params)["estimator"][method]
-        X = self._square(from_torch(X), self.sample_indices_, getattr(self, "n_features_in_", 0))
+        X = self._square(rows_of(X), self.sample_indices_, getattr(self, "n_features_in_", 0))
         if self._coded is not None:
             args = tuple(encode(labels, self._coded) for labels in args)
         returned = getattr(self.estimator_, method)(X, *args, **params)

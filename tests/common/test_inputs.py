@@ -279,6 +279,19 @@ def test_memory_map_stays_on_the_disk(quick, tmp_path, monkeypatch, global_rando
     assert stores[2].tensor.nbytes == X.nbytes  # torch's memory, which is not counted above
 
 
+def test_a_large_array_stays_the_only_one(quick, monkeypatch):
+    X = np.random.default_rng(0).random(size=(100_000, 100), dtype=np.float32)  # 40 MB
+    y = (X[:, 0] > 0.5).astype(int)
+    clf = quick(max_epochs=1, batch_size=1000)
+    small = clf.fit(X[:5000], y[:5000]).predict_proba(X[:100])
+    stores = SeeRows(monkeypatch).seen
+    assert peak_memory(lambda: clf.fit(X, y)) < X.nbytes / 2
+    assert [type(rows) for rows in stores] == [ArrayRows]
+    monkeypatch.setattr("sknoisy._engine.rows._COPIED_BYTES", 0)
+    np.testing.assert_array_equal(clf.fit(X[:5000], y[:5000]).predict_proba(X[:100]), small)
+    assert isinstance(stores[-1], ArrayRows)
+
+
 # --- labels -------------------------------------------------------------------------------------
 
 

@@ -324,6 +324,23 @@ def test_only_dense_arrays_in_memory_are_kept_on_the_device(tmp_path):
     assert isinstance(make_rows(X, InputScaling().fit(X), CPU, in_memory=True), TensorRows)
 
 
+def test_a_large_array_in_memory_is_not_copied(monkeypatch):
+    """Its batches are scaled as those of a memory map; columns that lie apart are copied."""
+    monkeypatch.setattr("sknoisy._engine.rows._COPIED_BYTES", 40 * 5 * 4)
+    X = rng().normal(size=(80, 5)).astype(np.float32)
+    assert fits_in_memory(X[:40], CPU)
+    assert not fits_in_memory(X, CPU)
+    assert fits_in_memory(np.asfortranarray(X), CPU)
+    assert fits_in_memory(X, torch.device("mps")), "the tensor is the only copy on its device"
+    assert not fits_in_memory(X[:50].astype(np.float64), CPU), "of the tensor, not of X"
+    scaling, index = InputScaling().fit(X), torch.tensor([7, 0, 0, 79])
+    rows = make_rows(X, scaling, CPU, in_memory=False)
+    assert rows.array is X
+    assert_array_equal(
+        rows.take(index), make_rows(X, scaling, CPU, in_memory=True).take(index), strict=True
+    )
+
+
 # Sample weights
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.utils.data import Dataset, Subset
 
-from sknoisy import CleanSampleSelector
+from sknoisy._engine import parquet_rows
 from sknoisy._engine.dataset_rows import DatasetRows
 from sknoisy._engine.indexing import take_rows
 from sknoisy._engine.parquet_rows import ParquetRows
 from sknoisy._engine.stream_sources import as_stream
-from sknoisy._engine.streams import warn_of_label_columns
+from sknoisy._engine.streams import StreamPart, warn_of_label_columns
 from sknoisy._engine.validation import check_X
 from sknoisy.base import NetworkClassifier
 
@@ -221,6 +221,54 @@ def test_an_error_of_a_data_set_names_the_row(broken, error):
     assert caught.value.__notes__ == ["Row 7 of the data set X caused this error."]
 
 
+class RowsAtOnce(Rows):
+    """Rows that are given for a list of numbers; a single one has other values."""
+
+    def __getitem__(self, number):
+        return -super().__getitem__(number)
+
+    def __getitems__(self, numbers):
+        return [self.row(number) for number in numbers]
+
+
+def test_rows_are_asked_for_at_once_where_the_data_set_can():
+    rows = DatasetRows(RowsAtOnce(lambda number: torch.full((2,), number + 1.0)))
+    np.testing.assert_array_equal(rows[np.array([2, 5])], [[3, 3], [6, 6]])
+
+
+def test_an_error_of_rows_that_are_asked_for_at_once_names_their_range():
+    rows = DatasetRows(RowsAtOnce(lambda number: {}["x"] if number == 7 else np.ones(2)))
+    with pytest.raises(KeyError) as caught:
+        rows[2:9]
+    (note,) = caught.value.__notes__
+    assert note == "__getitems__ of the data set X, for 7 rows from 2 to 8, caused this error."
+
+
+def test_a_wrong_number_of_items_is_refused():
+    class Short(RowsAtOnce):
+        def __getitems__(self, numbers):
+            return super().__getitems__(numbers)[1:]
+
+    with pytest.raises(ValueError, match="returned 3 items for 4 rows from 0 to 3"):
+        DatasetRows(Short(lambda number: np.ones(2)))[:4]
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_rows_that_are_stacked_pass_the_checks_of_single_rows(make):
+    ragged = DatasetRows(Rows(lambda number: make([1.0] * (3 if number == 4 else 2))))
+    with pytest.raises(ValueError, match=r"Row 4 of X has the shape \(3,\)"):
+        ragged[:]
+    mixed = DatasetRows(Rows(lambda number: make([0.5, 2.5] if number == 4 else [1, 2])))
+    with pytest.raises(ValueError, match="Row 4 of X holds float"):
+        mixed[:]
+    all_other = DatasetRows(Rows(lambda number: make([0.5, 2.5] if number else [1, 2])))
+    with pytest.raises(ValueError, match="Row 3 of X holds float"):
+        all_other[3:5]
+    images = DatasetRows(Rows(lambda number: make([[np.nan if number == 4 else 1.0]])))
+    with pytest.raises(ValueError, match="Row 4 of X holds NaN or infinity"):
+        images[:]
+
+
 # --- rows that are selected ---------------------------------------------------------------------
 
 
@@ -230,9 +278,30 @@ def test_selected_rows_of_a_data_set_are_a_subset():
     np.testing.assert_array_equal(DatasetRows(part)[:], [[3, 3], [5, 5]])
 
 
-def test_no_selection_begins_if_its_rows_cannot_be_returned(tmp_path, monkeypatch):
-    path = write(tmp_path / "X.parquet", {"a": np.arange(600) % 7})
-    selector = CleanSampleSelector()
-    monkeypatch.setattr(CleanSampleSelector, "fit", None)
-    with pytest.raises(TypeError, match=r"X is a Parquet file.* Call select"):
-        selector.fit_resample(path, LABELS)
+def test_selected_rows_of_a_file_are_read_when_they_are_needed(tmp_path):
+    values = np.arange(600.0)
+    path = tmp_path / "X.parquet"
+    parquet.write_table(pa.table({"a": values, "b": -values}), path, row_group_size=50)
+    rows = np.flatnonzero(np.arange(600) % 3 == 1)
+    part = take_rows(as_stream(path), rows)
+    assert isinstance(part, StreamPart)
+    assert (part.shape, part.names) == ((200, 2), ["a", "b"])
+    np.testing.assert_array_equal(part[5:9], np.c_[values, -values][rows[5:9]])
+    np.testing.assert_array_equal(take_rows(part, np.array([0, 7]))[:], [[1, -1], [22, -22]])
+    np.testing.assert_array_equal(np.asarray(part), np.c_[values, -values][rows])
+    assert np.asarray(part, dtype=np.float32).dtype == np.float32
+    with pytest.raises(ValueError, match="not in memory"):
+        np.array(part, copy=False)
+
+
+def test_windows_of_selected_rows_are_those_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_rows, "_BLOCK_ROWS", 50)
+    path = tmp_path / "X.parquet"
+    parquet.write_table(pa.table({"a": np.arange(600.0)}), path, row_group_size=50)
+    stream = ParquetRows(path)
+    rows = np.flatnonzero((np.arange(600) < 20) | (np.arange(600) > 470))
+    part = take_rows(stream, rows)
+    assert part.windows.n_blocks == stream.windows.n_blocks
+    assert part.windows.starts.tolist() == [0] + 9 * [20] + [49, 99, 149]
+    order = part.windows.order(None, torch.Generator().manual_seed(0)).numpy()
+    assert sorted(order) == list(range(len(rows)))

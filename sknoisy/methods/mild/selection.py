@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from ..._engine.batches import TrainingData
 from ..._engine.evaluation import evaluate, rows_per_pass
+from ..._engine.label_distribution import spread_over_others
 from ..._engine.net import DeviceNet
 from ...cleaning.class_sizes import separations, shrunken_classes
 from .dynamics import LearningDynamics, count_dynamics
@@ -82,11 +83,28 @@ class SelectionState:
         self.forgetting[self.rows] = dynamics.forgetting[self.rows]
         self.memorized[self.rows] = counts.forgetting[self.rows] / len(record.bits_)
 
-    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
-        """Return the probabilities (m, n_classes) that the net predicts for rows (m,)."""
-        index = torch.as_tensor(rows, device=self.data.device)
-        batches = evaluate(self.net, self.data, index, rows_per_pass(self.net))
-        return torch.cat([logits.softmax(dim=1) for _, logits, _ in batches]).cpu().numpy()
+    def _predicted(self, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield parts of rows (m,) and the probabilities that the net predicts for them.
+
+        Of m rows and their classes, no more than what the caller keeps is in memory.
+        """
+        index, n_done = torch.as_tensor(rows, device=self.data.device), 0
+        for _, logits, _ in evaluate(self.net, self.data, index, rows_per_pass(self.net)):
+            part = slice(n_done, n_done + len(logits))
+            yield part, logits.softmax(dim=1).cpu().numpy()
+            n_done = part.stop
+
+    def label_distribution(self, n_classes: int) -> np.ndarray:
+        """Return the probability of each class for every row, float64 of shape (n_rows, c).
+
+        That of the given label is the share of the epochs in which it was predicted; the net of
+        the last round divides the rest.
+        """
+        n_rows = len(self.data)
+        distribution = np.empty((n_rows, n_classes))
+        for part, proba in self._predicted(np.arange(n_rows)):
+            distribution[part] = spread_over_others(self.memorized[part], proba, self.given[part])
+        return distribution
 
     def drop_rows(self, criteria: Criteria, seed: int) -> str | None:
         """Drop rows, record the round, and return why it is the last one; None if it is not."""
@@ -103,11 +121,15 @@ class SelectionState:
 
     def _spare_rare_classes(self, kept: KeptRows) -> KeptRows:
         """Keep all rows of a class that would shrink although the net finds them similar to it."""
-        given = self.given[self.rows]
-        shrunken = shrunken_classes(given, given[kept.mask], int(self.given.max()) + 1)
+        given, n_classes = self.given[self.rows], int(self.given.max()) + 1
+        shrunken = shrunken_classes(given, given[kept.mask], n_classes)
         if not len(shrunken):
             return kept
-        proba = self.predict_proba(self.rows)
+        proba = np.empty(0)
+        for part, predicted in self._predicted(self.rows):
+            if not part.start:
+                proba = np.empty((len(given), n_classes), dtype=predicted.dtype)
+            proba[part] = predicted
         spared = shrunken[separations(proba, given, ~kept.mask, shrunken) > _SEPARATED]
         mask = kept.mask | np.isin(given, spared)
         n_spared = kept.n_spared + int(mask.sum() - kept.mask.sum())

@@ -19,7 +19,7 @@ from ..._docs import share_docs
 from ..._engine.batches import TrainingData
 from ..._engine.folds import stratified_half
 from ..._engine.indexing import is_all, take_rows
-from ..._engine.label_distribution import set_label_distribution, spread_over_others
+from ..._engine.label_distribution import set_label_distribution
 from ..._engine.labels import take_labels
 from ..._engine.parquet_rows import ParquetRows
 from ..._engine.stopping import Stopped, current_stop, cut_short, part_of_fit
@@ -236,8 +236,9 @@ class CleanSampleSelector(NetworkEstimator):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            Training rows. NaN in tables is a missing value. A ``module`` of your own takes arrays
-            (n_samples, ...) of any shape.
+            Training rows, also the path of a Parquet file or a map-style torch ``Dataset``
+            (:ref:`large_data`). NaN in tables is a missing value. A ``module`` of your own takes
+            arrays (n_samples, ...) of any shape.
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
@@ -274,26 +275,20 @@ class CleanSampleSelector(NetworkEstimator):
         Returns
         -------
         X : object
-            The selected rows, in the type of X (CSR for a CSC matrix), or a ``Subset`` of a torch
-            ``Dataset``. X and y themselves are returned if all rows are selected.
+            The selected rows, in the type of X (CSR for a CSC matrix). Those of a torch
+            ``Dataset`` are a ``Subset``. Those of a Parquet file are an object that every network
+            classifier takes as X and reads in row groups, and that ``numpy.asarray`` loads. X and
+            y themselves are returned if all rows are selected.
         y : object
             Their given labels, in the container and dtype of y; pandas keeps its index and name.
-
-        Raises
-        ------
-        TypeError
-            If X is a Parquet file; :meth:`select` and :meth:`fit` take it.
         """
-        if isinstance(as_stream(X), ParquetRows):
-            raise TypeError(
-                "fit_resample returns rows, but X is a Parquet file, which is not in memory. Call "
-                "select, which returns their numbers, and write a file of these rows."
-            )
         self.fit(X, y, clean_mask=clean_mask, groups=groups)
         rows = self.sample_indices_
         if is_all(rows, len(self.clean_mask_)):
             return X, y
-        return take_rows(X, rows), take_labels(y, rows)
+        stream = as_stream(X)
+        source = stream if isinstance(stream, ParquetRows) else X
+        return take_rows(source, rows), take_labels(y, rows)
 
     def select(self, X, y, *, clean_mask=None, groups=None) -> np.ndarray:
         """Select rows and return their indices, without a copy of X.
@@ -331,8 +326,7 @@ class CleanSampleSelector(NetworkEstimator):
         self.sample_indices_ = sample_indices
         self.clean_mask_ = np.isin(np.arange(len(data)), sample_indices)
         self.memorization_, self.forgetting_ = state.memorization, state.forgetting
-        proba = state.predict_proba(np.arange(len(data)))
-        distribution = spread_over_others(state.memorized, proba, state.given)
+        distribution = state.label_distribution(len(self.classes_))
         set_label_distribution(self, distribution, state.given, state.trusted)
 
     def _run_rounds(
