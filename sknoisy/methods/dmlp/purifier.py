@@ -20,13 +20,14 @@ from ..._engine.imputation import Imputation, has_nan, takes_nan
 from ..._engine.label_distribution import set_label_distribution
 from ..._engine.labels import check_clean_mask, encode_labels, labels_like
 from ..._engine.stopping import current_stop, interruptible, part_of_fit
+from ..._engine.streams import Stream, warn_of_label_columns, warn_of_sorted_rows
 from ..._engine.threads import suitable_threads
 from ..._engine.validation import check_X, forget_fit
 from ...cleaning.bookkeeping import keep_classes
 from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...exceptions import warn_user
 from .blocks import FrozenRows, PurifiedBlocks, purify_blocks, split_blocks
-from .frozen_features import build_representation
+from .frozen_features import are_columns, build_representation
 from .judged_rounds import purify
 from .kernel_features import KernelFeatures
 from .state import PurificationSettings
@@ -231,8 +232,17 @@ class LabelPurifier(BaseEstimator):
         """
         self._forget()
         raw = X
-        X = check_X(self, X, reset=True, any_shape=self._has_own_representation())
+        is_own = self._has_own_representation()
+        is_learned = isinstance(self.representation, str) and self.representation != "auto"
+        X = check_X(self, X, reset=True, any_shape=is_own, streams=not (is_own or is_learned))
+        if isinstance(X, Stream) and not are_columns(X):
+            raise TypeError(
+                f"X holds images of the shape {X.shape[1:]}, whose default representation reads X "
+                "as a whole. Pass an array or a memory map, or representation=None."
+            )
         classes, encoded = encode_labels(y, X.shape[0], type(self).__name__)
+        warn_of_sorted_rows(X, encoded)
+        warn_of_label_columns(X, encoded)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         group_codes = check_groups(groups, len(encoded))
         if self.correction == "auto" and not self.n_folds:
