@@ -22,6 +22,7 @@ from .._engine.validation import check_X, forget_fit
 from ..exceptions import warn_user
 from ..noise.probabilities import check_probabilities
 from .findings import Inputs, find
+from .held_rows import held
 from .labels import names_of, read_labels
 from .result import LabelAudit
 from .sources import Judgement, columns_of, of_classifier, of_cleaner, of_fitted, of_forest
@@ -58,8 +59,10 @@ def audit_labels(
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features), images of shape \
             (n_samples, H, W, C) or (n_samples, C, H, W), or None
-        Rows. NaN in tables is a missing value. With `estimator`, anything that it takes, such as
-        a frame with texts or a list of documents; None is allowed with `proba`.
+        Rows. NaN in tables is a missing value. A memory map, the path of a Parquet file of
+        numbers, or a map-style torch ``Dataset`` is read by pieces. With `estimator`, anything
+        that it takes, such as a frame with texts or a list of documents; None is allowed with
+        `proba`.
     y : array-like of shape (n_samples,) or (n_samples, n_annotators)
         Labels; :ref:`labels` lists the containers and types. None and NaN are missing labels. Of
         several annotators, the majority vote is audited.
@@ -73,7 +76,8 @@ def audit_labels(
     method : {"auto", "fast"}, default="auto"
         The source if there is neither `estimator` nor `proba`. "auto": the mean of a random
         forest, asked about the rows that its trees have not drawn, and of
-        :class:`CLIDMUClassifier`. "fast": the forest alone. Images of up to 1,024 values are
+        :class:`CLIDMUClassifier`. "fast": the forest alone. Of more than 500,000 rows, both learn
+        so many random ones. Images of up to 1,024 values are
         tables of pixels to both. Larger ones are described by
         :class:`~sknoisy.representation.SimCLR`, which is slow without a GPU, or for "fast"
         averaged to 16 x 16 pixels, which ranks roughly: pass `proba` from a network where you
@@ -276,7 +280,7 @@ class LabelAuditor(BaseEstimator):
         self._forget()
         self._check_parameters(proba)
         device = str(resolve_device(self.device))
-        rows, n_rows = self._read_rows(X, y, proba)
+        X, rows, n_rows = self._read_rows(X, y, proba)
         given = read_labels(y, n_rows, type(self).__name__)
         trusted = mask_of_rows(clean_mask, n_rows, "clean_mask", "the label is trusted")
         group_codes = check_groups(groups, n_rows)
@@ -321,25 +325,30 @@ class LabelAuditor(BaseEstimator):
                 "sklearn.calibration.CalibratedClassifierCV, or pass another classifier."
             )
 
-    def _read_rows(self, X: Any, y: Any, proba: Any) -> tuple[Any, int]:
-        """Return rows of numbers, None if X holds none, and the number of rows."""
+    def _read_rows(self, X: Any, y: Any, proba: Any) -> tuple[Any, Any, int]:
+        """Return X, its rows of numbers, None if it holds none, and the number of rows.
+
+        The rows of a file or a data set replace it.
+        """
         if self.estimator is None and proba is None:
-            X = check_X(self, X, reset=True)
-            return X, X.shape[0]
+            checked = check_X(self, X, reset=True, streams=True)
+            rows = held(checked)
+            return (X if rows is checked else rows), rows, rows.shape[0]
         if X is None:
             if proba is None:
                 raise ValueError("X is None, which is allowed with proba only. Pass the rows.")
-            return None, num_samples(y)
+            return X, None, num_samples(y)
         try:
-            rows = check_X(self, X, reset=True, any_shape=True)
+            checked = check_X(self, X, reset=True, any_shape=True, streams=True)
         except (TypeError, ValueError):  # texts, which the user's estimator may take
             forget_fit(self)
             shape: Any = getattr(X, "shape", ())
             if len(shape) == 2:
                 self.n_features_in_ = int(shape[1])
-            return None, num_samples(X)
+            return X, None, num_samples(X)
+        rows = held(checked)
         is_table = rows.ndim == 2 or is_image(rows)
-        return (rows if is_table else None), rows.shape[0]
+        return (X if rows is checked else rows), (rows if is_table else None), rows.shape[0]
 
     def _judge(self, inputs: Inputs, proba: Any, seed: int, device: str) -> Judgement:
         """Return the probabilities of the source."""
@@ -355,8 +364,8 @@ class LabelAuditor(BaseEstimator):
                 seed=seed,
                 device=device if self.method == "auto" else None,
             )
-            if inputs.rows.ndim > 2:
-                inputs.columns = columns  # of images; those of a table are not needed again
+            if inputs.rows.ndim > 2:  # images; the columns of a table are not needed again
+                inputs.columns = columns = columns[:]
             return of_forest(
                 inputs.rows,
                 columns,

@@ -1,14 +1,20 @@
-"""Columns of a table for the audit: their kinds, and their values as numbers."""
+"""Columns of a table for the audit: their kinds, and their values as numbers.
+
+One column is in the memory at a time. It is searched piece by piece, and no more of its values are
+remembered than there may be categories or classes.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .cells import visible
 from .files import InputError
+from .held_rows import ColumnStack
 from .texts import text_numbers
 
 if TYPE_CHECKING:
@@ -17,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Encoded", "encode_columns"]
 
 _MAX_CATEGORIES = 50  # values of a column that get an indicator each; more are text
+_FEW_ROWS = 20  # whose values may all differ by chance
 _LARGEST = 1e30  # beyond, squares overflow in float32 even after a division
 _SOME_TEXTS = 20_000  # whose words are counted
+_PIECE_ROWS = 65_536  # of a column that are searched at a time
 
 _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?"
 _WITH_COMMA = r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?"
@@ -34,7 +42,7 @@ class Encoded(NamedTuple):
     ----------
     X : ndarray of float32 of shape (n, n_numbers)
         Numbers as they are, an indicator for each category, and 30 numbers for each text column.
-        A missing number is NaN.
+        A missing number is NaN. It is a memory map if it takes much of the memory.
     kinds : dict of str to str
         Kind of each column that was used: "number", "category" or "text".
     left_out : dict of str to str
@@ -47,7 +55,12 @@ class Encoded(NamedTuple):
 
 
 def encode_columns(
-    frame: pd.DataFrame, labels: pd.Series, seed: int, *, decimal_comma: bool = False
+    frame: Any,
+    labels: pd.Series,
+    seed: int,
+    *,
+    names: Sequence[str] | None = None,
+    decimal_comma: bool = False,
 ) -> Encoded:
     """Find the kind of each column, and encode the columns.
 
@@ -56,12 +69,14 @@ def encode_columns(
 
     Parameters
     ----------
-    frame : DataFrame of shape (n, n_columns)
-        Columns that describe the rows.
+    frame : DataFrame or Table of shape (n, n_columns)
+        Columns.
     labels : Series of shape (n,)
         Labels, to find a column that repeats them.
     seed : int
         Seed of the text encoder.
+    names : sequence of str or None, default=None
+        Columns that describe the rows; None: all.
     decimal_comma : bool, default=False
         Whether texts such as "1,5" and "1.200,50" are numbers.
 
@@ -74,29 +89,28 @@ def encode_columns(
 
     kinds: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    parts: list[np.ndarray] = []
+    stack = ColumnStack(len(labels))
     label_codes = pd.factorize(labels)[0]
-    for name in frame.columns:
+    for name in frame.columns if names is None else names:
         column = frame[name]
         kind, values = _kind(name, column, label_codes, decimal_comma)
-        if kind in ("number", "category", "text"):
-            kinds[name] = kind
+        if kind == "number":
+            stack.add(1)[0] = _checked_numbers(name, values)
+        elif kind == "category":
+            _add_indicators(stack, column)
+        elif kind == "text":
+            text_numbers(column, seed, stack.add)
         else:
             left_out[name] = kind
             continue
-        if kind == "number":
-            parts.append(_checked_numbers(name, values)[:, None])
-        elif kind == "category":
-            parts.append(_indicators(column))
-        else:
-            parts.append(text_numbers(column, seed))
-    if not parts:
+        kinds[name] = kind
+    if not kinds:
         reasons = "; ".join(f"{visible(name)}: {reason}" for name, reason in left_out.items())
         raise InputError(
             "No column describes the rows" + (f" ({reasons[:300]})" if reasons else "") + ". Add "
             "columns with numbers, categories or text."
         )
-    return Encoded(np.hstack(parts), kinds, left_out)
+    return Encoded(stack.rows(), kinds, left_out)
 
 
 def _kind(
@@ -114,53 +128,113 @@ def _kind(
     is_text = isinstance(column.dtype, pd.StringDtype) or pd.api.types.is_string_dtype(present)
     if kind == "O" and not is_text and pd.to_numeric(present, errors="coerce").isna().any():
         return "not numbers, categories or text", column
-    codes, values = pd.factorize(present)
-    if len(values) <= 1:
-        return "only one value" if len(values) else "empty", column
-    if _same_partition(codes, label_codes[column.notna().to_numpy()]):
+    n_values = _count_values(present)
+    if n_values <= 1:
+        return "only one value" if n_values else "empty", column
+    if _same_partition(present, label_codes[column.notna().to_numpy()]):
         return "equals the label", column
-    is_unique = len(values) == len(present) > 20
     numbers = column if kind in "iufb" else _as_numbers(column, decimal_comma)
     if numbers is not None:
-        if is_unique and _looks_numbered(name, numbers.dropna().to_numpy(np.float64)):
+        floats = numbers.dropna().to_numpy(np.float64)
+        if _looks_numbered(name, floats) and _all_differ(present):
             return "an identifier: another number in each row", column
         return "number", numbers
-    text = present.astype("str")
-    if text.str.fullmatch(_DATE).all():
+    if all(piece.astype("str").str.fullmatch(_DATE).all() for piece in _pieces(present)):
         return "dates", column
-    some = text.iloc[:: max(len(text) // _SOME_TEXTS, 1)]
-    if is_unique and some.str.count(r"\s+").median() < 2:
+    some = present.iloc[:: max(len(present) // _SOME_TEXTS, 1)].astype("str")
+    if some.str.count(r"\s+").median() < 2 and _all_differ(present):
         return "an identifier: another value in each row", column
-    return ("category" if len(values) <= _MAX_CATEGORIES else "text"), column
+    return ("category" if n_values <= _MAX_CATEGORIES else "text"), column
+
+
+def _pieces(column: pd.Series) -> Iterator[pd.Series]:
+    """Yield some rows of a column at a time."""
+    for start in range(0, len(column), _PIECE_ROWS):
+        yield column.iloc[start : start + _PIECE_ROWS]
+
+
+def _count_values(present: pd.Series) -> int:
+    """Return the number of different values, or one more than there are categories at most."""
+    values: set[Any] = set()
+    for piece in _pieces(present):
+        values.update(piece.unique())
+        if len(values) > _MAX_CATEGORIES:
+            return _MAX_CATEGORIES + 1
+    return len(values)
+
+
+def _all_differ(present: pd.Series) -> bool:
+    """Return whether no value is there twice, by hashes of 64 bits, of more than 20 values."""
+    import pandas as pd
+
+    if len(present) <= _FEW_ROWS:
+        return False
+    hashes = np.empty(len(present), dtype=np.uint64)
+    start = 0
+    for piece in _pieces(present):
+        if not piece.is_unique:
+            return False
+        values = piece.to_numpy() if piece.dtype.kind in "iufb" else piece.to_numpy(object)
+        hashes[start : start + len(piece)] = pd.util.hash_array(values, categorize=False)
+        start += len(piece)
+    hashes.sort()
+    return not (hashes[1:] == hashes[:-1]).any()
 
 
 def _as_numbers(column: pd.Series, decimal_comma: bool) -> pd.Series | None:
     """Return the numbers of a column of text, or None if a cell is no number."""
     import pandas as pd
 
-    if decimal_comma and _have_commas(column.dropna()):
-        column = column.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    has_commas = decimal_comma and _have_commas(column.dropna())
+    numbers = np.empty(len(column))
+    start = 0
     try:
-        pd.to_numeric(column.dropna().iloc[:1000].astype(object))  # a quick look first
-        return pd.to_numeric(column.astype(object)).astype(np.float64)
+        _parsed(column.dropna().iloc[:1000], has_commas)  # a quick look first
+        for piece in _pieces(column):
+            numbers[start : start + len(piece)] = _parsed(piece, has_commas)
+            start += len(piece)
     except (ValueError, TypeError):
         return None
+    return pd.Series(numbers, index=column.index)
+
+
+def _parsed(texts: pd.Series, has_commas: bool) -> np.ndarray:
+    """Return the numbers in texts as float64; ValueError or TypeError if one is no number."""
+    import pandas as pd
+
+    if has_commas:
+        texts = texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    return pd.to_numeric(texts.astype(object)).to_numpy(np.float64, na_value=np.nan)
 
 
 def _have_commas(text: pd.Series) -> bool:
     """Return whether all texts are numbers with a decimal comma, or without decimals."""
-    return bool(
-        text.str.contains(",", regex=False).any() and text.str.fullmatch(_WITH_COMMA).all()
-    )
+    has_comma = False
+    for piece in _pieces(text):
+        if not piece.str.fullmatch(_WITH_COMMA).all():
+            return False
+        has_comma = has_comma or bool(piece.str.contains(",", regex=False).any())
+    return has_comma
 
 
-def _same_partition(codes: np.ndarray, label_codes: np.ndarray) -> bool:
-    """Return whether each value goes with one label, and each label with one value."""
-    codes, label_codes = codes[label_codes >= 0], label_codes[label_codes >= 0]
-    n_labels = np.count_nonzero(np.bincount(label_codes))
-    if n_labels < 2 or np.count_nonzero(np.bincount(codes)) != n_labels:
-        return False  # a quick look first
-    return len(np.unique(codes * (label_codes.max() + 1) + label_codes)) == n_labels
+def _same_partition(present: pd.Series, label_codes: np.ndarray) -> bool:
+    """Return whether each value goes with one label, and each label with one value.
+
+    Rows without a label, of code -1, do not count.
+    """
+    n_labels = len(np.unique(label_codes[label_codes >= 0]))
+    label_of: dict[Any, int] = {}
+    for number, piece in enumerate(_pieces(present) if n_labels > 1 else ()):
+        start = number * _PIECE_ROWS
+        codes = label_codes[start : start + len(piece)]
+        values = piece[codes >= 0]
+        distinct = ~values.duplicated()
+        codes = codes[codes >= 0]
+        for value, code in zip(values[distinct], codes[distinct], strict=True):
+            label_of.setdefault(value, code)
+        if len(label_of) > n_labels or (values.map(label_of).to_numpy() != codes).any():
+            return False
+    return n_labels > 1 and len(label_of) == len({*label_of.values()}) == n_labels
 
 
 def _looks_numbered(name: str, numbers: np.ndarray) -> bool:
@@ -185,9 +259,10 @@ def _checked_numbers(name: str, column: pd.Series) -> np.ndarray:
     return numbers.astype(np.float32)
 
 
-def _indicators(column: pd.Series) -> np.ndarray:
-    """Return an indicator (n, n_values) for each value; a missing value has none."""
+def _add_indicators(stack: ColumnStack, column: pd.Series) -> None:
+    """Add an indicator for each value; a missing value has none."""
     import pandas as pd
 
     codes, values = pd.factorize(column, sort=True)
-    return (codes[:, None] == np.arange(len(values))).astype(np.float32)
+    for code, indicator in enumerate(stack.add(len(values))):
+        indicator[:] = codes == code

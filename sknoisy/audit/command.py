@@ -10,6 +10,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -244,7 +245,10 @@ def _write(
     notes: Sequence[str],
 ) -> list[str]:
     """Write the files under temporary names, and return notes on what was changed in them."""
+    import pandas as pd
+
     from .report import render_report
+    from .result import column_pieces
     from .tables import write_csv
 
     n_changed = 0
@@ -253,7 +257,7 @@ def _write(
         report = render_report(
             audit,
             title=arguments.data.name or str(arguments.data),
-            columns=source.columns if show_values else None,
+            columns=source.shown(audit.suspects(arguments.top).tolist()) if show_values else None,
             thumbnails=source.thumbnail if show_values else None,
             notes=notes,
             top=arguments.top,
@@ -261,22 +265,39 @@ def _write(
         )
         files.write_text(targets.html, report)
     if targets.csv is not None:
-        frame = audit.frame().reset_index(names="file" if arguments.layout else "row")
-        n_changed += write_csv(frame, files.temporary(targets.csv), raw=arguments.raw)
+        name = "file" if arguments.layout else "row"
+        frames = (
+            pd.DataFrame(columns).rename(columns={"index": name})
+            for columns in column_pieces(audit)
+        )
+        n_changed += write_csv(frames, files.temporary(targets.csv), raw=arguments.raw)
     if targets.cleaned is not None:
-        cleaned = source.cleaned(audit)
-        path = files.temporary(targets.cleaned)
-        if targets.cleaned.suffix == ".parquet":
-            cleaned.to_parquet(path, index=False)
-        else:
-            delimiter = source.delimiter or ","
-            n_changed += write_csv(cleaned, path, raw=arguments.raw, delimiter=delimiter)
+        n_changed += _write_cleaned(files.temporary(targets.cleaned), source, audit, arguments)
     if not n_changed:
         return []
     return [
         f"{n_changed} cells of the CSV files begin like a formula; they have an apostrophe in "
         "front. --raw leaves it out."
     ]
+
+
+def _write_cleaned(path: Path, source: Source, audit: LabelAudit, arguments: Namespace) -> int:
+    """Write the table with the suggested labels, and return the number of changed cells."""
+    from pyarrow import parquet
+
+    from .tables import write_csv
+
+    assert source.table is not None
+    pieces = source.cleaned(audit)
+    if path.suffix != ".parquet":
+        frames = (piece.to_pandas() for piece in pieces)
+        delimiter = source.table.delimiter or ","
+        return write_csv(frames, path, raw=arguments.raw, delimiter=delimiter)
+    first = next(pieces)
+    with parquet.ParquetWriter(path, first.schema) as writer:
+        for piece in chain([first], pieces):
+            writer.write_table(piece)
+    return 0
 
 
 def _summary(audit: LabelAudit, targets: Targets, arguments: Namespace) -> list[str]:

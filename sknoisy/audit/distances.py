@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,24 @@ from sklearn.neighbors import NearestNeighbors
 
 from .._engine.scaling import InputScaling
 from ..exceptions import ConstantColumnWarning
+from .scaled_rows import ScaledRows, scaled_rows
 
-__all__ = ["blocks", "distance_features", "distances_between", "nearest"]
+__all__ = [
+    "Features",
+    "blocks",
+    "distance_features",
+    "distances_between",
+    "mean_distances",
+    "nearest_distances",
+]
 
+Features: TypeAlias = NDArray[np.float32] | ScaledRows
 Rows = NDArray[np.intp]
 
 _BLOCK_VALUES = 2**22  # that are held at a time: 32 MiB in float64
 
 
-def distance_features(X: Any, *, scale: bool = True) -> NDArray[np.float32]:
+def distance_features(X: Any, *, scale: bool = True) -> Features:
     """Return rows as dense float32 whose Euclidean distances compare them.
 
     Columns are centred and divided by their standard deviation, except those that hold nothing but
@@ -43,8 +52,8 @@ def distance_features(X: Any, *, scale: bool = True) -> NDArray[np.float32]:
 
     Returns
     -------
-    features : ndarray of shape (n, n_features), float32
-        Features.
+    features : ndarray or ScaledRows of shape (n, n_features), float32
+        Features; those of more than 32 MiB are computed when they are read.
 
     Raises
     ------
@@ -79,31 +88,59 @@ def distance_features(X: Any, *, scale: bool = True) -> NDArray[np.float32]:
         is_binary = np.logical_and.reduce([_holds_0_and_1(rows[block]) for block in blocks(rows)])
         kept = is_binary if scale else np.ones(rows.shape[1], dtype=bool)
         scaling.scale_[: rows.shape[1]][kept] = 1
-    return scaling.to_rows(rows).numpy()
+    return scaled_rows(rows, scaling)
 
 
-def nearest(
-    features: NDArray[np.float32], rows: Rows, references: Rows, n_neighbors: int
-) -> NDArray[np.float64]:
-    """Return the distances (n_rows, n_neighbors) of rows to the nearest other references."""
-    search = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(features[references])
-    found = references[search.kneighbors(features[rows], return_distance=False)]
-    # Without the row itself, or the last if it is hidden behind copies, or no reference.
-    is_self = found == rows[:, None]
-    is_self[~is_self.any(axis=1), -1] = True
-    found = found[~is_self].reshape(len(rows), n_neighbors)
-    # Those of the search, from products of the rows, are not 0 for equal rows.
-    distances = distances_between(features, np.repeat(rows, n_neighbors), found.ravel())
-    return distances.reshape(found.shape)
+def mean_distances(features: Features, references: Rows, n_neighbors: int) -> NDArray[np.float64]:
+    """Return the mean distance (n,) of each row to the nearest other references."""
+    distances = np.empty(len(features))
+    search = _Search(features, references, n_neighbors)
+    step = max(_BLOCK_VALUES // (features.shape[1] * n_neighbors), 1)
+    for start in range(0, len(features), step):
+        rows = np.arange(start, min(start + step, len(features)))
+        distances[rows] = search.distances(rows).mean(axis=1)
+    return distances
 
 
-def distances_between(features: NDArray[np.float32], a: Rows, b: Rows) -> NDArray[np.float64]:
-    """Return the distances of pairs of rows, 0 for equal ones, without large temporary arrays."""
+def nearest_distances(features: Features, rows: Rows) -> NDArray[np.float64]:
+    """Return the distance of some rows, at least two in all, to the nearest other row."""
+    n_rows, n_columns = features.shape
+    n_parts = max(min(n_rows * n_columns // _BLOCK_VALUES, n_rows // 2), 1)
+    parts = np.array_split(np.arange(n_rows), n_parts)
+    return np.minimum.reduce([_Search(features, part, 1).distances(rows)[:, 0] for part in parts])
+
+
+class _Search:
+    """Search of the nearest other reference rows."""
+
+    def __init__(self, features: Features, references: Rows, n_neighbors: int):
+        self._features, self._references, self._n_neighbors = features, references, n_neighbors
+        self._points = features[references]
+        self._search = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(self._points)
+
+    def distances(self, rows: Rows) -> NDArray[np.float64]:
+        """Return the distances (n_rows, n_neighbors) of rows."""
+        points = self._features[rows]
+        found = self._search.kneighbors(points, return_distance=False)
+        # Without the row itself, or the last if it is hidden behind copies, or no reference.
+        is_self = self._references[found] == rows[:, None]
+        is_self[~is_self.any(axis=1), -1] = True
+        found = found[~is_self]
+        # Those of the search, from products of the rows, are not 0 for equal rows.
+        of_row = np.repeat(np.arange(len(rows)), self._n_neighbors)
+        return distances_between(points, of_row, self._points, found).reshape(len(rows), -1)
+
+
+def distances_between(first: Features, a: Rows, second: Features, b: Rows) -> NDArray[np.float64]:
+    """Return the distances of rows a of one array to rows b of another, 0 for equal ones.
+
+    No large temporary array is made.
+    """
     distances = np.empty(len(a))
-    step = max(_BLOCK_VALUES // features.shape[1], 1)
+    step = max(_BLOCK_VALUES // first.shape[1], 1)
     for start in range(0, len(a), step):
         part = slice(start, start + step)
-        difference = features[a[part]] - features[b[part]]
+        difference = first[a[part]] - second[b[part]]
         distances[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
     return distances
 

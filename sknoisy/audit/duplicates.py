@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from .._engine.labels import is_missing
-from .distances import Rows, blocks, distances_between, nearest
+from .distances import Features, Rows, blocks, distances_between, nearest_distances
 
 __all__ = ["contradictions", "duplicate_of", "identical_rows", "near_duplicates"]
 
@@ -23,9 +23,10 @@ _MEDIAN_ROWS = 500  # whose distances to all rows give the median
 # with 0.35, and in at least one of 20 rounds with 0.9998.
 _N_ROUNDS, _N_PROJECTIONS, _CELL = 20, 10, 8
 _STEPS = (1, 2, 3)  # rows that follow in the cell and are compared
+_BLOCK_ROWS, _BLOCK_PAIRS = 2**16, 2**18  # that are projected, or compared, at a time
 
 
-def near_duplicates(features: NDArray[np.float32], identical: Rows) -> Rows:
+def near_duplicates(features: Features, identical: Rows) -> Rows:
     """Return sets of rows that are identical or nearly so.
 
     Two rows are near duplicates if their distance is below 0.13 times the median distance of a row
@@ -38,7 +39,7 @@ def near_duplicates(features: NDArray[np.float32], identical: Rows) -> Rows:
 
     Parameters
     ----------
-    features : ndarray of shape (n, d), float32
+    features : ndarray or ScaledRows of shape (n, d), float32
         Rows as points, as of :func:`~sknoisy.audit.distances.distance_features`.
     identical : ndarray of shape (n,), intp
         First identical rows, as of :func:`identical_rows`.
@@ -66,14 +67,13 @@ def near_duplicates(features: NDArray[np.float32], identical: Rows) -> Rows:
     >>> duplicate_of(sets)
     array([-1, -1, -1, -1,  1, -1, -1])
     """
-    distinct, of_row = np.unique(identical, return_inverse=True)
+    is_first = identical == np.arange(len(identical))
+    distinct, of_row = np.flatnonzero(is_first), (np.cumsum(is_first) - 1)[identical]
     if len(distinct) < len(features):
-        features = features[distinct]
+        features = features.take(distinct, axis=0)
     limit = _NEAR * _median_nearest(features, of_row)
-    pairs = _near_pairs(features, limit) if limit > 0 else np.empty((2, 0), dtype=np.intp)
-    shape = (len(distinct), len(distinct))
-    graph = sparse.coo_array((np.ones(pairs.shape[1], dtype=bool), tuple(pairs)), shape=shape)
-    of_row = connected_components(graph, directed=False)[1][of_row]
+    if limit > 0:
+        of_row = _near_components(features, limit)[of_row]
     sizes = np.bincount(of_row)
     sets = np.full(len(of_row), -1)
     together = sizes[of_row] > 1
@@ -104,9 +104,12 @@ def duplicate_of(sets: Rows) -> Rows:
     >>> duplicate_of(np.array([-1, 0, 0, -1, 0]))
     array([-1, -1,  1, -1,  1])
     """
-    _, first, number = np.unique(sets, return_index=True, return_inverse=True)
-    rows = first[number]
-    return np.where((sets < 0) | (rows == np.arange(len(sets))), -1, rows)
+    members = np.flatnonzero(sets >= 0)
+    _, first, number = np.unique(sets[members], return_index=True, return_inverse=True)
+    rows = np.full(len(sets), -1)
+    rows[members] = members[first[number]]
+    rows[members[first]] = -1
+    return rows
 
 
 def identical_rows(X: Any) -> Rows:
@@ -133,9 +136,13 @@ def identical_rows(X: Any) -> Rows:
     >>> identical_rows(np.array([[1.0, 0.0], [np.nan, 2.0], [1.0, -0.0], [np.nan, 2.0]]))
     array([0, 1, 0, 1])
     """
+    if sparse.issparse(X):
+        return _first_equal(_sparse_digests(sparse.csr_array(X)), X.shape[0])
+    X = np.asarray(X)
+    if X.dtype != object:
+        return _first_equal(_digests(X), len(X))
     first: dict[Hashable, int] = {}
-    keys = _sparse_keys(sparse.csr_array(X)) if sparse.issparse(X) else _keys(np.asarray(X))
-    found = (first.setdefault(key, row) for row, key in enumerate(keys))
+    found = (first.setdefault(key, row) for row, key in enumerate(_object_keys(X)))
     return np.fromiter(found, dtype=np.intp)
 
 
@@ -161,7 +168,8 @@ def contradictions(codes: NDArray[np.integer], identical: Rows) -> Rows:
     >>> contradictions(np.array([0, 1, 0, 1, 0]), np.array([0, 0, 0, 3, 3]))
     array([1, 0, 1, 4, 3])
     """
-    labeled = np.flatnonzero(codes >= 0)
+    has_copies = np.bincount(identical, minlength=len(identical)) > 1
+    labeled = np.flatnonzero((codes >= 0) & has_copies[identical])
     groups, labels = identical[labeled], codes[labeled]
     _, first, of_group = np.unique(groups, return_index=True, return_inverse=True)
     differs = labels != labels[first[of_group]]
@@ -175,24 +183,41 @@ def contradictions(codes: NDArray[np.integer], identical: Rows) -> Rows:
     return rows
 
 
-def _keys(X: NDArray[Any]) -> Iterator[Hashable]:
-    """Yield equal keys for equal rows."""
+def _first_equal(digests: Iterator[bytes], n_rows: int) -> Rows:
+    """Return the first row that has the digest of each row, of 16 bytes."""
+    halves = np.empty((n_rows, 2), dtype=np.uint64)
+    for row, digest in enumerate(digests):
+        halves[row] = np.frombuffer(digest, dtype=np.uint64)
+    order = np.lexsort(halves.T)  # stable: equal rows stay in their order
+    is_first = np.ones(n_rows, dtype=bool)
+    is_first[1:] = (halves[order[1:]] != halves[order[:-1]]).any(axis=1)
+    first = np.empty(n_rows, dtype=np.intp)
+    first[order] = order[is_first][np.cumsum(is_first) - 1]
+    return first
+
+
+def _object_keys(X: NDArray[Any]) -> Iterator[Hashable]:
+    """Yield equal keys for equal rows of objects."""
     for rows in blocks(X):
         block = X[rows].reshape(len(X[rows]), -1)
-        if block.dtype == object:
-            yield from (tuple(None if is_missing(v) else v for v in row) for row in block)
-            continue
+        yield from (tuple(None if is_missing(v) else v for v in row) for row in block)
+
+
+def _digests(X: NDArray[Any]) -> Iterator[bytes]:
+    """Yield equal digests for equal rows."""
+    for rows in blocks(X):
+        block = X[rows].reshape(len(X[rows]), -1)
         yield from map(_digest, _unified(np.ascontiguousarray(block)))
 
 
-def _sparse_keys(X: Any) -> Iterator[Hashable]:
+def _sparse_digests(X: Any) -> Iterator[bytes]:
     for rows in blocks(X):
         block = X[rows].copy()
         block.sum_duplicates()
         block.eliminate_zeros()
         data, indices = _unified(block.data), block.indices.astype(np.int64)
         for start, end in zip(block.indptr[:-1], block.indptr[1:], strict=True):
-            yield _digest(indices[start:end]) + _digest(data[start:end])
+            yield _digest(indices[start:end], data[start:end])
 
 
 def _unified(values: NDArray[Any]) -> NDArray[Any]:
@@ -204,11 +229,12 @@ def _unified(values: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-def _digest(values: NDArray[Any]) -> bytes:
-    return hashlib.blake2b(values.tobytes(), digest_size=16).digest()
+def _digest(*values: NDArray[Any]) -> bytes:
+    """Return 16 bytes; of several arrays, the first tells the lengths of all."""
+    return hashlib.blake2b(b"".join(part.tobytes() for part in values), digest_size=16).digest()
 
 
-def _median_nearest(features: NDArray[np.float32], of_row: Rows) -> float:
+def _median_nearest(features: Features, of_row: Rows) -> float:
     """Return the median over rows of the distance to the nearest other row; 0 for copies."""
     n_rows, n_distinct = len(of_row), len(features)
     if n_distinct < 2:
@@ -217,32 +243,61 @@ def _median_nearest(features: NDArray[np.float32], of_row: Rows) -> float:
     distances = np.zeros(len(some))
     is_alone = np.bincount(of_row)[of_row[some]] == 1
     if is_alone.any():
-        alone = of_row[some[is_alone]]
-        distances[is_alone] = nearest(features, alone, np.arange(n_distinct), 1)[:, 0]
+        distances[is_alone] = nearest_distances(features, of_row[some[is_alone]])
     return float(np.median(distances))
 
 
-def _near_pairs(features: NDArray[np.float32], limit: float) -> Rows:
-    """Return pairs (2, n_pairs) of rows that are closer than the limit, enough to link them all.
+def _near_components(features: Features, limit: float) -> Rows:
+    """Return the number (n,) of the component of each row, which rows closer than the limit link.
 
     In each round, rows fall into cells of random projections; rows of one cell are sorted by one
     more projection, and each is compared with the next ones.
     """
     rng = np.random.RandomState(0)
-    n_columns = features.shape[1]
+    n_rows, n_columns = features.shape
     width = _CELL * limit / np.sqrt(n_columns)
-    pairs = []
+    component = np.arange(n_rows)
     for _ in range(_N_ROUNDS):
         directions = rng.standard_normal((n_columns, _N_PROJECTIONS + 1)).astype(np.float32)
-        projected = features @ (directions / np.linalg.norm(directions, axis=0))
-        cells = np.floor(projected[:, :-1] / width + rng.random_sample(_N_PROJECTIONS))
-        with np.errstate(invalid="ignore"):  # cells that int64 does not hold fall together
-            cell = cells.astype(np.int64) @ rng.randint(2**62, size=_N_PROJECTIONS)
-        order = np.lexsort((projected[:, -1], cell))
+        directions /= np.linalg.norm(directions, axis=0)
+        shift, factors = rng.random_sample(_N_PROJECTIONS), rng.randint(2**62, size=_N_PROJECTIONS)
+        cell, last = np.empty(n_rows, dtype=np.int64), np.empty(n_rows, dtype=np.float32)
+        for start in range(0, n_rows, _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            projected = features[rows] @ directions
+            cells = np.floor(projected[:, :-1] / width + shift)
+            with np.errstate(invalid="ignore"):  # cells that int64 does not hold fall together
+                cell[rows] = cells.astype(np.int64) @ factors
+            last[rows] = projected[:, -1]
+        component = _linked(component, _close_pairs(features, cell, last, limit))
+    return component
+
+
+def _close_pairs(
+    features: Features, cell: NDArray[np.int64], last: NDArray[np.float32], limit: float
+) -> Iterator[tuple[Rows, Rows]]:
+    """Yield pairs of rows of one cell that are closer than the limit."""
+    order = np.lexsort((last, cell))
+    for start in range(0, len(order), _BLOCK_PAIRS):
         for step in _STEPS:
-            a, b = order[:-step], order[step:]
+            b = order[start + step : start + step + _BLOCK_PAIRS]
+            a = order[start : start + len(b)]
             together = cell[a] == cell[b]
             a, b = a[together], b[together]
-            close = distances_between(features, a, b) < limit
-            pairs.append(np.stack([a[close], b[close]]))
-    return np.concatenate(pairs, axis=1)
+            close = distances_between(features, a, features, b) < limit
+            yield a[close], b[close]
+
+
+def _linked(component: Rows, pairs: Iterator[tuple[Rows, Rows]]) -> Rows:
+    """Return the components that remain where pairs of rows link them."""
+    links = []
+    for a, b in pairs:
+        is_new = component[a] != component[b]
+        if is_new.any():
+            links.append(component[np.stack([a[is_new], b[is_new]])])
+    if not links:
+        return component
+    both = np.concatenate(links, axis=1)
+    shape = (int(component.max()) + 1,) * 2
+    graph = sparse.coo_array((np.ones(both.shape[1], dtype=bool), tuple(both)), shape=shape)
+    return connected_components(graph, directed=False)[1][component]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .result import LabelAudit
+    from .tables import Table
 
 __all__ = ["Source", "of_images", "of_table"]
 
@@ -41,16 +42,14 @@ class Source:
         What was left out.
     groups, clean_mask : ndarray of shape (n,) or None, default=None
         Group of each row; True where the label is trusted.
-    columns : DataFrame or None, default=None
-        Values that the report shows.
+    columns : list of str or None, default=None
+        Columns whose values the report shows.
     thumbnail : callable or None, default=None
         Returns the picture of a row.
-    table : DataFrame or None, default=None
+    table : Table or None, default=None
         The whole table.
     label : str or None, default=None
         Column of the labels.
-    delimiter : str or None, default=None
-        Character between the cells of the file.
     """
 
     X: np.ndarray
@@ -58,33 +57,76 @@ class Source:
     notes: list[str] = field(default_factory=list)
     groups: np.ndarray | None = None
     clean_mask: np.ndarray | None = None
-    columns: pd.DataFrame | None = None
+    columns: list[str] | None = None
     thumbnail: Callable[[int], str | None] | None = None
-    table: pd.DataFrame | None = None
+    table: Table | None = None
     label: str | None = None
-    delimiter: str | None = None
 
-    def cleaned(self, audit: LabelAudit) -> pd.DataFrame:
-        """Return the table with the suggested labels in the suspected rows.
+    def shown(self, rows: Sequence[int]) -> Mapping[str, Mapping[int, Any]] | None:
+        """Return the values of some rows by column and row, for the report; None for images."""
+        return None if self.table is None else _ShownValues(self.table, self.columns or [], rows)
+
+    def cleaned(self, audit: LabelAudit) -> Iterator[Any]:
+        """Yield the table with the suggested labels in the suspected rows, as pyarrow tables.
 
         With several annotators, a new column holds the labels that they agreed on, corrected.
         """
+        import pyarrow as pa
+
         assert self.table is not None
-        cleaned = self.table.copy(deep=False)
-        suggested = audit.labels[audit.suggested_codes]
+        labels, start = pa.Array.from_pandas(self._cleaned_labels(audit)), 0
+        names = self.table.columns
+        name = _new_name(names) if self.label is None else self.label
+        for piece in self.table.pieces():
+            cells = labels[start : start + len(piece)]
+            if self.label is None:
+                yield piece.append_column(name, cells)
+            else:
+                place = names.index(name)
+                yield piece.set_column(place, name, cells.cast(piece.schema.field(place).type))
+            start += len(piece)
+
+    def _cleaned_labels(self, audit: LabelAudit) -> pd.Series:
+        """Return the labels of all rows, with the suggested ones of suspects."""
+        import pandas as pd
+
+        assert self.table is not None
         if self.label is not None:
             labels = self.table[self.label].copy()
-            labels[audit.flagged] = suggested[audit.flagged]
-            cleaned[self.label] = labels
-        else:
-            codes = np.where(audit.flagged, audit.suggested_codes, audit.given_codes)
-            name = "label"
-            while name in cleaned:
-                name += "*"
-            labels = audit.labels[codes].astype(object)
-            labels[codes < 0] = None
-            cleaned[name] = labels
-        return cleaned
+            labels[audit.flagged] = audit.labels[audit.suggested_codes[audit.flagged]]
+            return labels
+        codes = np.where(audit.flagged, audit.suggested_codes, audit.given_codes)
+        agreed = audit.labels.astype(object)[codes]
+        agreed[codes < 0] = None
+        return pd.Series(agreed)
+
+
+class _ShownValues(Mapping):
+    """Values of some rows of a table; a column is read when it is asked for."""
+
+    def __init__(self, table: Table, columns: Sequence[str], rows: Sequence[int]):
+        self._table, self._columns, self._rows = table, columns, rows
+        self._read: dict[str, dict[int, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __getitem__(self, name: str) -> Mapping[int, Any]:
+        if name not in self._read:
+            values = self._table[name]
+            self._read[name] = {row: values.iloc[row] for row in self._rows}
+        return self._read[name]
+
+
+def _new_name(names: Sequence[str]) -> str:
+    """Return a name for the labels that no column has."""
+    name = "label"
+    while name in names:
+        name += "*"
+    return name
 
 
 def of_images(arguments: Namespace) -> Source:
@@ -120,18 +162,17 @@ def of_table(arguments: Namespace, tell: Callable[[str], None]) -> Source:
             "Name the column of the labels with --label, or several with --annotators."
         )
     table = read_table(arguments.data, arguments.encoding, arguments.missing)
-    frame = table.frame
-    named = _named_columns(arguments, frame, table.notes)
-    labels = _labels(frame, arguments)
-    groups = _groups(frame[arguments.group]) if arguments.group else None
-    trusted = _trusted(frame[arguments.clean_mask], labels) if arguments.clean_mask else None
-    described = frame[[name for name in frame.columns if name not in named]]
+    named = _named_columns(arguments, table)
+    labels = _labels(table, arguments)
+    groups = _groups(table[arguments.group]) if arguments.group else None
+    trusted = _trusted(table[arguments.clean_mask], labels) if arguments.clean_mask else None
+    described = [name for name in table.columns if name not in named]
     first = labels if arguments.label else labels.iloc[:, 0]
-    tell(f"Reading {described.shape[1]:,} columns of {len(frame):,} rows …")
+    tell(f"Reading {len(described):,} columns of {len(table):,} rows …")
     from .columns import encode_columns  # not before the errors above: scikit-learn takes a second
 
     encoded = encode_columns(
-        described, first, arguments.seed, decimal_comma=table.delimiter == ";"
+        table, first, arguments.seed, names=described, decimal_comma=table.delimiter == ";"
     )
     return Source(
         encoded.X,
@@ -139,14 +180,13 @@ def of_table(arguments: Namespace, tell: Callable[[str], None]) -> Source:
         [*table.notes, *_notes_on_columns(encoded.left_out, arguments.drop)],
         groups=groups,
         clean_mask=trusted,
-        columns=frame[[*(arguments.annotators or []), *described]],
-        table=frame,
+        columns=[*(arguments.annotators or []), *described],
+        table=table,
         label=arguments.label,
-        delimiter=table.delimiter,
     )
 
 
-def _named_columns(arguments: Namespace, frame: pd.DataFrame, notes: Sequence[str]) -> set[str]:
+def _named_columns(arguments: Namespace, table: Table) -> set[str]:
     """Return the columns that options name, after a check of each."""
     options = {
         "--label": [arguments.label] if arguments.label else [],
@@ -158,40 +198,47 @@ def _named_columns(arguments: Namespace, frame: pd.DataFrame, notes: Sequence[st
     named: set[str] = set()
     for option, names in options.items():
         for name in names:
-            _check_column(name, option, frame, notes)
+            _check_column(name, option, table)
             if name in named:
                 raise InputError(f"{option} {visible(name)!r}: this column is named twice.")
             named.add(name)
     return named
 
 
-def _check_column(name: str, option: str, frame: pd.DataFrame, notes: Sequence[str]) -> None:
+def _check_column(name: str, option: str, table: Table) -> None:
     """Raise InputError if there is no such column, or more than one, or if it cannot be used."""
     import pandas as pd
 
-    if name not in frame.columns:
-        close = get_close_matches(name, list(frame.columns), n=1)
-        listed = ", ".join(visible(column, 40) for column in frame.columns[:20])
-        more = ", …" if frame.shape[1] > 20 else ""
+    if name not in table.columns:
+        close = get_close_matches(name, table.columns, n=1)
+        listed = ", ".join(visible(column, 40) for column in table.columns[:20])
+        more = ", …" if len(table.columns) > 20 else ""
         hint = f"Did you mean {visible(close[0])!r}?" if close else f"There are: {listed}{more}."
         raise InputError(f"{option} {visible(name)!r}: there is no such column. {hint}")
-    if any(f"called “{visible(name)}”" in note for note in notes):
+    if any(f"called “{visible(name)}”" in note for note in table.notes):
         raise InputError(f"{option} {visible(name)!r}: two columns have this name. Rename one.")
-    values = frame[name].dropna()
-    if option != "--drop" and len(values) and not pd.api.types.is_hashable(values.iloc[0]):
+    if option == "--drop":
+        return
+    values = table[name].dropna()
+    if len(values) and not pd.api.types.is_hashable(values.iloc[0]):
         raise InputError(
             f"{option} {visible(name)!r} holds nested values, such as "
             f"{visible(values.iloc[0], 40)}. Name a column with texts or numbers."
         )
 
 
-def _labels(frame: pd.DataFrame, arguments: Namespace) -> pd.Series | pd.DataFrame:
+def _labels(table: Table, arguments: Namespace) -> pd.Series | pd.DataFrame:
     """Return the column of labels, or those of the annotators, in a type that knows gaps."""
+    import pandas as pd
+
     if arguments.label:
-        labels = frame[arguments.label].convert_dtypes()
+        labels = table[arguments.label].convert_dtypes()
         _check_labels(labels.dropna(), f"The column {visible(arguments.label)!r}")
-        return labels
-    labels = frame[arguments.annotators].convert_dtypes().astype(object)
+        # Of texts, each class is one object: an object for each row would take some 60 bytes.
+        is_text = isinstance(labels.dtype, pd.StringDtype)
+        return labels.astype("category") if is_text else labels
+    columns = {name: table[name] for name in arguments.annotators}
+    labels = pd.DataFrame(columns).convert_dtypes().astype(object)
     labels = labels.where(labels.notna(), None)
     _check_labels(labels.stack().dropna(), "the columns of --annotators")
     return labels

@@ -126,6 +126,7 @@ def find(
     `names` are those of the classes, `random_state` is the user's, and `start` is the time at
     which the audit began.
     """
+    neighbors = _neighbors(inputs, checks, seed)
     annotators = None
     if inputs.given.annotators is not None:
         annotators = crowdlab(inputs.given.codes, judgement.proba)
@@ -148,7 +149,6 @@ def find(
     share = estimate_share(
         codes, judgement.held_out, counted, n_trusted, inputs.units, seed, suspected
     )
-    neighbors = _neighbors(inputs, checks, seed)
     return LabelAudit(
         labels=inputs.given.classes,
         index=inputs.index,
@@ -210,7 +210,7 @@ def _neighbors(inputs: Inputs, checks: Iterable[str], seed: int) -> Neighbors:
         is_table = inputs.rows.ndim == 2
         rows = inputs.rows if is_table else inputs.columns
         if rows is None:
-            rows = columns_of(inputs.rows, seed=seed)
+            rows = columns_of(inputs.rows, seed=seed)[:]
         features = distance_features(rows, scale=is_table)
         if "outlier" in checks:
             score, is_outlier = outlier_scores(features)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .distances import nearest
+from .distances import Features, mean_distances
 
 __all__ = ["outlier_scores"]
 
@@ -15,7 +15,7 @@ _LEAST_REFERENCES = 1000
 
 
 def outlier_scores(
-    features: NDArray[np.float32], n_neighbors: int = 10
+    features: Features, n_neighbors: int = 10
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return how typical each row is, and which rows are far from all others.
 
@@ -30,7 +30,7 @@ def outlier_scores(
 
     Parameters
     ----------
-    features : ndarray of shape (n, d), float32
+    features : ndarray or ScaledRows of shape (n, d), float32
         Rows as points, as of :func:`~sknoisy.audit.distances.distance_features`.
     n_neighbors : int, default=10
         Number of nearest other rows; at most n - 1 are used.
@@ -67,7 +67,7 @@ def outlier_scores(
         drawn = np.random.RandomState(0).choice(n_rows, n_references, replace=False)
         references = np.sort(drawn)
     n_neighbors = min(n_neighbors, len(references) - 1)
-    distances = nearest(features, np.arange(n_rows), references, n_neighbors).mean(axis=1)
+    distances = mean_distances(features, references, n_neighbors)
     median = np.median(distances)
     if median > 0:
         return np.exp(-distances / median), distances > _FAR * median

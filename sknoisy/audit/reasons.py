@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["MIN_ROWS", "Judged", "reasons"]
+
+LabelAudit: TypeAlias = Any  # the class in result.py, which imports this module
 
 MIN_ROWS = 8  # of a class that is judged
 _UNCLEAR = 0.4  # score from which a flagged row is unclear rather than wrong
@@ -30,64 +32,45 @@ _NOT_JUDGED = {
 }
 
 
-def reasons(
-    names: Sequence[str],
-    index: NDArray,
-    given: NDArray[np.integer],
-    suggested: NDArray[np.integer],
-    score: NDArray[np.floating],
-    probability: NDArray[np.floating],
-    suggested_probability: NDArray[np.floating],
-    flagged: NDArray[np.bool_],
-    judged: NDArray[np.integer],
-    contradicts: NDArray[np.integer],
-    is_outlier: NDArray[np.bool_],
-) -> list[str]:
-    """Return a reason for each row; an empty one where nothing is to be said.
+def reasons(audit: LabelAudit, rows: NDArray[np.integer]) -> list[str]:
+    """Return a reason for each of these rows; an empty one where nothing is to be said.
 
     Parameters
     ----------
-    names : sequence of str
-        Names of the classes.
-    index : ndarray of shape (n,)
-        Names of the rows.
-    given, suggested : ndarray of int of shape (n,)
-        Codes of given and suggested labels; the given one is -1 where there is none.
-    score, probability, suggested_probability : ndarray of float of shape (n,)
-        Score, probability of the given and of the suggested label.
-    flagged : ndarray of bool of shape (n,)
-        True for suspects.
-    judged : ndarray of int of shape (n,)
-        A :class:`Judged` for each row.
-    contradicts : ndarray of int of shape (n,)
-        Position of an identical row with another label, or -1.
-    is_outlier : ndarray of bool of shape (n,)
-        True for rows far from all others.
+    audit : LabelAudit
+        The audit.
+    rows : ndarray of int
+        Positions of the rows.
     """
-    found = [""] * len(given)
-    for row in np.flatnonzero(flagged | (judged > 0) | (contradicts >= 0) | is_outlier):
+    names, given, suggested = audit.names, audit.given_codes, audit.suggested_codes
+    flagged, judged, contradicts = audit.flagged, audit.judged, audit.contradicts
+    found = [""] * len(rows)
+    is_named = flagged[rows] | (judged[rows] > 0) | (contradicts[rows] >= 0)
+    for place in np.flatnonzero(is_named | audit.is_outlier[rows]):
+        row = rows[place]
         parts = []
         if judged[row]:
             parts.append(_NOT_JUDGED[Judged(judged[row])])
         elif flagged[row]:
             own, other = names[given[row]], names[suggested[row]]
+            probability = _percent(audit.probability[row])
             if given[row] == suggested[row]:
-                parts.append(f"The model gives only {_percent(probability[row])} to “{own}”.")
-            elif score[row] >= _UNCLEAR:
+                parts.append(f"The model gives only {probability} to “{own}”.")
+            elif audit.score[row] >= _UNCLEAR:
                 parts.append(f"Unclear between “{own}” and “{other}”.")
             else:
                 parts.append(
-                    f"The model expects “{other}” ({_percent(suggested_probability[row])}) and "
-                    f"gives {_percent(probability[row])} to “{own}”."
+                    f"The model expects “{other}” ({_percent(audit.suggested_probability[row])}) "
+                    f"and gives {probability} to “{own}”."
                 )
         if contradicts[row] >= 0:
             twin = contradicts[row]
             parts.append(
-                f"Identical to row {index[twin]}, which is labelled “{names[given[twin]]}”."
+                f"Identical to row {audit.index[twin]}, which is labelled “{names[given[twin]]}”."
             )
-        if is_outlier[row]:
+        if audit.is_outlier[row]:
             parts.append("Far from all rows: perhaps none of the classes.")
-        found[row] = " ".join(parts)
+        found[place] = " ".join(parts)
     return found
 
 

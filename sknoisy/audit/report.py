@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cells import html_text
+from .reasons import reasons
 from .report_style import STYLE
 from .svg import bar, heat_map, histogram, merge_classes
 
@@ -159,21 +160,20 @@ def _suspects(
     if not len(listed):
         return "<section><h2>Rows to check</h2><p>There are none.</p></section>"
     names = audit.names
-    reasons = audit.reasons()
     heads = [row_name, "Given label", "Suggested label", "How sure", "Why", "Wrong"]
     if thumbnails is not None:
         heads.insert(1, "Picture")
     if columns is not None:
         heads.insert(-1, "Values of the row")
     lines = []
-    for row in listed:
+    for row, reason in zip(listed, reasons(audit, listed), strict=True):
         sure = audit.suggested_probability[row]
         cells = [
             f"<bdi>{html_text(audit.index[row])}</bdi>",
             f"<bdi>{html_text(names[audit.given_codes[row]])}</bdi>",
             f"<bdi>{html_text(names[audit.suggested_codes[row]])}</bdi>",
             f"{bar(sure)} {100 * sure:.0f}&nbsp;%",
-            "<bdi>" + html_text(reasons[row], 600).replace(" %", "&nbsp;%") + "</bdi>",
+            "<bdi>" + html_text(reason, 600).replace(" %", "&nbsp;%") + "</bdi>",
             '<span class="box" role="img" aria-label="box to tick on paper"></span>',
         ]
         if thumbnails is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,9 @@ from .crowdlab import CrowdLab
 from .files import OutputFiles
 from .reasons import Judged, reasons
 
-__all__ = ["Accuracy", "Estimate", "LabelAudit"]
+__all__ = ["Accuracy", "Estimate", "LabelAudit", "column_pieces"]
+
+_PIECE_ROWS = 65_536  # whose columns are made at a time
 
 
 class Estimate(NamedTuple):
@@ -192,45 +195,11 @@ class LabelAudit:
         suggested_probability, flagged, reason, outlier_score and duplicate_of. Labels have the
         type of y; a missing one, and a row that is no duplicate, are None.
         """
-        duplicate_of = np.full(len(self), None, dtype=object)
-        twins = np.flatnonzero(self.twin >= 0)
-        duplicate_of[twins] = self.index[self.twin[twins]]
-        return {
-            "index": self.index,
-            "given_label": self._given_labels(),
-            "suggested_label": self.labels[self.suggested_codes],
-            "score": self.score,
-            "probability": self.probability,
-            "suggested_probability": self.suggested_probability,
-            "flagged": self.flagged,
-            "reason": np.array(self.reasons(), dtype=object),
-            "outlier_score": self.outlier_score,
-            "duplicate_of": duplicate_of,
-        }
-
-    def _given_labels(self) -> NDArray:
-        given = self.labels[self.given_codes]
-        missing = self.given_codes < 0
-        if missing.any():
-            given = given.astype(object)
-            given[missing] = None
-        return given
+        return _columns(self, np.arange(len(self)))
 
     def reasons(self) -> list[str]:
         """Return a sentence for each row that needs one, and an empty one for each other row."""
-        return reasons(
-            self.names,
-            self.index,
-            self.given_codes,
-            self.suggested_codes,
-            self.score,
-            self.probability,
-            self.suggested_probability,
-            self.flagged,
-            self.judged,
-            self.contradicts,
-            self.is_outlier,
-        )
+        return reasons(self, np.arange(len(self)))
 
     def frame(self) -> Any:
         """Return the columns of :meth:`to_dict` as a pandas DataFrame; its index is the user's.
@@ -302,16 +271,17 @@ class LabelAudit:
             If the path is a link or a folder, or cannot be written to.
         """
         target = Path(path)
-        columns = self.to_dict()
         cell = (lambda value: value) if raw else csv_cell
         with (
             OutputFiles([target], [], force=True) as files,
             files.temporary(target).open("w", encoding="utf-8", newline="") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow(columns)
-            for row in zip(*(column.tolist() for column in columns.values()), strict=True):
-                writer.writerow("" if value != value else cell(value) for value in row)
+            for number, columns in enumerate(column_pieces(self)):
+                if not number:
+                    writer.writerow(columns)
+                for row in zip(*(column.tolist() for column in columns.values()), strict=True):
+                    writer.writerow("" if value != value else cell(value) for value in row)
 
     def to_html(self, path: str | os.PathLike, **options: Any) -> None:
         """Write a report for readers who do not program to one HTML file.
@@ -338,6 +308,35 @@ class LabelAudit:
     def n_unjudged(self) -> int:
         """Number of rows with a label that was not judged."""
         return int((self.judged > Judged.NO_LABEL).sum())
+
+
+def column_pieces(audit: LabelAudit) -> Iterator[dict[str, NDArray]]:
+    """Yield the columns of :meth:`LabelAudit.to_dict` of some rows at a time, at least once."""
+    for start in range(0, max(len(audit), 1), _PIECE_ROWS):
+        yield _columns(audit, np.arange(start, min(start + _PIECE_ROWS, len(audit))))
+
+
+def _columns(audit: LabelAudit, rows: NDArray[np.intp]) -> dict[str, NDArray]:
+    """Return the columns of :meth:`LabelAudit.to_dict` of these rows."""
+    given_codes, twins = audit.given_codes[rows], audit.twin[rows]
+    given = audit.labels[given_codes]
+    if (audit.given_codes < 0).any():
+        given = given.astype(object)
+        given[given_codes < 0] = None
+    duplicate_of = np.full(len(rows), None, dtype=object)
+    duplicate_of[twins >= 0] = audit.index[twins[twins >= 0]]
+    return {
+        "index": audit.index[rows],
+        "given_label": given,
+        "suggested_label": audit.labels[audit.suggested_codes[rows]],
+        "score": audit.score[rows],
+        "probability": audit.probability[rows],
+        "suggested_probability": audit.suggested_probability[rows],
+        "flagged": audit.flagged[rows],
+        "reason": np.array(reasons(audit, rows), dtype=object),
+        "outlier_score": audit.outlier_score[rows],
+        "duplicate_of": duplicate_of,
+    }
 
 
 def _share(share: float) -> str:

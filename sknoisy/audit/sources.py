@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import clone
 from torch.nn.functional import adaptive_avg_pool2d
 
 from .._compat import safe_indexing
 from .._engine.construction import seed_undecided
 from .._engine.reduction import is_wide_sparse
-from .._engine.scaling import channel_axis
+from .._engine.scaling import InputScaling, channel_axis
 from .._engine.stopping import part_of_fit
 from ..cleaning.bookkeeping import align_columns
 from ..cleaning.inner_estimator import fit_inner
 from ..learners.forest import Forest
-from ..methods.auto.ensemble import TableColumns
 from ..methods.clid_mu import CLIDMUClassifier
 from ..methods.dmlp.frozen_features import ReducedFeatures, are_columns, build_representation
 from ..noise.probabilities import Probabilities
+from .scaled_rows import ScaledRows, scaled_rows
 from .units import draw_unit_folds
 
 __all__ = ["Judgement", "columns_of", "of_classifier", "of_cleaner", "of_fitted", "of_forest"]
 
 _N_TREES = 200
+_LEARNED_ROWS = 500_000  # by forest and network, and those predicted at a time
+_LEAST_UNITS = 20  # that a part of the rows has to hold
 _POOLED = 16  # pixels a side: 1,024 values of images with 4 channels
 
 
@@ -54,8 +58,10 @@ class Judgement(NamedTuple):
 
 def columns_of(
     X: Any, names: Any = None, *, seed: int, device: str | None = None
-) -> NDArray[np.float32]:
+) -> NDArray[np.float32] | ScaledRows:
     """Return validated rows as standardised columns without missing values, float32 (n, d).
+
+    Those of more than 32 MiB are computed when they are read.
 
     Wide sparse rows are reduced, and the pixels of images are columns. Images of more than 1,024
     values are averaged to 16 x 16 pixels or, given a `device`, described by the features of
@@ -70,8 +76,8 @@ def columns_of(
                 X = encoder.fit_transform(X)
         else:
             X = _pooled(X)
-    rows = X if X.ndim == 2 else np.asarray(X).reshape(len(X), -1)
-    return TableColumns().fit_transform(rows, names)
+    rows = X.toarray() if issparse(X) else X.reshape(X.shape[0], -1)
+    return scaled_rows(rows, InputScaling().fit(rows, names))
 
 
 def _pooled(images: NDArray) -> NDArray[np.float32]:
@@ -87,7 +93,7 @@ def _pooled(images: NDArray) -> NDArray[np.float32]:
 
 def of_forest(
     X: Any,
-    columns: NDArray[np.float32],
+    columns: NDArray[np.float32] | ScaledRows,
     codes: NDArray[np.integer],
     n_classes: int,
     units: NDArray[np.integer] | None,
@@ -100,27 +106,96 @@ def of_forest(
     """Return out-of-bag probabilities by a forest or, with `network`, their mean with CLID-MU's.
 
     CLID-MU is asked about its own training rows: it resists wrong labels, and the forest, which
-    has not seen the row, keeps it honest. Rows without a label, of code -1, are not learned.
+    has not seen the row, keeps it honest. Rows without a label, of code -1, are not learned. Of
+    more than 500,000 rows with a label, both learn so many random ones, and the probabilities of
+    all rows are float32.
     """
+    part = _learned_rows(codes, units, seed)
+    with part_of_fit("the forest"):
+        held_out = _of_forest(columns, codes, n_classes, units, part, seed, n_jobs)
+    unseen = np.ones(len(codes), dtype=bool)
+    if not network:
+        return Judgement(held_out, held_out, unseen, "a random forest, out of bag")
+    rows = X if X.ndim == 2 else columns
+    clf = CLIDMUClassifier(device=device, random_state=seed)
+    labeled = np.flatnonzero(codes >= 0) if part is None else part
+    with part_of_fit("CLID-MU"):
+        is_all = len(labeled) == len(codes)
+        clf.fit(rows if is_all else rows[labeled], codes[labeled])
+    proba = np.empty_like(held_out)
+    for block in _row_blocks(len(codes)):
+        proba[block] = (clf.predict_proba(rows[block]) + held_out[block]) / 2
+    return Judgement(proba, held_out, unseen, "a random forest, out of bag, and CLID-MU")
+
+
+def _of_forest(
+    columns: NDArray[np.float32] | ScaledRows,
+    codes: NDArray[np.integer],
+    n_classes: int,
+    units: NDArray[np.integer] | None,
+    part: NDArray[np.intp] | None,
+    seed: int,
+    n_jobs: int | None,
+) -> NDArray[np.floating]:
+    """Return out-of-bag probabilities (n, n_classes); the forest learns all rows, or a part."""
+    forest = Forest(_N_TREES, 1, seed, n_jobs)
+    if part is None:
+        return forest.fit_held_out(columns[:], *_targets(codes, n_classes, units), units)
+    own = None if units is None else np.unique(units[part], return_inverse=True)[1]
+    targets, weights = _targets(codes[part], n_classes, own)
+    proba = np.empty((len(codes), n_classes), dtype=np.float32)
+    proba[part] = forest.fit_held_out(columns[part], targets, weights, own)
+    is_other = np.ones(len(codes), dtype=bool)
+    is_other[part] = False
+    others = np.flatnonzero(is_other)
+    for block in _row_blocks(len(others)):
+        proba[others[block]] = forest.predict_proba(columns[others[block]])
+    return proba
+
+
+def _targets(
+    codes: NDArray[np.integer], n_classes: int, units: NDArray[np.integer] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the labels as probabilities (n, n_classes), and the weights of the rows."""
     labeled = codes >= 0
     weights = None if labeled.all() else labeled.astype(np.float64)
     if units is not None:  # drawn alike: else every tree draws a large unit, and none judges it
         weights = labeled / np.maximum(np.bincount(units, labeled), 1)[units]
     targets = np.zeros((len(codes), n_classes), dtype=np.float64)
     targets[labeled, codes[labeled]] = 1
-    with part_of_fit("the forest"):
-        held_out = Forest(_N_TREES, 1, seed, n_jobs).fit_held_out(columns, targets, weights, units)
-    unseen = np.ones(len(codes), dtype=bool)
-    if not network:
-        return Judgement(held_out, held_out, unseen, "a random forest, out of bag")
-    rows = X if X.ndim == 2 else columns
-    clf = CLIDMUClassifier(device=device, random_state=seed)
-    with part_of_fit("CLID-MU"):
-        clf.fit(rows[labeled], codes[labeled])
-    proba = clf.predict_proba(rows)
-    proba += held_out
-    proba /= 2
-    return Judgement(proba, held_out, unseen, "a random forest, out of bag, and CLID-MU")
+    return targets, weights
+
+
+def _learned_rows(
+    codes: NDArray[np.integer], units: NDArray[np.integer] | None, seed: int
+) -> NDArray[np.intp] | None:
+    """Return the rows that are learned, None for all: whole units at random, of every class.
+
+    Rows of a unit that is learned are judged by the trees that have drawn no row of it. So all
+    rows are learned if there are so large units that a part would hold few of them.
+    """
+    labeled = np.flatnonzero(codes >= 0)
+    if len(labeled) <= _LEARNED_ROWS:
+        return None
+    of_classes = labeled[np.unique(codes[labeled], return_index=True)[1]]
+    rng = np.random.RandomState(seed)
+    if units is None:
+        drawn = rng.choice(labeled, _LEARNED_ROWS, replace=False)
+        return np.union1d(of_classes, drawn)
+    sizes = np.bincount(units[labeled])
+    if sizes.max() > _LEARNED_ROWS / _LEAST_UNITS:
+        return None
+    order = rng.permutation(len(sizes))
+    taken = np.zeros(len(sizes), dtype=bool)
+    taken[order[np.cumsum(sizes[order]) <= _LEARNED_ROWS]] = True
+    taken[units[of_classes]] = True
+    return labeled[taken[units[labeled]]]
+
+
+def _row_blocks(n_rows: int) -> Iterator[slice]:
+    """Yield slices of rows that are predicted at a time."""
+    for start in range(0, n_rows, _LEARNED_ROWS):
+        yield slice(start, min(start + _LEARNED_ROWS, n_rows))
 
 
 def of_fitted(estimator: Any, n_rows: int, classes: NDArray) -> Judgement:

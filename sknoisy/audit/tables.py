@@ -1,47 +1,142 @@
-"""Tables for the audit: CSV and Parquet files, read without guessing and written safely."""
+"""Tables for the audit: CSV and Parquet files, read column by column and written safely."""
 
 from __future__ import annotations
 
-import csv
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .cells import csv_cell, visible
+from .csv_file import read_csv
 from .files import InputError
+from .headers import column_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Table", "read_table", "write_csv"]
 
-_MAX_COLUMNS = 10_000
-_BLOCK_ROWS = 8_192  # that are read as lists of text at a time
-_DELIMITERS = ",;\t|"
+_PIECE_ROWS = 65_536  # that are copied at a time
+_CSV_CELLS = 2**18  # that are written at a time
+_PARQUET = (".parquet", ".pq")
 
 
-class Table(NamedTuple):
-    """A table as it stands in its file.
+class Table:
+    """A table in a file, of which a column or a piece is in the memory at a time.
+
+    Cells of a CSV file are strings, or NaN where the cell is empty.
 
     Parameters
     ----------
-    frame : DataFrame of shape (n, n_columns)
-        Cells. Those of a CSV file are strings, or NaN where the cell is empty. The index holds
-        the number of each row as a spreadsheet shows it; the header of a CSV file is row 1.
+    file : path or file object
+        A Parquet file.
+    index : ndarray of int64 of shape (n,) or None
+        Number of each row as a spreadsheet shows it; the header of a CSV file is row 1. None: 1,
+        2, ...
+    columns : list of str or None
+        Names of all columns; None: those of the file, made unique.
     notes : tuple of str
         Columns that were renamed.
     delimiter : str or None
         Character between the cells of a CSV file.
+    missing : sequence of str
+        Texts that stand for a missing value.
+    name : str
+        Name of the file in messages.
+
+    Attributes
+    ----------
+    columns : list of str
+        Names of the columns.
     """
 
-    frame: pd.DataFrame
-    notes: tuple[str, ...]
-    delimiter: str | None
+    def __init__(
+        self,
+        file: Any,
+        index: np.ndarray | None,
+        columns: list[str] | None,
+        notes: tuple[str, ...],
+        delimiter: str | None,
+        missing: Sequence[str],
+        name: str,
+    ):
+        from pyarrow import parquet
+
+        self._file = parquet.ParquetFile(file)
+        stored: list[str] = self._file.schema_arrow.names
+        self.columns, self.notes = (
+            column_names(stored, name) if columns is None else (columns, notes)
+        )
+        self._stored = dict(zip(self.columns, stored, strict=True))
+        n_rows = self._file.metadata.num_rows
+        self.index = np.arange(1, n_rows + 1) if index is None else index
+        self.delimiter = delimiter
+        self._missing, self._name = list(missing), name
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, name: str) -> pd.Series:
+        """Return a column, in the type that pandas gives it."""
+        import pyarrow as pa
+
+        stored = self._stored[name]
+        # A dotted name leads to other columns, too, and a repeated one to several.
+        found = self._read(lambda: self._file.read([stored], use_threads=False))
+        same = [place for place, other in enumerate(found.column_names) if other == stored]
+        alike = [other for other in self.columns if self._stored[other] == stored]
+        column = self._cleared(found.column(same[alike.index(name)]))
+        series = pa.table({name: column}).to_pandas(ignore_metadata=True)[name]
+        del found, column
+        pa.default_memory_pool().release_unused()
+        series.index = self.index
+        return series
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The whole table."""
+        import pandas as pd
+
+        return pd.DataFrame({name: self[name] for name in self.columns}, index=self.index)
+
+    def pieces(self) -> Iterator[Any]:
+        """Yield pyarrow tables of all columns and some rows."""
+        import pyarrow as pa
+
+        # One row group after another: a reader of all keeps what it has read.
+        for group in range(self._file.metadata.num_row_groups):
+            batches = self._file.iter_batches(_PIECE_ROWS, [group], use_threads=False)
+            while (batch := self._read(lambda source=batches: next(source, None))) is not None:
+                cells = [self._cleared(column) for column in batch.columns]
+                yield pa.table(cells, names=self.columns)
+            del batches
+            pa.default_memory_pool().release_unused()
+
+    def _cleared(self, column: Any) -> Any:
+        """Return a column of pyarrow in which texts that stand for a missing value are missing."""
+        import pyarrow as pa
+        from pyarrow import compute
+
+        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        if not (self._missing and is_text):
+            return column
+        marks = pa.array(self._missing, column.type)
+        return compute.if_else(compute.is_in(column, marks), None, column)
+
+    def _read(self, read: Any) -> Any:
+        """Return what a function reads; errors of the file become errors of the input."""
+        import pyarrow as pa
+
+        try:
+            return read()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise _no_parquet(self._name, error) from error
+        except OSError as error:
+            raise _unreadable(self._name, error) from error
 
 
 def read_table(path: Path, encoding: str | None = None, missing: Sequence[str] = ()) -> Table:
@@ -50,7 +145,8 @@ def read_table(path: Path, encoding: str | None = None, missing: Sequence[str] =
     Parameters
     ----------
     path : Path
-        The file. A name that ends with ``.parquet`` or ``.pq`` is a Parquet file.
+        The file. A name that ends with ``.parquet`` or ``.pq`` is a Parquet file. A CSV file is
+        copied to a temporary file of columns, which lies on the disk beyond 64 MiB.
     encoding : str or None, default=None
         Encoding of a CSV file. None is UTF-8, with or without a mark at its beginning.
     missing : sequence of str, default=()
@@ -61,6 +157,8 @@ def read_table(path: Path, encoding: str | None = None, missing: Sequence[str] =
     InputError
         If the file cannot be read or is no table. The message names the line.
     """
+    import pyarrow as pa
+
     name = visible(os.fspath(path))
     try:
         if path.is_dir():
@@ -70,10 +168,15 @@ def read_table(path: Path, encoding: str | None = None, missing: Sequence[str] =
             )
         if path.stat().st_size == 0:
             raise InputError(f"{name} is empty (0 bytes). Save the table again.")
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table = _read_parquet(path, name)
+        if path.suffix.lower() in _PARQUET:
+            table = Table(path, None, None, (), None, missing, name)
         else:
-            table = _read_csv(path, name, encoding)
+            cells = read_csv(path, name, encoding)
+            table = Table(
+                cells.file, cells.numbers, cells.names, cells.notes, cells.delimiter, missing, name
+            )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise _no_parquet(name, error) from error
     except FileNotFoundError as error:
         raise InputError(f"{name} does not exist. Check the name and the folder.") from error
     except PermissionError as error:
@@ -81,19 +184,34 @@ def read_table(path: Path, encoding: str | None = None, missing: Sequence[str] =
             f"{name} may not be read: no rights. Ask its owner, or copy it."
         ) from error
     except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or error}.") from error
-    if len(table.frame) == 0:
+        raise _unreadable(name, error) from error
+    if len(table) == 0:
         raise InputError(f"{name} has a header and no rows.")
-    return _without(table, missing)
+    return table
 
 
-def write_csv(frame: pd.DataFrame, path: Path, *, raw: bool = False, delimiter: str = ",") -> int:
+def _no_parquet(name: str, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0].rstrip(".")
+    return InputError(f"{name} is no Parquet file: {visible(reason)}.")
+
+
+def _unreadable(name: str, error: OSError) -> InputError:
+    return InputError(f"{name} cannot be read: {error.strerror or error}.")
+
+
+def write_csv(
+    frames: pd.DataFrame | Iterable[pd.DataFrame],
+    path: Path,
+    *,
+    raw: bool = False,
+    delimiter: str = ",",
+) -> int:
     """Write a frame without its index, and return the number of cells with an apostrophe.
 
     Parameters
     ----------
-    frame : DataFrame
-        What to write; missing values become empty cells.
+    frames : DataFrame or iterable of DataFrame
+        What to write, also piece by piece; missing values become empty cells.
     path : Path
         The file.
     raw : bool, default=False
@@ -103,192 +221,37 @@ def write_csv(frame: pd.DataFrame, path: Path, *, raw: bool = False, delimiter: 
     """
     import pandas as pd
 
+    pieces = [frames] if isinstance(frames, pd.DataFrame) else frames
     n_changed = 0
-    if not raw:
-        safe = frame.copy(deep=False)
-        safe.columns = [csv_cell(str(name)) for name in frame.columns]
-        for position, name in enumerate(frame.columns):
-            column = frame[name]
-            if column.dtype.kind in "biufcM":
-                continue
-            # Series.map would turn integers beside a missing value into floats.
-            cells = [csv_cell(value) for value in column.astype(object)]
-            values = pd.Series(cells, index=column.index, dtype=object)
-            n_changed += int((values.ne(column) & column.notna()).sum())
-            safe.isetitem(position, values)
-        frame = safe
-    frame.to_csv(path, index=False, sep=delimiter, encoding="utf-8", errors="surrogatepass")
+    with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+        for part in chain.from_iterable(map(_parts, pieces)):
+            safe, n_cells = (part, 0) if raw else _without_formulas(part)
+            safe.to_csv(file, index=False, header=not file.tell(), sep=delimiter)
+            n_changed += n_cells
     return n_changed
 
 
-def _without(table: Table, missing: Sequence[str]) -> Table:
-    """Replace the texts that stand for a missing value."""
-    if not missing:
-        return table
-    text = table.frame.select_dtypes(include=["str", "object"]).columns
-    frame = table.frame.copy(deep=False)
-    for name in text:
-        column = frame[name]
-        frame[name] = column.mask(column.isin(list(missing)))
-    return table._replace(frame=frame)
+def _parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield frames of some 260,000 cells, as each cell becomes an object of Python."""
+    step = max(_CSV_CELLS // frame.shape[1], 1)
+    for start in range(0, max(len(frame), 1), step):
+        yield frame.iloc[start : start + step]
 
 
-def _read_parquet(path: Path, name: str) -> Table:
-    """Read a Parquet file; what its writer noted about pandas is not used."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        table = parquet.read_table(path, partitioning=None)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"{name} is no Parquet file: {visible(reason)}.") from error
-    header, notes = _column_names(table.column_names, name)
-    frame = table.rename_columns(header).to_pandas(ignore_metadata=True)
-    frame.index = np.arange(1, len(frame) + 1)
-    return Table(frame, notes, None)
-
-
-def _read_csv(path: Path, name: str, encoding: str | None) -> Table:
-    """Read a CSV file record by record."""
-    with path.open("rb") as file:
-        _refuse_other_formats(file.read(4), name, encoding)
-    try:
-        with path.open(encoding=encoding or "utf-8-sig", newline="") as file:
-            return _read_records(file, name)
-    except LookupError as error:
-        raise InputError(
-            f"The encoding {visible(encoding)!r} is unknown. Use --encoding utf-8, cp1252 or "
-            "another name that Python knows."
-        ) from error
-    except UnicodeError as error:
-        used = encoding or "UTF-8"
-        line = _undecodable_line(path, encoding or "utf-8")
-        where = f"Line {line:,} of {name}" if line else name
-        raise InputError(
-            f"{where} is not {visible(used)}. Pass the encoding of the file, as in --encoding "
-            f"{'cp1252' if encoding is None else 'utf-8'}, or save it as UTF-8."
-        ) from error
-
-
-def _refuse_other_formats(start: bytes, name: str, encoding: str | None) -> None:
-    """Raise InputError at the first bytes of a workbook, a compressed file or UTF-16."""
-    if start[:2] == b"PK":
-        raise InputError(f"{name} is a workbook or a zip file. Save the table as CSV.")
-    if start[:2] == b"\x1f\x8b":
-        raise InputError(f"{name} is compressed. Unpack it first.")
-    if start == b"PAR1":
-        raise InputError(f"{name} is a Parquet file. Let its name end with .parquet.")
-    if encoding is None and start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError(f"{name} is in UTF-16. Add --encoding utf-16.")
-
-
-def _undecodable_line(path: Path, encoding: str) -> int | None:
-    """Return the number of the first line that is not of this encoding."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode(encoding)
-            except UnicodeError:
-                return None if encoding.lower().startswith(("utf-16", "utf-32")) else number
-    return None
-
-
-def _read_records(file: TextIO, name: str) -> Table:
-    """Read the header, then the rows in blocks, each column of a block as one array."""
+def _without_formulas(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return a frame that a spreadsheet takes for texts, and the number of changed cells."""
     import pandas as pd
 
-    first = file.readline()
-    delimiter = max(_DELIMITERS, key=first.count)
-    file.seek(0)
-    previous = csv.field_size_limit(sys.maxsize)  # the limit belongs to the process
-    try:
-        records = _records(file, name, delimiter)
-        header = next(records, (0, []))[1]
-        names, notes = _column_names(header, name)
-        blocks: list[list[pd.api.extensions.ExtensionArray]] = []
-        numbers: list[np.ndarray] = []
-        while block := list(islice(records, _BLOCK_ROWS)):
-            numbers.append(np.array([number for number, _ in block]))
-            columns = zip(*(row for _, row in block), strict=True)
-            blocks.append(
-                [pd.array(_missing_when_empty(column), dtype="str") for column in columns]
-            )
-    finally:
-        csv.field_size_limit(previous)
-    if not blocks:
-        return Table(pd.DataFrame(columns=names), notes, delimiter)
-    joined = {
-        column: pd.concat([pd.Series(block[position]) for block in blocks], ignore_index=True)
-        for position, column in enumerate(names)
-    }
-    frame = pd.DataFrame(joined)
-    frame.index = np.concatenate(numbers)
-    return Table(frame, notes, delimiter)
-
-
-def _missing_when_empty(column: Sequence[str]) -> list[str | None]:
-    """Return the cells with None in place of empty ones."""
-    return [value or None for value in column]
-
-
-def _records(file: TextIO, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each record, as a spreadsheet counts, and its cells."""
-    reader = csv.reader(file, delimiter=delimiter, strict=True)
-    width, number, line = None, 0, 1
-    while True:
-        try:
-            record = next(reader, None)
-        except csv.Error as error:
-            raise InputError(
-                f"Line {line:,} of {name} has a broken quote ({visible(error)}). Close the quote, "
-                'or write "" for a quote inside a cell.'
-            ) from error
-        if record is None:
-            return
-        number += 1
-        if record or width == 1:  # an empty line is an empty cell where there is one column
-            record = record or [""]
-            width = width or len(record)
-            if len(record) != width:
-                raise InputError(
-                    f"Line {line:,} of {name} has {len(record):,} cells, the header has "
-                    f"{width:,}. Put quotes around cells with a separator in them, and fill "
-                    "missing cells up."
-                )
-            yield number, record
-        line = reader.line_num + 1
-
-
-def _column_names(header: Sequence[str], name: str) -> tuple[list[str], tuple[str, ...]]:
-    """Return unique column names, and a note on each that was made up."""
-    if len(header) > _MAX_COLUMNS:
-        raise InputError(
-            f"{name} has {len(header):,} columns; at most {_MAX_COLUMNS:,} can be read. Leave out "
-            "those that do not describe the rows."
-        )
-    if not any(title.strip() for title in header):
-        raise InputError(f"{name} has no header: the first line must name the columns.")
-    taken, names, notes = set(header), [], []
-    seen: set[str] = set()
-    for position, title in enumerate(header, 1):
-        unique = title
-        if not title.strip():
-            unique = _free(f"column {position}", taken)
-            notes.append(f"Column {position} has no name; it is called “{unique}”.")
-        elif title in seen:
-            unique = _free(f"{title} ({position})", taken)
-            notes.append(
-                f"Two columns are called “{visible(title)}”; one is now “{visible(unique)}”."
-            )
-        seen.add(title)
-        taken.add(unique)
-        names.append(unique)
-    return names, tuple(notes)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """Return the name, with as many stars as it takes to be new."""
-    while name in taken:
-        name += "*"
-    return name
+    n_changed = 0
+    safe = frame.copy(deep=False)
+    safe.columns = [csv_cell(str(name)) for name in frame.columns]
+    for position, name in enumerate(frame.columns):
+        column = frame[name]
+        if column.dtype.kind in "biufcM":
+            continue
+        # Series.map would turn integers beside a missing value into floats.
+        cells = [csv_cell(value) for value in column.astype(object)]
+        values = pd.Series(cells, index=column.index, dtype=object)
+        n_changed += int((values.ne(column) & column.notna()).sum())
+        safe.isetitem(position, values)
+    return safe, n_changed

@@ -13,7 +13,7 @@ __all__ = ["Probabilities", "check_probabilities", "dense", "given_probability",
 
 Probabilities: TypeAlias = Any  # ndarray of floats, or csr_array, which has no types
 
-_PIECE_ENTRIES = 2**23  # 64 MiB in float64
+_PIECE_ENTRIES = 2**21  # 16 MiB in float64
 
 
 def dense(proba: Probabilities) -> NDArray[np.floating]:
@@ -22,7 +22,7 @@ def dense(proba: Probabilities) -> NDArray[np.floating]:
 
 
 def pieces(proba: Probabilities) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Yield slices of rows and their probabilities as dense float64, at most 64 MiB at a time.
+    """Yield slices of rows and their probabilities as dense float64, at most 16 MiB at a time.
 
     Parameters
     ----------
