@@ -92,7 +92,7 @@ def split_blocks(
     chunk_size: int,
     rng: np.random.RandomState,
 ) -> list[np.ndarray]:
-    """Return the ascending row numbers of blocks of 16,384 rows at most, or of one chunk.
+    """Return the ascending row numbers of blocks of about 16,384 rows, or of one chunk.
 
     Every block has a random part of the rows of each class, and all trusted rows; of more than
     half a block of these, it has a random part. A stream is read in its own order: its blocks are

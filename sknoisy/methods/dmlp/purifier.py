@@ -233,8 +233,7 @@ class LabelPurifier(BaseEstimator):
         self._forget()
         raw = X
         is_own = self._has_own_representation()
-        is_learned = isinstance(self.representation, str) and self.representation != "auto"
-        X = check_X(self, X, reset=True, any_shape=is_own, streams=not (is_own or is_learned))
+        X = check_X(self, X, reset=True, any_shape=is_own, streams=self._reads_streams)
         if isinstance(X, Stream) and not are_columns(X):
             raise TypeError(
                 f"X holds images of the shape {X.shape[1:]}, whose default representation reads X "
@@ -329,6 +328,11 @@ class LabelPurifier(BaseEstimator):
         with part_of_fit("the representation"):
             transformer.fit(given, *labels)
         return transformer, given
+
+    @property
+    def _reads_streams(self) -> bool:
+        """Whether X may be a Parquet file or a data set: not for an encoder or a transformer."""
+        return self.representation is None or self.representation == "auto"
 
     def _has_own_representation(self) -> bool:
         return not (self.representation is None or isinstance(self.representation, str))
