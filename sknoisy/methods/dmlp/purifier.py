@@ -89,7 +89,8 @@ class LabelPurifier(BaseEstimator):
         intrinsic steps, how many rounds are run, and whether the given labels are kept. 0: no
         judgement; all epochs are run with intrinsic steps, as published.
     chunk_size : int, default=8192
-        Maximum number of rows in one regression.
+        Maximum number of rows in one regression. More than 16,384 rows, or than one chunk, are
+        purified in blocks, one after the other.
     {device}
     verbose : int, default=0
         1 shows a progress bar and prints a summary.
@@ -111,14 +112,15 @@ class LabelPurifier(BaseEstimator):
     validation_rows_ : ndarray of int of shape (n_validation,)
         Indices of the trusted rows or, without any, of the pseudo-clean rows.
     history_ : list of dict
-        For each round: ``epoch``, ``intrinsic_steps``, ``correction``, ``n_changed``,
-        ``meta_loss``, and, on held-out rows, ``likelihood`` and ``trusted_accuracy``.
+        For each round of the first block: ``epoch``, ``intrinsic_steps``, ``correction``,
+        ``n_changed``, ``meta_loss``, and, on held-out rows, ``likelihood`` and
+        ``trusted_accuracy``.
     n_iter_ : int
         Number of epochs after which the labels were taken; 0 if the given labels were kept.
     entropy_sign_, ridge_, label_lr_ : int, ndarray of shape (n_views,), ndarray of shape \
             (n_views, n_chunks)
         Values of the variant, with those that "auto" stands for; the ridge is that of the last
-        regression.
+        regression, both in the first block.
     representation_ : transformer
         The fitted representation.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -209,7 +211,8 @@ class LabelPurifier(BaseEstimator):
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows. NaN in tables is a missing value. A ``representation`` of your own takes
-            arrays (n_samples, ...) of any shape.
+            arrays (n_samples, ...) of any shape. With the default one, X may be a Parquet file or
+            a torch data set (:ref:`large_data`).
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
