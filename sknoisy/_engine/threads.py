@@ -1,4 +1,4 @@
-"""Number of torch threads in training: small networks lose to the competition of threads."""
+"""Number of torch threads in a fit: small steps lose to the competition of threads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 
 @contextmanager
 def suitable_threads(n_multiplications: float, device: torch.device) -> Iterator[None]:
-    """Use one thread within the context if a training step is small; then restore the number.
+    """Use one thread within the context if a step of the fit is small; then restore the number.
 
     The number is left alone on other devices than the CPU, and if the user or joblib has chosen
     it: by ``torch.set_num_threads`` or by an environment variable.
@@ -27,9 +27,9 @@ def suitable_threads(n_multiplications: float, device: torch.device) -> Iterator
     Parameters
     ----------
     n_multiplications : float
-        Multiplications of a forward pass of one batch.
+        Multiplications of a step: a forward pass of one batch, or a regression of the labels.
     device : torch.device
-        Device of the network.
+        Device of the fit.
     """
     before = torch.get_num_threads()
     is_small = n_multiplications < _MIN_MULTIPLICATIONS

@@ -223,8 +223,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 raise TypeError(
                     f"{type(part).__name__} reads X as a whole, so PurifiedClassifier takes "
                     "neither Parquet files nor data sets with it. Pass an array or a memory map, "
-                    "numpy.load(path, mmap_mode='r'), or CleanSampleSelector and a network "
-                    "classifier, which read them in batches."
+                    "numpy.load(path, mmap_mode='r'), or use CleanSampleSelector or LabelPurifier "
+                    "and a network classifier, which read them in parts."
                 )
 
     def _forget(self) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 __all__ = [
     "anchor_transition",
     "calibrate_exponent",
+    "diagonally_dominant",
     "keep_shares",
     "label_evidence",
     "label_posterior",
@@ -52,6 +53,17 @@ def learned_transition(labels: Tensor, given: Tensor) -> Tensor:
     .. math:: T_{kj} = \sum_i q_{ik} 1[\tilde y_i = j] \Big/ \sum_i q_{ik}
     """
     return _normalised(labels.T @ given + _LEAST_COUNT)
+
+
+def diagonally_dominant(transition: Tensor) -> Tensor:
+    """Raise the diagonal to the largest entry of each row, and normalise the rows.
+
+    Without trusted rows, nothing but the given labels tells one class from another: labels that
+    are wrong more often than right would make the classes change places.
+    """
+    raised = transition.clone()
+    raised.diagonal().copy_(transition.amax(dim=1))
+    return _normalised(raised)
 
 
 def nearly_identity(given: Tensor) -> Tensor:

@@ -9,16 +9,15 @@ import numpy as np
 import scipy.sparse
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.metrics import euclidean_distances
 from sklearn.pipeline import make_pipeline
 from torch import Tensor
 
-from ..._engine.construction import random_state_of, seed_undecided
+from ..._engine.construction import seed_undecided
 from ..._engine.reduction import is_wide_sparse
 from ..._engine.scaling import InputScaling, is_image
+from .kernel_features import KernelFeatures
 
 __all__ = [
-    "KernelFeatures",
     "ReducedFeatures",
     "are_columns",
     "build_representation",
@@ -26,61 +25,7 @@ __all__ = [
     "split_views",
 ]
 
-_BANDWIDTH_ROWS = 1000
 _MOST_PIXELS = 1024  # values of an image that are judged as columns of a table
-
-
-class KernelFeatures(TransformerMixin, BaseEstimator):
-    r"""Random Fourier features of a Gaussian kernel whose width follows the data.
-
-    Columns are standardised; of images, the channels. The features of a row x are
-
-    .. math:: f(x) = \sqrt{2/D} \, [\cos(\Omega x), \sin(\Omega x)], \quad
-        \Omega_{ij} \sim N(0, 2 \gamma), \quad
-        f(x)^\top f(x') \approx \exp(-\gamma \|x - x'\|^2) ,
-
-    where γ, ``gamma_``, is the inverse of the median squared distance between two rows. Each view
-    is an independent draw of Ω, ``frequencies_``, with n_components / n_views features, rounded up
-    to pairs. `random_state` draws Ω and the rows from which the median is computed.
-    """
-
-    def __init__(self, n_components: int = 1024, *, n_views: int = 2, random_state: Any = None):
-        self.n_components = n_components
-        self.n_views = n_views
-        self.random_state = random_state
-
-    def fit(self, X, y=None):
-        """Fit the scaling and the bandwidth, and draw the frequencies."""
-        rng = random_state_of(self.random_state)
-        self._scaling = InputScaling(True).fit(X)
-        rows = rng.permutation(X.shape[0])[:_BANDWIDTH_ROWS]
-        some = self._standardised(X[np.sort(rows)])
-        distances = euclidean_distances(some, squared=True)
-        distances = distances[np.triu_indices(len(rows), 1)]
-        positive = distances[distances > 1e-9]
-        self.gamma_ = 1 / float(np.median(positive)) if len(positive) else 1.0
-        shape = (some.shape[1], math.ceil(self.n_components / self.n_views / 2))
-        scale = math.sqrt(2 * self.gamma_)
-        self.frequencies_ = [
-            (scale * rng.standard_normal(shape)).astype(np.float32) for _ in range(self.n_views)
-        ]
-        return self
-
-    def transform(self, X) -> np.ndarray:
-        """Return the float32 features of the rows, with the views side by side."""
-        rows = self._standardised(X)
-        views = []
-        for frequencies in self.frequencies_:
-            angles = np.asarray(rows @ frequencies, dtype=np.float32)
-            scale = np.float32(1 / math.sqrt(frequencies.shape[1]))
-            views += [scale * np.cos(angles), scale * np.sin(angles)]
-        return np.hstack(views)
-
-    def _standardised(self, X):
-        if scipy.sparse.issparse(X):
-            return self._scaling.to_sparse(X)
-        rows = self._scaling.apply(self._scaling.to_tensor(np.asarray(X)))
-        return rows.flatten(1).numpy()
 
 
 class ReducedFeatures(TransformerMixin, BaseEstimator):
@@ -139,10 +84,13 @@ def build_representation(
     return seed_undecided(clone(representation), seed)
 
 
-def check_features(features: Any, n_samples: int, name: str) -> np.ndarray:
+def check_features(
+    features: Any, n_samples: int, name: str, rows: np.ndarray | None = None
+) -> np.ndarray:
     """Return the features as a float32 array of shape (n_samples, d).
 
-    Raises a ValueError if they have another shape or are not finite.
+    `rows` are the row numbers, None for all rows. Raises a ValueError if the features have another
+    shape or are not finite.
     """
     if scipy.sparse.issparse(features):
         features = features.toarray()
@@ -153,13 +101,14 @@ def check_features(features: Any, n_samples: int, name: str) -> np.ndarray:
             f"rows: they must be of shape ({n_samples}, d). Flatten or pool further dimensions in "
             "its transform."
         )
-    features = features.astype(np.float32)
+    features = features.astype(np.float32, copy=False)
     bad = ~np.isfinite(features).all(axis=1)
     if bad.any():
+        first = int(bad.argmax()) if rows is None else int(rows[bad.argmax()])
         raise ValueError(
             f"representation={name} returned NaN or infinite features for {bad.sum()} rows, the "
-            f"first of which is row {int(bad.argmax())}. Impute or scale X first, or pass "
-            "another representation."
+            f"first of which is row {first}. Impute or scale X first, or pass another "
+            "representation."
         )
     return features
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .ridge import RidgeSystem, meta_matrix
+from .ridge import RidgeSystem, meta_factor
 from .soft_labels import LabelState
 
 __all__ = [
@@ -69,13 +69,34 @@ def balance_penalty(logits: Tensor) -> Tensor:
 class MetaChunk(NamedTuple):
     """Constants of the meta steps on one chunk of b training rows.
 
-    `matrix` is M of shape (N_v, b), which maps the chunk's labels to predictions of the validation
-    rows (Eq. 5); `ridge` is λ. Only the objective "released" needs the `system`.
+    M of shape (N_v, b) maps the chunk's labels to predictions of the validation rows (Eq. 5). It
+    is `left` or, if this takes less memory, the product of `left` (N_v, d) and the transposed
+    features (n, d) of the `rows`. `ridge` is λ. Only the objective "released" needs the `system`.
     """
 
-    matrix: Tensor
-    system: RidgeSystem | None
+    left: Tensor
     ridge: float
+    features: Tensor | None = None
+    rows: Tensor | None = None
+    system: RidgeSystem | None = None
+
+    @property
+    def matrix(self) -> Tensor:
+        """M, of shape (N_v, b)."""
+        return self.left if self.features is None else self.left @ self.features[self.rows].T
+
+    def predict(self, labels: Tensor) -> Tensor:
+        """Return M Y, of shape (N_v, c)."""
+        if self.features is None:
+            return self.left @ labels
+        return self.left @ (self.features[self.rows].T @ labels)
+
+    def pull_back(self, slope: Tensor) -> Tensor:
+        """Return the product of M transposed and a slope (N_v, c), of shape (b, c)."""
+        products = slope.T @ self.left  # much faster than the product with M transposed
+        if self.features is not None:
+            products = products @ self.features[self.rows].T
+        return products.T
 
 
 def label_gradient(objective: str, chunk: MetaChunk, labels: Tensor, targets: Tensor) -> Tensor:
@@ -87,18 +108,18 @@ def label_gradient(objective: str, chunk: MetaChunk, labels: Tensor, targets: Te
     .. math:: \frac{\partial L}{\partial \varphi} =
         M^\top \frac{\partial L}{\partial \hat Y_v} + H \frac{\partial L}{\partial (F W)}
     """
-    validation = (chunk.matrix @ labels).requires_grad_()
+    validation = chunk.predict(labels).requires_grad_()
     if objective == "paper":
         with torch.enable_grad():
             loss = paper_objective(validation, targets)
         (slope,) = torch.autograd.grad(loss, validation)
-        return (slope.T @ chunk.matrix).T  # much faster than the product with M transposed
+        return chunk.pull_back(slope)
     assert chunk.system is not None
     training = chunk.system.fitted(labels, chunk.ridge).requires_grad_()
     with torch.enable_grad():
         loss = released_objective(validation, targets, training)
     slope, training_slope = torch.autograd.grad(loss, (validation, training))
-    return (slope.T @ chunk.matrix).T + chunk.system.fitted(training_slope, chunk.ridge)
+    return chunk.pull_back(slope) + chunk.system.fitted(training_slope, chunk.ridge)
 
 
 def largest_singular_value(matrix: Tensor) -> Tensor:
@@ -132,15 +153,26 @@ class IntrinsicCorrection:
         ridge: float,
     ):
         self.objective, self.targets, self.rows = objective, targets, rows
-        self.chunks = []
+        self.chunks, self._norms = [], []
         for chunk_rows in rows:
-            if objective == "paper" and ridge >= _LEAST_RIDGE:
-                matrix = meta_matrix(features[chunk_rows], features[validation], ridge)
-                self.chunks.append(MetaChunk(matrix, None, ridge))
-                continue
-            system = RidgeSystem(features[chunk_rows])
-            matrix = system.meta_matrix(features[validation], ridge)
-            self.chunks.append(MetaChunk(matrix, system, ridge))
+            chunk = self._chunk(features, chunk_rows, features[validation], ridge)
+            self._norms.append(largest_singular_value(chunk.matrix))
+            self.chunks.append(chunk)
+
+    def _chunk(
+        self, features: Tensor, rows: Tensor, validation: Tensor, ridge: float
+    ) -> MetaChunk:
+        own = features[rows]
+        if self.objective != "paper" or ridge < _LEAST_RIDGE:
+            system = RidgeSystem(own)
+            return MetaChunk(system.meta_matrix(validation, ridge), ridge, system=system)
+        factor, is_factor = meta_factor(own, validation, ridge)
+        if not is_factor:
+            return MetaChunk(factor, ridge)
+        n_rows, n_validation = len(own), len(validation)
+        if n_rows * n_validation < (n_rows + n_validation) * own.shape[1]:
+            return MetaChunk(factor @ own.T, ridge)
+        return MetaChunk(factor, ridge, features, rows)
 
     def rates(self, label_lr: float | str, optimizer: str) -> list[float]:
         """Return the learning rate of each chunk.
@@ -156,8 +188,8 @@ class IntrinsicCorrection:
         n_terms = len(self.targets) if self.objective == "paper" else 1
         if not self.chunks:
             return []
-        norms = torch.stack([largest_singular_value(chunk.matrix) for chunk in self.chunks])
-        return [0.9 * n_terms / max(norm, 1e-12) ** 2 for norm in norms.tolist()]
+        norms = torch.stack(self._norms).tolist()
+        return [0.9 * n_terms / max(norm, 1e-12) ** 2 for norm in norms]
 
     def step(self, labels: LabelState, k: int) -> None:
         """Make one step on the labels of chunk k."""
@@ -167,5 +199,5 @@ class IntrinsicCorrection:
     @torch.no_grad()
     def validation_outputs(self, labels: LabelState) -> Tensor:
         """Return the predictions of the validation rows, averaged over the chunks."""
-        outputs = [chunk.matrix @ labels.of_chunk(k) for k, chunk in enumerate(self.chunks)]
+        outputs = [chunk.predict(labels.of_chunk(k)) for k, chunk in enumerate(self.chunks)]
         return torch.stack(outputs).mean(dim=0)

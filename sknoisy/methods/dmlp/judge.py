@@ -15,8 +15,7 @@ __all__ = ["Judge"]
 
 _MAX_ROWS = 5000
 _PATIENCE = 3
-# Standard errors. The likelihood of few rows depends on the predictions of very few of them.
-_CLEAR, _CLEARLY_FEWER = 2.0, 1.0
+_CLEAR, _SOME = 2.0, 1.0  # standard errors
 
 
 class Judge:
@@ -61,7 +60,6 @@ class Judge:
             self._weights = torch.cat([_weights(held) for held in self.held])
             unchanged = [run.unchanged() for run in self.runs]
             self._unchanged = self._best = self._judged(unchanged)
-            self._hits_unchanged = self._hits_best = self._hits(unchanged)
             self._guessed = torch.cat([_guess(held, rows.given) for held in self.held])
             if rows.groups is not None:
                 self._groups = torch.cat([rows.groups[held] for _, held in folds]).cpu().numpy()
@@ -88,7 +86,7 @@ class Judge:
         likelihood, plan, self._states, judged = best
         self._intrinsic_steps = plan.intrinsic_steps
         if not self.likelihoods or likelihood > max(self.likelihoods):
-            self._best, self._hits_best = judged, self._hits(self._states)
+            self._best = judged
         self.likelihoods.append(likelihood)
         self.trusted_accuracies.append(self._trusted_accuracy())
         return plan
@@ -107,27 +105,24 @@ class Judge:
     def keep_given_labels(self) -> bool:
         """Whether to keep the given labels.
 
-        True if the given labels predict held-out labels clearly better than the purified ones do
-        (by two standard errors of the log-likelihood, or one of the number of hits), if predicting
-        the class shares is at least as good as the purified labels, or if no row could be held
-        out.
+        True if the given labels predict held-out labels better than the purified ones do, by two
+        standard errors of the log-likelihood, if the purified labels do not predict them better
+        than the class shares do, by one, or if no row could be held out.
         """
         if not self.runs or not self.likelihoods:
             return True
-        return (
-            self._exceeds(self._unchanged - self._best, _CLEAR)
-            or self._exceeds(self._hits_unchanged - self._hits_best, _CLEARLY_FEWER)
-            or self._mean(self._best) <= self._mean(self._guessed)
+        return self._exceeds(self._unchanged - self._best, _CLEAR) or not self._exceeds(
+            self._best - self._guessed, _SOME
         )
 
-    def _exceeds(self, loss: Tensor, margin: float) -> bool:
-        """Return whether the mean loss exceeds 0 by more than `margin` standard errors."""
-        loss = loss * self._weights / self._weights.mean()
+    def _exceeds(self, lead: Tensor, margin: float) -> bool:
+        """Return whether the mean lead exceeds 0 by more than `margin` standard errors."""
+        lead = lead * self._weights / self._weights.mean()
         if self._groups is None:
-            error = loss.std() / len(loss) ** 0.5
+            error = lead.std() / len(lead) ** 0.5
         else:
-            error = standard_error(loss.double().cpu().numpy(), self._groups)
-        return bool(loss.mean() > margin * error) and bool(loss.mean() > 0)
+            error = standard_error(lead.double().cpu().numpy(), self._groups)
+        return bool(lead.mean() > margin * error) and bool(lead.mean() > 0)
 
     def _judged(self, states: list[PurificationState]) -> Tensor:
         return torch.cat(
@@ -139,13 +134,11 @@ class Judge:
 
     def _trusted_accuracy(self) -> float | None:
         trusted = torch.cat([held.trusted for held in self.held])
-        return float(self._hits(self._states)[trusted].mean()) if trusted.any() else None
-
-    def _hits(self, states: list[PurificationState]) -> Tensor:
-        """Return 1 for each held-out row whose given label is predicted, else 0."""
-        pairs = zip(self.held, states, strict=True)
+        if not trusted.any():
+            return None
+        pairs = zip(self.held, self._states, strict=True)
         hits = torch.cat([_is_predicted(held, state) for held, state in pairs])
-        return hits.float() if hits.device.type == "mps" else hits.double()  # it has no float64
+        return float(hits[trusted].float().mean())
 
 
 def split_folds(

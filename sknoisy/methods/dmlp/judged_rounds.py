@@ -6,25 +6,29 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..._engine.stopping import cut_short, part_of_fit
 from .judge import Judge
 from .purification_run import PurificationRun
 from .state import LabelledViews, PurificationSettings, PurificationState, RoundPlan
 
-__all__ = ["PurificationResult", "purify"]
+__all__ = ["PurificationResult", "carry_out", "purify"]
 
 
 class PurificationResult(NamedTuple):
-    """Result of a purification: the run on all rows, and the state after the best round.
+    """Result of a purification: the state after the best round, and what led to it.
 
-    If the given labels are kept, the epoch of the state is 0. `history` has one entry for each
-    round.
+    `plans` are those of the rounds up to the best one, and `history` has an entry for each round.
+    If the given labels are kept, there is no plan, and the epoch of the state is 0. `validation`
+    and `label_rates` are attributes of the :class:`PurificationRun`.
     """
 
-    run: PurificationRun
     state: PurificationState
+    plans: list[RoundPlan]
     history: list[dict[str, Any]]
+    validation: Tensor
+    label_rates: list[list[float]]
     is_interrupted: bool
 
 
@@ -46,7 +50,8 @@ def purify(
         run = PurificationRun(rows, settings, generator)
         unchanged = best = run.unchanged()
     history: list[dict[str, Any]] = []
-    judge = None
+    plans: list[RoundPlan] = []
+    n_best, judge = 0, None
     with cut_short() as stop:
         if n_folds:
             corrections = ["intrinsic", "auxiliary"] if correction == "auto" else [correction]
@@ -56,16 +61,35 @@ def purify(
         for k in range(settings.n_rounds if judge is None or judge.runs else 0):
             with part_of_fit(f"round {k + 1} of {settings.n_rounds}"):
                 plan = RoundPlan(True, correction) if judge is None else judge.plan_round()
-                run.advance(state, plan)
+                run.advance(state, plan, with_meta_loss=True)
                 history.append(_entry(rows, state, plan, judge))
+                plans.append(plan)
                 if judge is None or judge.best_round == len(history):
-                    best = state.without_labels()
+                    best, n_best = state.without_labels(), len(plans)
                 after_round(history[-1])
             if judge is not None and judge.is_done:
                 break
     if judge is not None and judge.keep_given_labels:
-        best = unchanged
-    return PurificationResult(run, best, history, stop.is_set)
+        best, n_best = unchanged, 0
+    return PurificationResult(
+        best, plans[:n_best], history, run.validation, run.label_rates, stop.is_set
+    )
+
+
+def carry_out(
+    rows: LabelledViews,
+    settings: PurificationSettings,
+    plans: list[RoundPlan],
+    generator: torch.Generator,
+) -> PurificationResult:
+    """Purify labels by the plans of other rows; without any, the given labels are kept."""
+    run = PurificationRun(rows, settings, generator)
+    if not plans:
+        return PurificationResult(run.unchanged(), plans, [], run.validation, [], False)
+    state = run.begin(with_steps=any(plan.intrinsic_steps for plan in plans))
+    for plan in plans:
+        run.advance(state, plan)
+    return PurificationResult(state.without_labels(), plans, [], run.validation, [], False)
 
 
 def _entry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from .auxiliary import AuxiliaryClassifier, write_back
 from .evidence import (
     anchor_transition,
     calibrate_exponent,
+    diagonally_dominant,
     keep_shares,
     label_evidence,
     label_posterior,
@@ -52,8 +54,6 @@ class PurificationRun:
         Indices of the validation rows: the trusted rows or, without any, pseudo-clean ones.
     first : RegressionOutputs
         Outputs of the regression on the given labels.
-    label_rates : list of list of float
-        Learning rate of each chunk's labels, for each view.
     exponent : float
         Power of the regression's probabilities that maximises the likelihood of the given labels.
     """
@@ -77,22 +77,13 @@ class PurificationRun:
         self._votes = None if len(self._always) else self._count_votes()
         proba = _mean(self.first.training)
         anchors = self._find_anchors(proba)
-        transition = anchor_transition(anchors.by_class, anchors.strictest, rows.given)
-        evidence = label_evidence(transition, rows.given, rows.trusted)
+        evidence = label_evidence(self._anchor_transition(anchors), rows.given, rows.trusted)
         self.exponent = calibrate_exponent(proba, evidence)
         self.validation = self._choose_validation_rows(anchors, proba)
         chosen = torch.zeros_like(rows.trusted)
         chosen[self.validation] = True
         learned = [chunk[~chosen[chunk]] for chunk in self._chunks]
         self._learned = [chunk for chunk in learned if len(chunk)]
-        self._intrinsic = [
-            self._intrinsic_correction(view, ridge)
-            for view, ridge in zip(rows.views, self.first.ridges, strict=True)
-        ]
-        self.label_rates = [
-            correction.rates(settings.variant.label_lr, settings.variant.label_optimizer)
-            for correction in self._intrinsic
-        ]
 
     def _split_into_chunks(self) -> list[Tensor]:
         """Split a random permutation of the rows; trusted rows are at the end of every chunk."""
@@ -122,6 +113,21 @@ class PurificationRun:
         max_rows = min(_MAX_PSEUDO_CLEAN, len(proba) // 2)
         return pseudo_clean_rows(anchors, proba, self.rows.given.argmax(dim=1), max_rows)
 
+    @cached_property
+    def _intrinsic(self) -> list[IntrinsicCorrection]:
+        """The correction of each view; it takes more memory than the features."""
+        pairs = zip(self.rows.views, self.first.ridges, strict=True)
+        return [self._intrinsic_correction(view, ridge) for view, ridge in pairs]
+
+    @cached_property
+    def label_rates(self) -> list[list[float]]:
+        """Learning rate of each chunk's labels, for each view."""
+        variant = self.settings.variant
+        return [
+            correction.rates(variant.label_lr, variant.label_optimizer)
+            for correction in self._intrinsic
+        ]
+
     def _intrinsic_correction(self, view: Tensor, ridge: float) -> IntrinsicCorrection:
         targets = self.rows.given[self.validation]
         objective = self.settings.variant.objective
@@ -129,14 +135,18 @@ class PurificationRun:
 
     # --- epochs -----------------------------------------------------------------------------
 
-    def begin(self) -> PurificationState:
-        """Return the initial state: the given labels, and untrained classifiers."""
+    def begin(self, *, with_steps: bool = True) -> PurificationState:
+        """Return the initial state: the given labels, and untrained classifiers.
+
+        Without intrinsic steps in any round, no learning rate is computed.
+        """
         variant, given = self.settings.variant, self.rows.given
+        no_rates = [[0.0] * len(self._learned)] * len(self.rows.views)
         labels = [
             LabelState(
                 given, self._learned, variant.label_parameters, variant.label_optimizer, rates
             )
-            for rates in self.label_rates
+            for rates in (self.label_rates if with_steps else no_rates)
         ]
         classifiers = [
             AuxiliaryClassifier(
@@ -152,7 +162,9 @@ class PurificationRun:
         ]
         return PurificationState(labels, classifiers, given, ridges=self.first.ridges)
 
-    def advance(self, state: PurificationState, plan: RoundPlan) -> None:
+    def advance(
+        self, state: PurificationState, plan: RoundPlan, *, with_meta_loss: bool = False
+    ) -> None:
         """Carry out one more round: a period of epochs, then a write-back."""
         period = self.settings.variant.correction_period
         if plan.correction == "auxiliary":
@@ -161,7 +173,7 @@ class PurificationRun:
             for view in range(len(self.rows.views)):
                 self._epoch(state, plan, view)
             state.epoch += 1
-        if self.held is None:
+        if with_meta_loss:
             state.meta_loss = self._meta_loss(state)
         if plan.correction == "auxiliary":
             self._write_classification(state)
@@ -209,9 +221,7 @@ class PurificationRun:
         mean = _mean(outputs.training)
         factors = torch.ones_like(mean[0])
         if state.transition is None:
-            anchors = self._find_anchors(mean)
-            given = self.rows.given
-            state.transition = anchor_transition(anchors.by_class, anchors.strictest, given)
+            state.transition = self._anchor_transition(self._find_anchors(mean))
         else:
             state.transition = self._learned_transition(state)
             factors = keep_shares(raise_to_power(mean, self.exponent), mean.mean(dim=0))
@@ -240,7 +250,12 @@ class PurificationRun:
         others = ~self.rows.trusted
         if not others.any():
             return nearly_identity(self.rows.given)
-        return learned_transition(state.distribution[others], self.rows.given[others])
+        transition = learned_transition(state.distribution[others], self.rows.given[others])
+        return transition if len(self._always) else diagonally_dominant(transition)
+
+    def _anchor_transition(self, anchors: Anchors) -> Tensor:
+        transition = anchor_transition(anchors.by_class, anchors.strictest, self.rows.given)
+        return transition if len(self._always) else diagonally_dominant(transition)
 
     # --- regression -------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
 from tqdm.auto import tqdm
 
 from ..._compat import HasMethods, Interval, Options, StrOptions, fit_context
@@ -21,14 +20,17 @@ from ..._engine.imputation import Imputation, has_nan, takes_nan
 from ..._engine.label_distribution import set_label_distribution
 from ..._engine.labels import check_clean_mask, encode_labels, labels_like
 from ..._engine.stopping import current_stop, interruptible, part_of_fit
+from ..._engine.streams import Stream, warn_of_label_columns, warn_of_sorted_rows
+from ..._engine.threads import suitable_threads
 from ..._engine.validation import check_X, forget_fit
 from ...cleaning.bookkeeping import keep_classes
 from ...cleaning.class_sizes import warn_of_shrunken_classes
 from ...exceptions import warn_user
-from .frozen_features import KernelFeatures, build_representation, check_features, split_views
-from .judged_rounds import PurificationResult, purify
-from .soft_labels import one_hot
-from .state import LabelledViews, PurificationSettings, PurificationState
+from .blocks import FrozenRows, PurifiedBlocks, purify_blocks, split_blocks
+from .frozen_features import are_columns, build_representation
+from .judged_rounds import purify
+from .kernel_features import KernelFeatures
+from .state import PurificationSettings
 from .variant import PurificationVariant, variant_named
 
 __all__ = ["LabelPurifier"]
@@ -59,8 +61,10 @@ class LabelPurifier(BaseEstimator):
         The frozen features.
 
         - None: a kernel map, random Fourier features of a Gaussian kernel on standardised columns
-          (images: pixels); the width of the kernel is the median distance between two rows. For a
-          wide sparse X, as that of text: the columns to which it is reduced (:ref:`text`).
+          (images: pixels); the width of the kernel is the median distance between two rows. The
+          columns of a table are scaled by what they tell of the labels, if this predicts held-out
+          labels better. For a wide sparse X, as that of text: the columns to which it is reduced
+          (:ref:`text`).
         - A name: that encoder of :mod:`sknoisy.representation` with its defaults.
         - A transformer is cloned and fitted on X. Wrap a fitted one in
           :class:`sklearn.frozen.FrozenEstimator` to use it as it is.
@@ -85,7 +89,8 @@ class LabelPurifier(BaseEstimator):
         intrinsic steps, how many rounds are run, and whether the given labels are kept. 0: no
         judgement; all epochs are run with intrinsic steps, as published.
     chunk_size : int, default=8192
-        Maximum number of rows in one regression.
+        Maximum number of rows in one regression. More than 16,384 rows, or than one chunk, are
+        purified in blocks, one after the other.
     {device}
     verbose : int, default=0
         1 shows a progress bar and prints a summary.
@@ -107,14 +112,15 @@ class LabelPurifier(BaseEstimator):
     validation_rows_ : ndarray of int of shape (n_validation,)
         Indices of the trusted rows or, without any, of the pseudo-clean rows.
     history_ : list of dict
-        For each round: ``epoch``, ``intrinsic_steps``, ``correction``, ``n_changed``,
-        ``meta_loss``, and, on held-out rows, ``likelihood`` and ``trusted_accuracy``.
+        For each round of the first block: ``epoch``, ``intrinsic_steps``, ``correction``,
+        ``n_changed``, ``meta_loss``, and, on held-out rows, ``likelihood`` and
+        ``trusted_accuracy``.
     n_iter_ : int
         Number of epochs after which the labels were taken; 0 if the given labels were kept.
     entropy_sign_, ridge_, label_lr_ : int, ndarray of shape (n_views,), ndarray of shape \
             (n_views, n_chunks)
         Values of the variant, with those that "auto" stands for; the ridge is that of the last
-        regression.
+        regression, both in the first block.
     representation_ : transformer
         The fitted representation.
     {n_features_in_, feature_names_in_, image_shape_}
@@ -205,7 +211,8 @@ class LabelPurifier(BaseEstimator):
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows. NaN in tables is a missing value. A ``representation`` of your own takes
-            arrays (n_samples, ...) of any shape.
+            arrays (n_samples, ...) of any shape. With the default one, X may be a Parquet file or
+            a torch data set (:ref:`large_data`).
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
@@ -228,8 +235,16 @@ class LabelPurifier(BaseEstimator):
         """
         self._forget()
         raw = X
-        X = check_X(self, X, reset=True, any_shape=self._has_own_representation())
+        is_own = self._has_own_representation()
+        X = check_X(self, X, reset=True, any_shape=is_own, streams=self._reads_streams)
+        if isinstance(X, Stream) and not are_columns(X):
+            raise TypeError(
+                f"X holds images of the shape {X.shape[1:]}, whose default representation reads X "
+                "as a whole. Pass an array or a memory map, or representation=None."
+            )
         classes, encoded = encode_labels(y, X.shape[0], type(self).__name__)
+        warn_of_sorted_rows(X, encoded)
+        warn_of_label_columns(X, encoded)
         trusted = check_clean_mask(clean_mask, encoded, classes)
         group_codes = check_groups(groups, len(encoded))
         if self.correction == "auto" and not self.n_folds:
@@ -246,15 +261,13 @@ class LabelPurifier(BaseEstimator):
             trusted = np.zeros(len(encoded), dtype=bool)
         elif self.n_folds:
             self._warn_of_lone_rows(encoded[trusted])
-        views = self._frozen_features(raw, X, int(seeds[0]), device)
+        transformer, source = self._represent(raw, X, encoded, group_codes, int(seeds[0]), device)
+        self.representation_ = transformer
+        rows = FrozenRows(transformer, source, self.n_views, device, encoded, trusted, group_codes)
+        rng = np.random.RandomState(int(seeds[1]))
+        blocks = split_blocks(X, encoded, trusted, self.chunk_size, rng)
         with torch.no_grad():
-            rows = LabelledViews(
-                views,
-                one_hot(torch.as_tensor(encoded, device=device), len(classes), torch.float32),
-                torch.as_tensor(trusted, device=device),
-                None if group_codes is None else torch.as_tensor(group_codes, device=device),
-            )
-            self._purify(rows, torch.Generator().manual_seed(int(seeds[1])))
+            self._purify(rows, blocks, torch.Generator().manual_seed(int(seeds[1])))
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -296,7 +309,10 @@ class LabelPurifier(BaseEstimator):
                 UserWarning,
             )
 
-    def _frozen_features(self, raw, X, seed: int, device: torch.device) -> list[torch.Tensor]:
+    def _represent(
+        self, raw, X, encoded, groups, seed: int, device: torch.device
+    ) -> tuple[Any, Any]:
+        """Return the fitted representation, and the rows that it transforms."""
         transformer = build_representation(
             self.representation,
             X,
@@ -311,16 +327,15 @@ class LabelPurifier(BaseEstimator):
             given = from_torch(raw)
             if X.ndim == 2 and has_nan(X) and not takes_nan(transformer):
                 given = Imputation().fit(X).apply(X)
+        labels = (encoded, groups) if isinstance(transformer, KernelFeatures) else ()
         with part_of_fit("the representation"):
-            transformer.fit(given)
-        with part_of_fit("the features"):
-            features = transformer.transform(given)
-        features = check_features(features, X.shape[0], type(transformer).__name__)
-        self.representation_ = transformer
-        tensor = torch.as_tensor(features, device=device)
-        last = transformer[-1] if isinstance(transformer, Pipeline) else transformer
-        is_kernel = isinstance(last, KernelFeatures)
-        return split_views(tensor, self.n_views, kernel=is_kernel)
+            transformer.fit(given, *labels)
+        return transformer, given
+
+    @property
+    def _reads_streams(self) -> bool:
+        """Whether X may be a Parquet file or a data set: not for an encoder or a transformer."""
+        return self.representation is None or self.representation == "auto"
 
     def _has_own_representation(self) -> bool:
         return not (self.representation is None or isinstance(self.representation, str))
@@ -330,46 +345,56 @@ class LabelPurifier(BaseEstimator):
         self.entropy_sign_ = variant.classifier_entropy_sign
         return PurificationSettings(variant, self.n_epochs, self.chunk_size)
 
-    def _purify(self, rows: LabelledViews, generator: torch.Generator) -> None:
+    def _purify(
+        self, rows: FrozenRows, blocks: list[np.ndarray], generator: torch.Generator
+    ) -> None:
         settings = self._settings()
-        with tqdm(
-            total=settings.n_rounds, desc="LabelPurifier", unit="round", disable=not self.verbose
-        ) as bar:
+        with part_of_fit("the features"):
+            views = rows.take(blocks[0])
+        n_multiplications = min(len(views.given), self.chunk_size) * views.given.shape[1]
+        n_multiplications *= views.views[0].shape[1]
+        with suitable_threads(n_multiplications, views.given.device):
+            with self._bar(settings.n_rounds, "round") as bar:
 
-            def show(entry: dict[str, Any]) -> None:
-                bar.set_postfix(changed=entry["n_changed"], refresh=False)
-                bar.update()
+                def show(entry: dict[str, Any]) -> None:
+                    bar.set_postfix(changed=entry["n_changed"], refresh=False)
+                    bar.update()
 
-            found = purify(rows, settings, self.correction, int(self.n_folds), generator, show)
-        self.history_ = found.history
-        self.validation_rows_ = found.run.validation.cpu().numpy()
-        self.label_lr_ = np.array(found.run.label_rates)
-        self._keep(rows, found.state)
-        self._report(rows, found)
+                folds = int(self.n_folds)
+                first = purify(views, settings, self.correction, folds, generator, show)
+            del views
+            with self._bar(len(blocks) - 1, "block") as bar:
+                purified = purify_blocks(first, blocks, rows, settings, generator, bar.update)
+        self.history_ = first.history
+        self.label_lr_ = np.array(first.label_rates)
+        self.n_iter_ = first.state.epoch
+        self.ridge_ = np.array(first.state.ridges)
+        self._keep(purified, rows.given, rows.trusted)
+        self._report(purified, "trusted" if rows.trusted.any() else "pseudo-clean")
 
-    def _keep(self, rows: LabelledViews, state: PurificationState) -> None:
-        self.n_iter_ = state.epoch
-        self.ridge_ = np.array(state.ridges)
-        assert state.transition is not None  # every write-back sets it
-        self.transition_ = state.transition.cpu().double().numpy()
-        distribution = state.distribution.cpu().double().numpy()
-        given = rows.given.argmax(dim=1).cpu().numpy()
+    def _bar(self, total: int, unit: str) -> tqdm:
+        return tqdm(
+            total=total, desc="LabelPurifier", unit=unit, disable=not (self.verbose and total)
+        )
+
+    def _keep(self, purified: PurifiedBlocks, given: np.ndarray, trusted: np.ndarray) -> None:
+        self.transition_ = purified.transition
+        self.validation_rows_ = purified.validation
         self.sample_indices_ = np.arange(len(given))
+        distribution = purified.distribution
         distribution /= distribution.sum(axis=1, keepdims=True)
-        trusted = rows.trusted.cpu().numpy()
         distribution[trusted] = np.eye(len(self.classes_))[given[trusted]]
         set_label_distribution(self, keep_classes(distribution, given), given)
         codes = self.label_distribution_.argmax(axis=1)
         self.changed_mask_ = codes != given
         warn_of_shrunken_classes(type(self).__name__, given, codes, self.classes_)
 
-    def _report(self, rows: LabelledViews, found: PurificationResult) -> None:
-        self.interrupted_ = found.is_interrupted
+    def _report(self, purified: PurifiedBlocks, kind: str) -> None:
+        self.interrupted_ = purified.is_interrupted
         if self.interrupted_:
             current_stop().result = f"the labels are those of epoch {self.n_iter_}"
         if not self.verbose:
             return
-        kind = "trusted" if bool(rows.trusted.any()) else "pseudo-clean"
         message = f"{len(self.validation_rows_)} {kind} validation rows; labels of epoch "
         message += f"{self.n_iter_} taken, {int(self.changed_mask_.sum())} changed."
         tqdm.write(f"LabelPurifier: {message}", file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["RidgeSystem", "meta_matrix"]
+__all__ = ["RidgeSystem", "meta_factor", "meta_matrix"]
 
 _MAX_COLUMNS = 512  # of the product for several ridges
 _LEAST_RIDGE = 1e-5
@@ -145,13 +145,22 @@ def meta_matrix(features: Tensor, others: Tensor, ridge: float) -> Tensor:
     It is that of the smaller Gram matrix of the `features`, which the ridge must make positive
     definite.
     """
+    solved, is_factor = meta_factor(features, others, ridge)
+    return solved @ features.T if is_factor else solved
+
+
+def meta_factor(features: Tensor, others: Tensor, ridge: float) -> tuple[Tensor, bool]:
+    """Return the factor of :func:`meta_matrix` that is multiplied by the features transposed.
+
+    If there are fewer rows than features, it is the matrix itself, and the second value is False.
+    """
     rows, others = _precise(features), _precise(others)
     is_primal = rows.shape[1] <= rows.shape[0]
     gram = rows.T @ rows if is_primal else rows @ rows.T
     gram.diagonal().add_(ridge)
     right = others.T if is_primal else rows @ others.T
     solved = torch.cholesky_solve(right, torch.linalg.cholesky(gram)).T.to(features.dtype)
-    return solved @ features.T if is_primal else solved
+    return solved, is_primal
 
 
 def _for_each_ridge(left: Tensor, right: Tensor, labels: Tensor, inverse: Tensor) -> Tensor:

@@ -23,8 +23,9 @@ from sknoisy.methods.dmlp.auxiliary import (
     released_loss,
     write_back,
 )
-from sknoisy.methods.dmlp.frozen_features import KernelFeatures, split_views
+from sknoisy.methods.dmlp.frozen_features import split_views
 from sknoisy.methods.dmlp.intrinsic import IntrinsicCorrection, entropy
+from sknoisy.methods.dmlp.kernel_features import KernelFeatures
 from sknoisy.methods.dmlp.soft_labels import LabelState, one_hot, to_simplex
 
 OBJECTIVES = pytest.mark.parametrize("objective", ["paper", "released"])
@@ -272,6 +273,15 @@ def test_other_features_are_seen_whole_without_place_or_unit():
 
 
 # Transition matrix and posterior
+
+
+def test_a_diagonally_dominant_transition_stays_and_others_become_one():
+    dominant = torch.tensor([[0.6, 0.4], [0.3, 0.7]])
+    assert_close(transition.diagonally_dominant(dominant), dominant)
+    others = torch.tensor([[0.2, 0.5, 0.3], [0.1, 0.6, 0.3], [0.2, 0.4, 0.4]])
+    found = transition.diagonally_dominant(others)
+    assert_close(found, torch.tensor([[5 / 13, 5 / 13, 3 / 13], [0.1, 0.6, 0.3], [0.2, 0.4, 0.4]]))
+    assert (found.diagonal() >= found.amax(dim=1)).all()
 
 
 def test_anchors_count_the_labels_that_they_carry():

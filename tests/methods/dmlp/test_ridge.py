@@ -244,6 +244,21 @@ def correction_of(objective, features=None, rows=CHUNKS, validation=VALIDATION, 
     return IntrinsicCorrection(features, rows, validation, targets, objective, ridge)
 
 
+@pytest.mark.parametrize("is_factored", [False, True])
+def test_factors_of_the_meta_matrix_give_its_products(is_factored):
+    n_features = 3 if is_factored else 14
+    features = normal(60, n_features)
+    rows, validation = torch.arange(40), torch.arange(40, 60)
+    correction = correction_of("paper", features, [rows], validation)
+    (chunk,) = correction.chunks
+    assert (chunk.features is not None) is is_factored
+    expected = RidgeSystem(features[rows]).meta_matrix(features[validation], RIDGE)
+    assert_close(chunk.matrix, expected, **EXACT)
+    labels, slope = normal(40, 4), normal(20, 4)
+    assert_close(chunk.predict(labels), expected @ labels, **EXACT)
+    assert_close(chunk.pull_back(slope), expected.T @ slope, **EXACT)
+
+
 def label_state(param="raw", rates=(1.0, 1.0), labels=None, chunks=CHUNKS):
     labels = simplex(20) if labels is None else labels
     return LabelState(labels, chunks, param, "sgd", list(rates))

@@ -4,9 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression
-from torch.utils.data import Dataset, Subset
+from streamed_rows import CONTAINERS, Items, stored
+from torch.utils.data import Subset
 
 from sknoisy import (
     CleanSampleSelector,
@@ -19,23 +19,9 @@ from sknoisy.base import NetworkClassifier
 from sknoisy.methods.mild.selection import SelectionState
 from sknoisy.pipeline import make_pipeline
 
-pa = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
-
 SMALL = {"module_params": {"hidden": (8,)}, "random_state": 0}
 SELECTOR = CleanSampleSelector(max_epochs=8, n_rounds=3, n_folds=0, **SMALL)
 NETWORK = NetworkClassifier(max_epochs=2, **SMALL)
-
-
-class Items(Dataset):
-    def __init__(self, X):
-        self.X = X
-
-    def __len__(self):
-        return len(self.X)
-
-    def __getitem__(self, number):
-        return torch.from_numpy(np.array(self.X[number]))
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +34,10 @@ def problem():
     return X, np.where(rng.random(700) < 0.2, (y + 1) % 3, y)
 
 
-@pytest.fixture(params=["map", "path", "ParquetFile", "Dataset"])
+@pytest.fixture(params=CONTAINERS)
 def streamed(request, problem, tmp_path):
     """The rows of the problem in a container that is read in batches."""
-    X, _ = problem
-    if request.param == "Dataset":
-        return Items(X)
-    if request.param == "map":
-        np.save(tmp_path / "X.npy", X)
-        return np.load(tmp_path / "X.npy", mmap_mode="r")
-    path = tmp_path / "X.parquet"
-    columns = {f"c{j}": column for j, column in enumerate(X.T)}
-    parquet.write_table(pa.table(columns), path, row_group_size=50)
-    return path if request.param == "path" else parquet.ParquetFile(path)
+    return stored(problem[0], request.param, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +81,9 @@ def test_a_network_learns_from_the_selected_rows(problem, streamed, make):
     assert model.score(streamed, y) == (of_array.argmax(axis=1) == y).mean()
 
 
-@pytest.mark.parametrize("parts", [(SELECTOR, NoisyLabelClassifier()), (LabelPurifier(), NETWORK)])
+@pytest.mark.parametrize(
+    "parts", [(SELECTOR, NoisyLabelClassifier()), (LabelPurifier(representation="scarf"), NETWORK)]
+)
 def test_what_reads_X_as_a_whole_is_refused_before_the_cleaning(parts, problem, monkeypatch):
     X, y = problem
     monkeypatch.setattr(CleanSampleSelector, "fit", None)
