@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["Anchors", "find_anchors", "neighbourhood_votes", "pseudo_clean_rows"]
 
 _N_NEIGHBOURS = 10
-_BLOCK = 1024
+_BLOCK = 512
 _ANCHOR_SHARE, _STRICT_SHARE = 0.3, 0.1
 _LEAST_ANCHORS, _LEAST_STRICT = 5, 3
 
@@ -39,7 +39,7 @@ def neighbourhood_votes(features: Tensor, given: Tensor, groups: Tensor | None =
     squares = features.square().sum(dim=1)
     votes = []
     for rows in torch.arange(n, device=features.device).split(_BLOCK):
-        distance = squares - 2 * features[rows] @ features.T
+        distance = torch.addmm(squares, features[rows], features.T, alpha=-2)
         if groups is None:
             distance[torch.arange(len(rows), device=rows.device), rows] = torch.inf
         else:

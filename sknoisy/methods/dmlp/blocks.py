@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from ..._engine.folds import draw_folds
+from ..._engine.heap import return_freed_memory
 from ..._engine.indexing import take_rows
 from ..._engine.stopping import cut_short, part_of_fit
 from ..._engine.streams import Stream
@@ -130,8 +131,9 @@ def split_blocks(
 class PurifiedBlocks(NamedTuple):
     """Purified labels of all rows.
 
-    `distribution` (n, c) and `transition` (c, c) are float64; the latter is the mean over the
-    blocks. `validation` are the row numbers of the validation rows of all blocks.
+    `distribution` (n, c) is float64, or float32 if there are several blocks. `transition` (c, c)
+    is the mean over the blocks, and `validation` are the row numbers of the validation rows of
+    all blocks.
     """
 
     distribution: np.ndarray
@@ -154,7 +156,9 @@ def purify_blocks(
     label of every row that was not reached is rated by the transition matrix alone, and kept.
     """
     given, classes = rows.given, first.state.distribution.shape[1]
-    distribution = np.empty((len(given), classes))
+    distribution = np.empty(
+        (len(given), classes), dtype=np.float64 if len(blocks) == 1 else np.float32
+    )
     reached = np.zeros(len(given), dtype=bool)
     transitions, validation = [], []
 
@@ -169,6 +173,7 @@ def purify_blocks(
     with cut_short() as stop:
         for k, block in enumerate(blocks[1:], start=2):
             with part_of_fit(f"block {k} of {len(blocks)}"):
+                return_freed_memory()
                 keep(block, carry_out(rows.take(block), settings, first.plans, generator))
                 after_block()
     transition = np.mean(transitions, axis=0)

@@ -21,6 +21,7 @@ from .soft_labels import one_hot
 __all__ = ["KernelFeatures"]
 
 _BANDWIDTH_ROWS = 1000
+_ROWS = 4096  # whose features are computed at a time
 _JUDGED_ROWS = 8000
 _JUDGED_COMPONENTS = 512
 _RIDGES = (0.1, 1.0, 10.0)
@@ -77,8 +78,14 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
 
     def transform(self, X) -> np.ndarray:
         """Return the float32 features of the rows, with the views side by side."""
-        rows = self._standardised(X)
-        return np.hstack([_fourier_features(rows, view) for view in self.frequencies_])
+        rows, n_pairs = self._standardised(X), self.frequencies_[0].shape[1]
+        features = np.empty((rows.shape[0], 2 * n_pairs * self.n_views), dtype=np.float32)
+        for k, frequencies in enumerate(self.frequencies_):
+            pairs = features[:, 2 * k * n_pairs : 2 * (k + 1) * n_pairs]
+            for start in range(0, rows.shape[0], _ROWS):
+                part = slice(start, start + _ROWS)
+                pairs[part] = _fourier_features(rows[part], frequencies)
+        return features
 
     def _standardised(self, X):
         if scipy.sparse.issparse(X):

@@ -11,6 +11,7 @@ __all__ = ["RidgeSystem", "meta_factor", "meta_matrix"]
 
 _MAX_COLUMNS = 512  # of the product for several ridges
 _LEAST_RIDGE = 1e-5
+_ROWS = 2048  # in double precision at a time
 
 
 class RidgeSystem:
@@ -32,20 +33,22 @@ class RidgeSystem:
         n, d = features.shape
         if form == "auto":
             form = "primal" if d <= n else "dual"
-        dtype = features.dtype
-        precise = _precise(features)
-        gram = precise.T @ precise if form == "primal" else precise @ precise.T
+        gram = _gram(features) if form == "primal" else _gram(features.T)
         spectrum, vectors = torch.linalg.eigh(gram)
         least = spectrum[-1] * max(n, d) * torch.finfo(spectrum.dtype).eps
         spectrum, vectors = spectrum[spectrum > least], vectors[:, spectrum > least]
+        dtype = features.dtype
+        self.spectrum = spectrum.to(dtype)
         if form == "primal":
-            basis, rotated = vectors, precise @ vectors
+            self.basis = vectors.to(dtype)
+            self.rotated = torch.empty(n, len(spectrum), dtype=dtype, device=features.device)
+            for rows in range(0, n, _ROWS):
+                part = slice(rows, rows + _ROWS)
+                self.rotated[part] = _precise(features[part]) @ vectors
         else:
-            basis, rotated = precise.T @ (vectors / spectrum.sqrt()), vectors * spectrum.sqrt()
-        self.spectrum, self.basis, self.rotated = (
-            part.to(dtype) for part in (spectrum, basis, rotated)
-        )
-        share = (self.rotated / self.spectrum.sqrt()).square().sum(dim=1)
+            self.basis = (_precise(features).T @ (vectors / spectrum.sqrt())).to(dtype)
+            self.rotated = (vectors * spectrum.sqrt()).to(dtype)
+        share = self.rotated.square() @ (1 / self.spectrum)
         self._interpolated = share > 1 - 1e-5
         self._interpolates = bool(self._interpolated.any())
         self._groups = None if groups is None else _by_size(groups)
@@ -154,11 +157,11 @@ def meta_factor(features: Tensor, others: Tensor, ridge: float) -> tuple[Tensor,
 
     If there are fewer rows than features, it is the matrix itself, and the second value is False.
     """
-    rows, others = _precise(features), _precise(others)
-    is_primal = rows.shape[1] <= rows.shape[0]
-    gram = rows.T @ rows if is_primal else rows @ rows.T
+    is_primal = features.shape[1] <= features.shape[0]
+    gram = _gram(features) if is_primal else _gram(features.T)
     gram.diagonal().add_(ridge)
-    right = others.T if is_primal else rows @ others.T
+    others = _precise(others)
+    right = others.T if is_primal else _precise(features) @ others.T
     solved = torch.cholesky_solve(right, torch.linalg.cholesky(gram)).T.to(features.dtype)
     return solved, is_primal
 
@@ -167,6 +170,11 @@ def _for_each_ridge(left: Tensor, right: Tensor, labels: Tensor, inverse: Tensor
     """Return :math:`L D_k R^T Y` (n, n_ridges, c), where D_k has the k-th column of `inverse`."""
     coefficients = (right.T @ labels)[:, None] * inverse[:, :, None]
     return (left @ coefficients.flatten(1)).unflatten(1, coefficients.shape[1:])
+
+
+def _gram(features: Tensor) -> Tensor:
+    """Return F^T F in double precision, without a copy of all rows in it."""
+    return sum(part.T @ part for part in map(_precise, features.split(_ROWS)))  # type: ignore[return-value]
 
 
 def _precise(features: Tensor) -> Tensor:
