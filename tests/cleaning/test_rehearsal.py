@@ -387,21 +387,30 @@ def test_the_judgement_is_said(capsys, monkeypatch):
 # --- the judge of the purifier ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("n_lost", "n_won", "stay"), [(0, 0, False), (10, 7, False), (15, 9, True), (20, 0, True)]
-)
-def test_labels_stay_if_fewer_of_others_are_hit_by_a_standard_error(n_lost, n_won, stay):
-    """10 lost and 7 won of 100 are 0.03 with an error of 0.041; 15 and 9 are 0.06 and 0.049."""
+def judge_of(lead_of_given, lead_of_purified):
+    """Return a judge of 100 rows; leads are over purified labels, and over the class shares.
+
+    Both have a standard deviation of 1, so their standard error is 0.1.
+    """
+    noise = torch.cat([torch.ones(50), -torch.ones(50)]).double() * (99 / 100) ** 0.5
     judge = Judge.__new__(Judge)
     judge.runs, judge.likelihoods, judge._weights = [None], [-1.0], torch.ones(100).double()
-    judge._unchanged = judge._best = torch.full((100,), -1.0).double()
-    judge._guessed = judge._best - 1
-    hits = torch.arange(100)
-    judge._hits_unchanged = (hits < n_lost).double()
-    judge._hits_best = ((hits >= 50) & (hits < 50 + n_won)).double()
-    assert judge.keep_given_labels == stay
-    judge._hits_best, judge._hits_unchanged = judge._hits_unchanged, judge._hits_best
-    assert not judge.keep_given_labels
+    judge._best = torch.full((100,), -1.0).double()
+    judge._unchanged = judge._best + lead_of_given + noise
+    judge._guessed = judge._best - lead_of_purified + noise
+    return judge
+
+
+@pytest.mark.parametrize(
+    ("lead", "stay"), [(-0.5, False), (0, False), (0.19, False), (0.21, True)]
+)
+def test_labels_stay_if_they_predict_others_better_by_two_standard_errors(lead, stay):
+    assert judge_of(lead, 1.0).keep_given_labels == stay
+
+
+@pytest.mark.parametrize(("lead", "stay"), [(-0.5, True), (0, True), (0.09, True), (0.11, False)])
+def test_labels_stay_unless_others_are_predicted_better_than_by_class_shares(lead, stay):
+    assert judge_of(0.0, lead).keep_given_labels == stay
 
 
 def test_groups_are_held_out_as_a_whole():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
-from sknoisy import CLIDMUClassifier, DivideMixClassifier, LabelPurifier, MILDClassifier
+from sknoisy import CLIDMUClassifier, DivideMixClassifier, MILDClassifier, NoisyLabelClassifier
 from sknoisy._engine import parquet_rows, streams
 from sknoisy._engine.batches import Batches, TrainingData
 from sknoisy._engine.parquet_rows import ParquetRows
@@ -272,8 +272,8 @@ def test_data_sets_without_index_or_rows_are_refused(table):
 
 def test_methods_that_read_X_as_a_whole_say_so(table, written):
     X, y = table
-    with pytest.raises(TypeError, match="LabelPurifier reads X as a whole"):
-        LabelPurifier().fit(written(X), y)
+    with pytest.raises(TypeError, match="NoisyLabelClassifier reads X as a whole"):
+        NoisyLabelClassifier().fit(written(X), y)
 
 
 def test_the_number_of_labels_must_be_that_of_the_rows(table, written):
