@@ -25,7 +25,7 @@ from .state import LabelledViews, PurificationSettings
 
 __all__ = ["FrozenRows", "PurifiedBlocks", "purify_blocks", "split_blocks"]
 
-_BLOCK_ROWS = 16_384  # by default, features and decomposition of a row take 8 kilobytes
+_BLOCK_ROWS = 8192  # by default, features and decomposition of a row take 8 kilobytes
 
 
 class FrozenRows:
@@ -93,9 +93,9 @@ def split_blocks(
     chunk_size: int,
     rng: np.random.RandomState,
 ) -> list[np.ndarray]:
-    """Return the ascending row numbers of blocks of about 16,384 rows, or of one chunk.
+    """Return the ascending row numbers of blocks of about 8,192 rows, or of one chunk.
 
-    Every block has a random part of the rows of each class, and all trusted rows; of more than
+    Up to twice as many rows are one block. Every block has a random part of the rows of each class, and all trusted rows; of more than
     half a block of these, it has a random part. A stream is read in its own order: its blocks are
     windows, whatever their classes are.
 
@@ -113,7 +113,7 @@ def split_blocks(
         Draws the blocks.
     """
     size = max(_BLOCK_ROWS, chunk_size)
-    if len(given) <= size:
+    if len(given) <= 2 * size:
         return [np.arange(len(given))]
     certain, others = np.flatnonzero(trusted), np.flatnonzero(~trusted)
     n_certain = min(len(certain), size // 2)

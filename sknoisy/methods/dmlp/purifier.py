@@ -89,8 +89,8 @@ class LabelPurifier(BaseEstimator):
         intrinsic steps, how many rounds are run, and whether the given labels are kept. 0: no
         judgement; all epochs are run with intrinsic steps, as published.
     chunk_size : int, default=8192
-        Maximum number of rows in one regression. More than 16,384 rows, or than one chunk, are
-        purified in blocks, one after the other; ``label_distribution_`` is float32 then.
+        Maximum number of rows in one regression. More than 16,384 rows, or than two chunks,
+        are purified in blocks of half as many, one after the other; ``label_distribution_`` is float32 then.
     {device}
     verbose : int, default=0
         1 shows a progress bar and prints a summary.

@@ -68,9 +68,16 @@ def test_trusted_rows_take_half_of_a_block_at_most(small_blocks):
 
 
 def test_a_chunk_is_never_divided(small_blocks):
-    sizes = [len(p) for p in split_blocks(None, np.arange(900) % 2, np.zeros(900, bool), 450,
-                                          np.random.RandomState(0))]  # fmt: skip
-    assert sizes == [450, 450]
+    given, trusted = np.arange(1350) % 2, np.zeros(1350, dtype=bool)
+    parts = split_blocks(None, given, trusted, 450, np.random.RandomState(0))
+    assert [len(part) for part in parts] == [450, 450, 450]
+
+
+def test_two_blocks_of_rows_are_one(small_blocks):
+    given, trusted = np.arange(401) % 2, np.zeros(401, dtype=bool)
+    rng = np.random.RandomState(0)
+    sizes = [len(split_blocks(None, given[:n], trusted[:n], 10, rng)) for n in (400, 401)]
+    assert sizes == [1, 3]
 
 
 def test_blocks_of_a_file_are_its_windows(small_blocks, monkeypatch, tmp_path):
