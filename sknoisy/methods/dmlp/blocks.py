@@ -95,9 +95,9 @@ def split_blocks(
 ) -> list[np.ndarray]:
     """Return the ascending row numbers of blocks of about 8,192 rows, or of one chunk.
 
-    Up to twice as many rows are one block. Every block has a random part of the rows of each class, and all trusted rows; of more than
-    half a block of these, it has a random part. A stream is read in its own order: its blocks are
-    windows, whatever their classes are.
+    Up to twice as many rows are one block. Every block has a random part of the rows of each
+    class, and all trusted rows; of more than half a block of these, it has a random part. A stream
+    is read in its own order: its blocks are windows, whatever their classes are.
 
     Parameters
     ----------

@@ -90,7 +90,8 @@ class LabelPurifier(BaseEstimator):
         judgement; all epochs are run with intrinsic steps, as published.
     chunk_size : int, default=8192
         Maximum number of rows in one regression. More than 16,384 rows, or than two chunks,
-        are purified in blocks of half as many, one after the other; ``label_distribution_`` is float32 then.
+        are purified in blocks of half as many, one after the other; ``label_distribution_`` is
+        float32 then.
     {device}
     verbose : int, default=0
         1 shows a progress bar and prints a summary.
