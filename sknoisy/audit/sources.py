@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from .._compat import safe_indexing
 from .._engine.construction import seed_undecided
+from .._engine.indexing import row_blocks
 from .._engine.reduction import is_wide_sparse
 from .._engine.scaling import InputScaling, channel_axis
 from .._engine.stopping import part_of_fit
@@ -123,7 +123,7 @@ def of_forest(
         is_all = len(labeled) == len(codes)
         clf.fit(rows if is_all else rows[labeled], codes[labeled])
     proba = np.empty_like(held_out)
-    for block in _row_blocks(len(codes)):
+    for block in row_blocks(len(codes), _LEARNED_ROWS):
         proba[block] = (clf.predict_proba(rows[block]) + held_out[block]) / 2
     return Judgement(proba, held_out, unseen, "a random forest, out of bag, and CLID-MU")
 
@@ -148,7 +148,7 @@ def _of_forest(
     is_other = np.ones(len(codes), dtype=bool)
     is_other[part] = False
     others = np.flatnonzero(is_other)
-    for block in _row_blocks(len(others)):
+    for block in row_blocks(len(others), _LEARNED_ROWS):
         proba[others[block]] = forest.predict_proba(columns[others[block]])
     return proba
 
@@ -190,12 +190,6 @@ def _learned_rows(
     taken[order[np.cumsum(sizes[order]) <= _LEARNED_ROWS]] = True
     taken[units[of_classes]] = True
     return labeled[taken[units[labeled]]]
-
-
-def _row_blocks(n_rows: int) -> Iterator[slice]:
-    """Yield slices of rows that are predicted at a time."""
-    for start in range(0, n_rows, _LEARNED_ROWS):
-        yield slice(start, min(start + _LEARNED_ROWS, n_rows))
 
 
 def of_fitted(estimator: Any, n_rows: int, classes: NDArray) -> Judgement:

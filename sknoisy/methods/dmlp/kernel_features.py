@@ -13,6 +13,7 @@ from sklearn.metrics import euclidean_distances
 
 from ..._engine.construction import random_state_of
 from ..._engine.folds import draw_folds, standard_error
+from ..._engine.indexing import row_blocks
 from ..._engine.scaling import InputScaling
 from ...learners.relevance import column_relevance
 from .ridge import RidgeSystem
@@ -82,9 +83,8 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
         features = np.empty((rows.shape[0], 2 * n_pairs * self.n_views), dtype=np.float32)
         for k, frequencies in enumerate(self.frequencies_):
             pairs = features[:, 2 * k * n_pairs : 2 * (k + 1) * n_pairs]
-            for start in range(0, rows.shape[0], _ROWS):
-                part = slice(start, start + _ROWS)
-                pairs[part] = _fourier_features(rows[part], frequencies)
+            for block in row_blocks(rows.shape[0], _ROWS):
+                pairs[block] = _fourier_features(rows[block], frequencies)
         return features
 
     def _standardised(self, X):
