@@ -21,6 +21,7 @@ from .._engine.stopping import part_of_fit
 from ..cleaning.bookkeeping import align_columns
 from ..cleaning.inner_estimator import fit_inner
 from ..learners.forest import Forest
+from ..learners.part import draw_rows
 from ..methods.clid_mu import CLIDMUClassifier
 from ..methods.dmlp.frozen_features import ReducedFeatures, are_columns, build_representation
 from ..noise.probabilities import Probabilities
@@ -169,27 +170,19 @@ def _targets(
 def _learned_rows(
     codes: NDArray[np.integer], units: NDArray[np.integer] | None, seed: int
 ) -> NDArray[np.intp] | None:
-    """Return the rows that are learned, None for all: whole units at random, of every class.
+    """Return the rows that are learned: whole units at random, of every class; None for all.
 
     Rows of a unit that is learned are judged by the trees that have drawn no row of it. So all
-    rows are learned if there are so large units that a part would hold few of them.
+    rows are learned if a unit is so large that a part of the rows would hold few units.
     """
     labeled = np.flatnonzero(codes >= 0)
     if len(labeled) <= _LEARNED_ROWS:
         return None
-    of_classes = labeled[np.unique(codes[labeled], return_index=True)[1]]
-    rng = np.random.RandomState(seed)
-    if units is None:
-        drawn = rng.choice(labeled, _LEARNED_ROWS, replace=False)
-        return np.union1d(of_classes, drawn)
-    sizes = np.bincount(units[labeled])
-    if sizes.max() > _LEARNED_ROWS / _LEAST_UNITS:
+    if units is not None and np.bincount(units[labeled]).max() > _LEARNED_ROWS / _LEAST_UNITS:
         return None
-    order = rng.permutation(len(sizes))
-    taken = np.zeros(len(sizes), dtype=bool)
-    taken[order[np.cumsum(sizes[order]) <= _LEARNED_ROWS]] = True
-    taken[units[of_classes]] = True
-    return labeled[taken[units[labeled]]]
+    of_classes = labeled[np.unique(codes[labeled], return_index=True)[1]]
+    part = np.union1d(of_classes, draw_rows(codes >= 0, units, _LEARNED_ROWS, seed))
+    return part if units is None else labeled[np.isin(units[labeled], units[part])]
 
 
 def of_fitted(estimator: Any, n_rows: int, classes: NDArray) -> Judgement:
