@@ -108,7 +108,7 @@ def of_forest(
 
     CLID-MU is asked about its own training rows: it resists wrong labels, and the forest, which
     has not seen the row, keeps it honest. Rows without a label, of code -1, are not learned. Of
-    more than 500,000 rows with a label, both learn so many random ones, and the probabilities of
+    more than 500,000 rows with a label, both learn 500,000 random ones, and the probabilities of
     all rows are float32.
     """
     part = _learned_rows(codes, units, seed)

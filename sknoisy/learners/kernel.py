@@ -14,8 +14,8 @@ __all__ = ["KernelFeatures", "KernelRidge", "leave_out"]
 
 _PENALTIES = tuple(np.geomspace(0.02, 30, 8))
 _MAX_ROWS = 10_000  # that are learned; the others are predicted as new rows
-_AT_ONCE = 12_288  # rows at most that are predicted as one block; of more
-_BLOCK_ROWS = 4096  # the features of so many are held at a time
+_AT_ONCE = 12_288  # rows that are predicted as one block; of more, _BLOCK_ROWS at a time
+_BLOCK_ROWS = 4096
 _RANK = 1e-7  # smallest eigenvalue of the landmarks' kernel that is kept, relative to the largest
 _SOME_LANDMARKS = 300  # whose distances set the unit
 
