@@ -20,6 +20,9 @@ and a data set that reads the memory map. Bars: memory above the idle process un
 Third, on request, CleanSampleSelector on the same kinds of rows: two rounds with --select-epochs,
 else its defaults. Bar: memory at most three times that of the rows.
 
+Fourth, on request, LabelPurifier with its defaults, on the rows as an array, a memory map and a
+Parquet file.
+
 Each fit has a process of its own with one thread. Seconds are CPU seconds of the whole fit; rows
 per second are those of the epochs after the warm-up. Memory is the peak of RssAnon (Linux only)
 above its value before the fit, and includes the array itself where X is one.
@@ -286,9 +289,10 @@ def compare_selections(n_rows: int, n_epochs: int | None) -> None:
 
 def compare_purifications(n_rows: int) -> None:
     """Print accuracy of the labels, cost and memory of LabelPurifier by the kind of X."""
+    kinds = KINDS[:3]
     with tempfile.TemporaryDirectory() as folder:
         write_problem(n_rows, Path(folder))
-        rows = [fit_apart(kind, Path(folder), of=purify) for kind in KINDS[:3]]
+        rows = [fit_apart(kind, Path(folder), of=purify) for kind in kinds]
     lines = [
         [
             kind,
@@ -298,7 +302,7 @@ def compare_purifications(n_rows: int) -> None:
             f"{row['memory'] / 2**20:,.0f}",
             f"{row['memory'] / (4 * n_rows * N_COLUMNS):.1f}",
         ]
-        for kind, row in zip(KINDS, rows, strict=False)
+        for kind, row in zip(kinds, rows, strict=True)
     ]
     header = ["X", "given", "purified", "CPU s", "memory (MiB)", "memory / rows"]
     report(f"Purified labels: {n_rows:,} x {N_COLUMNS}", markdown(header, lines))

@@ -12,7 +12,13 @@ from torch.utils.data import Dataset, Subset
 from .._compat import num_samples, safe_indexing
 from .streams import Stream, StreamPart
 
-__all__ = ["is_all", "rows_of_classes", "take_columns", "take_rows"]
+__all__ = ["is_all", "row_blocks", "rows_of_classes", "take_columns", "take_rows"]
+
+
+def row_blocks(n_rows: int, size: int) -> Iterator[slice]:
+    """Yield the slices of `n_rows` rows, at most `size` rows at a time."""
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
 
 
 def take_rows(values, rows: np.ndarray):

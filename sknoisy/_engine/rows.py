@@ -22,7 +22,7 @@ from .streams import Stream, Windows
 
 __all__ = ["ArrayRows", "Rows", "SparseRows", "TensorRows", "fits_in_memory", "make_rows"]
 
-_COPIED_BYTES = 2**25
+_COPIED_BYTES = 2**25  # of an array on a CPU that may lie in memory twice
 
 
 class Rows(Protocol):

@@ -77,11 +77,10 @@ def audit_labels(
         The source if there is neither `estimator` nor `proba`. "auto": the mean of a random
         forest, asked about the rows that its trees have not drawn, and of
         :class:`CLIDMUClassifier`. "fast": the forest alone. Of more than 500,000 rows, both learn
-        so many random ones. Images of up to 1,024 values are
-        tables of pixels to both. Larger ones are described by
-        :class:`~sknoisy.representation.SimCLR`, which is slow without a GPU, or for "fast"
-        averaged to 16 x 16 pixels, which ranks roughly: pass `proba` from a network where you
-        have one.
+        500,000 random ones. Images of up to 1,024 values are tables of pixels to both. Larger ones
+        are described by :class:`~sknoisy.representation.SimCLR`, which is slow without a GPU, or
+        for "fast" averaged to 16 x 16 pixels, which ranks roughly: pass `proba` from a network
+        where you have one.
     clean_mask : array-like of bool of shape (n_samples,) or None, default=None
         True where the label is trusted: it has the score 1 and is never flagged.
     groups : array-like of shape (n_samples,) or None, default=None

@@ -154,7 +154,7 @@ def _pieces(column: pd.Series) -> Iterator[pd.Series]:
 
 
 def _count_values(present: pd.Series) -> int:
-    """Return the number of different values, or one more than there are categories at most."""
+    """Return the number of different values; `_MAX_CATEGORIES` + 1 stands for any more."""
     values: set[Any] = set()
     for piece in _pieces(present):
         values.update(piece.unique())
@@ -164,7 +164,7 @@ def _count_values(present: pd.Series) -> int:
 
 
 def _all_differ(present: pd.Series) -> bool:
-    """Return whether no value is there twice, by hashes of 64 bits, of more than 20 values."""
+    """Return whether no value is there twice, by hashes of 64 bits; False for up to 20 values."""
     import pandas as pd
 
     if len(present) <= _FEW_ROWS:
@@ -223,10 +223,13 @@ def _same_partition(present: pd.Series, label_codes: np.ndarray) -> bool:
     Rows without a label, of code -1, do not count.
     """
     n_labels = len(np.unique(label_codes[label_codes >= 0]))
+    if n_labels < 2:
+        return False
     label_of: dict[Any, int] = {}
-    for number, piece in enumerate(_pieces(present) if n_labels > 1 else ()):
-        start = number * _PIECE_ROWS
+    start = 0
+    for piece in _pieces(present):
         codes = label_codes[start : start + len(piece)]
+        start += len(piece)
         values = piece[codes >= 0]
         distinct = ~values.duplicated()
         codes = codes[codes >= 0]
@@ -234,7 +237,7 @@ def _same_partition(present: pd.Series, label_codes: np.ndarray) -> bool:
             label_of.setdefault(value, code)
         if len(label_of) > n_labels or (values.map(label_of).to_numpy() != codes).any():
             return False
-    return n_labels > 1 and len(label_of) == len({*label_of.values()}) == n_labels
+    return len(label_of) == n_labels  # each label has a value, so none has two
 
 
 def _looks_numbered(name: str, numbers: np.ndarray) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
+from .._engine.indexing import row_blocks
 from .._engine.scaling import InputScaling
 from ..exceptions import ConstantColumnWarning
 from .scaled_rows import ScaledRows, scaled_rows
@@ -96,9 +97,8 @@ def mean_distances(features: Features, references: Rows, n_neighbors: int) -> ND
     distances = np.empty(len(features))
     search = _Search(features, references, n_neighbors)
     step = max(_BLOCK_VALUES // (features.shape[1] * n_neighbors), 1)
-    for start in range(0, len(features), step):
-        rows = np.arange(start, min(start + step, len(features)))
-        distances[rows] = search.distances(rows).mean(axis=1)
+    for block in row_blocks(len(features), step):
+        distances[block] = search.distances(np.arange(block.start, block.stop)).mean(axis=1)
     return distances
 
 
@@ -138,18 +138,15 @@ def distances_between(first: Features, a: Rows, second: Features, b: Rows) -> ND
     """
     distances = np.empty(len(a))
     step = max(_BLOCK_VALUES // first.shape[1], 1)
-    for start in range(0, len(a), step):
-        part = slice(start, start + step)
+    for part in row_blocks(len(a), step):
         difference = first[a[part]] - second[b[part]]
         distances[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
     return distances
 
 
 def blocks(X: Any) -> Iterator[slice]:
-    """Yield slices of rows of some 4 million values."""
-    step = max(_BLOCK_VALUES // max(int(np.prod(X.shape[1:])), 1), 1)
-    for start in range(0, X.shape[0], step):
-        yield slice(start, start + step)
+    """Return slices of rows of some 4 million values."""
+    return row_blocks(X.shape[0], max(_BLOCK_VALUES // max(int(np.prod(X.shape[1:])), 1), 1))
 
 
 def _holds_0_and_1(block: Any) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from .._engine.indexing import row_blocks
 from .._engine.labels import is_missing
 from .distances import Features, Rows, blocks, distances_between, nearest_distances
 
@@ -262,8 +263,7 @@ def _near_components(features: Features, limit: float) -> Rows:
         directions /= np.linalg.norm(directions, axis=0)
         shift, factors = rng.random_sample(_N_PROJECTIONS), rng.randint(2**62, size=_N_PROJECTIONS)
         cell, last = np.empty(n_rows, dtype=np.int64), np.empty(n_rows, dtype=np.float32)
-        for start in range(0, n_rows, _BLOCK_ROWS):
-            rows = slice(start, start + _BLOCK_ROWS)
+        for rows in row_blocks(n_rows, _BLOCK_ROWS):
             projected = features[rows] @ directions
             cells = np.floor(projected[:, :-1] / width + shift)
             with np.errstate(invalid="ignore"):  # cells that int64 does not hold fall together

@@ -13,6 +13,7 @@ import numpy as np
 
 from .cells import visible
 from .files import InputError
+from .headers import free_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,7 @@ class Source:
         assert self.table is not None
         labels, start = pa.Array.from_pandas(self._cleaned_labels(audit)), 0
         names = self.table.columns
-        name = _new_name(names) if self.label is None else self.label
+        name = free_name("label", names) if self.label is None else self.label
         for piece in self.table.pieces():
             cells = labels[start : start + len(piece)]
             if self.label is None:
@@ -119,14 +120,6 @@ class _ShownValues(Mapping):
             values = self._table[name]
             self._read[name] = {row: values.iloc[row] for row in self._rows}
         return self._read[name]
-
-
-def _new_name(names: Sequence[str]) -> str:
-    """Return a name for the labels that no column has."""
-    name = "label"
-    while name in names:
-        name += "*"
-    return name
 
 
 def of_images(arguments: Namespace) -> Source:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from .cells import visible
 from .files import InputError
 
-__all__ = ["column_names"]
+__all__ = ["column_names", "free_name"]
 
 _MAX_COLUMNS = 10_000
 
@@ -29,10 +29,10 @@ def column_names(header: Sequence[str], name: str) -> tuple[list[str], tuple[str
     for position, title in enumerate(header, 1):
         unique = title
         if not title.strip():
-            unique = _free(f"column {position}", taken)
+            unique = free_name(f"column {position}", taken)
             notes.append(f"Column {position} has no name; it is called “{unique}”.")
         elif title in seen:
-            unique = _free(f"{title} ({position})", taken)
+            unique = free_name(f"{title} ({position})", taken)
             notes.append(
                 f"Two columns are called “{visible(title)}”; one is now “{visible(unique)}”."
             )
@@ -42,8 +42,8 @@ def column_names(header: Sequence[str], name: str) -> tuple[list[str], tuple[str
     return names, tuple(notes)
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """Return the name, with as many stars as it takes to be new."""
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name, with stars at its end if it is one of those that are taken."""
     while name in taken:
         name += "*"
     return name

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._engine.indexing import row_blocks
 from .._engine.streams import Stream
 from .cells import visible
 from .files import InputError
@@ -83,8 +84,8 @@ def held(X: Any) -> Any:
         X.windows.n_blocks = 1  # kept at a time: the rows are read once, in their order
     rows = empty_array(X.shape, X.dtype)
     step = max(_BLOCK_VALUES // math.prod(X.shape[1:]), 1)
-    for start in range(0, len(X), step):
-        rows[start : start + step] = X[start : start + step]
+    for block in row_blocks(len(X), step):
+        rows[block] = X[block]
     return rows
 
 
@@ -106,8 +107,8 @@ class ColumnStack:
     def add(self, n_columns: int) -> NDArray[np.float32]:
         """Return the next columns, (n_columns, n_rows), to be filled."""
         shape = n_columns, self._n_rows
-        held = sum(part.nbytes for part in self._parts if not isinstance(part, np.memmap))
-        in_memory = held + 4 * math.prod(shape) <= _HELD_BYTES
+        waiting = sum(part.nbytes for part in self._parts if not isinstance(part, np.memmap))
+        in_memory = waiting + 4 * math.prod(shape) <= _HELD_BYTES
         part = np.empty(shape, np.float32) if in_memory else _mapped(shape, np.float32)
         self._parts.append(part)
         return part
@@ -117,9 +118,9 @@ class ColumnStack:
         n_columns = sum(len(part) for part in self._parts)
         rows = empty_array((self._n_rows, n_columns), np.float32)
         step = max(_BLOCK_VALUES // n_columns, 1)
-        for start in range(0, self._n_rows, step):
-            block, first = rows[start : start + step], 0
+        for block in row_blocks(self._n_rows, step):
+            first = 0
             for part in self._parts:
-                block[:, first : first + len(part)] = part[:, start : start + step].T
+                rows[block, first : first + len(part)] = part[:, block].T
                 first += len(part)
         return rows

@@ -33,7 +33,7 @@ _NOT_JUDGED = {
 
 
 def reasons(audit: LabelAudit, rows: NDArray[np.integer]) -> list[str]:
-    """Return a reason for each of these rows; an empty one where nothing is to be said.
+    """Return a reason for each of these rows; it is empty for rows that no check found.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._engine.indexing import row_blocks
 from .._engine.scaling import InputScaling
 
 __all__ = ["ScaledRows", "scaled_rows"]
@@ -51,8 +52,7 @@ class ScaledRows:
         """Return some rows, float32."""
         X = self._X[rows if self._rows is None else self._rows[rows]]
         converted = np.empty((X.shape[0], self.shape[1]), dtype=np.float32)
-        for start in range(0, X.shape[0], _CONVERT_ROWS):  # without the threads of torch
-            block = slice(start, start + _CONVERT_ROWS)
+        for block in row_blocks(X.shape[0], _CONVERT_ROWS):  # without the threads of torch
             converted[block] = self._scaling.to_tensor(X[block]).numpy()
         return converted
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +14,14 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from .._compat import safe_indexing
 from .._engine.construction import seed_undecided
+from .._engine.indexing import row_blocks
 from .._engine.reduction import is_wide_sparse
 from .._engine.scaling import InputScaling, channel_axis
 from .._engine.stopping import part_of_fit
 from ..cleaning.bookkeeping import align_columns
 from ..cleaning.inner_estimator import fit_inner
 from ..learners.forest import Forest
+from ..learners.part import draw_rows
 from ..methods.clid_mu import CLIDMUClassifier
 from ..methods.dmlp.frozen_features import ReducedFeatures, are_columns, build_representation
 from ..noise.probabilities import Probabilities
@@ -107,7 +108,7 @@ def of_forest(
 
     CLID-MU is asked about its own training rows: it resists wrong labels, and the forest, which
     has not seen the row, keeps it honest. Rows without a label, of code -1, are not learned. Of
-    more than 500,000 rows with a label, both learn so many random ones, and the probabilities of
+    more than 500,000 rows with a label, both learn 500,000 random ones, and the probabilities of
     all rows are float32.
     """
     part = _learned_rows(codes, units, seed)
@@ -123,7 +124,7 @@ def of_forest(
         is_all = len(labeled) == len(codes)
         clf.fit(rows if is_all else rows[labeled], codes[labeled])
     proba = np.empty_like(held_out)
-    for block in _row_blocks(len(codes)):
+    for block in row_blocks(len(codes), _LEARNED_ROWS):
         proba[block] = (clf.predict_proba(rows[block]) + held_out[block]) / 2
     return Judgement(proba, held_out, unseen, "a random forest, out of bag, and CLID-MU")
 
@@ -148,7 +149,7 @@ def _of_forest(
     is_other = np.ones(len(codes), dtype=bool)
     is_other[part] = False
     others = np.flatnonzero(is_other)
-    for block in _row_blocks(len(others)):
+    for block in row_blocks(len(others), _LEARNED_ROWS):
         proba[others[block]] = forest.predict_proba(columns[others[block]])
     return proba
 
@@ -169,33 +170,19 @@ def _targets(
 def _learned_rows(
     codes: NDArray[np.integer], units: NDArray[np.integer] | None, seed: int
 ) -> NDArray[np.intp] | None:
-    """Return the rows that are learned, None for all: whole units at random, of every class.
+    """Return the rows that are learned: whole units at random, of every class; None for all.
 
     Rows of a unit that is learned are judged by the trees that have drawn no row of it. So all
-    rows are learned if there are so large units that a part would hold few of them.
+    rows are learned if a unit is so large that a part of the rows would hold few units.
     """
     labeled = np.flatnonzero(codes >= 0)
     if len(labeled) <= _LEARNED_ROWS:
         return None
-    of_classes = labeled[np.unique(codes[labeled], return_index=True)[1]]
-    rng = np.random.RandomState(seed)
-    if units is None:
-        drawn = rng.choice(labeled, _LEARNED_ROWS, replace=False)
-        return np.union1d(of_classes, drawn)
-    sizes = np.bincount(units[labeled])
-    if sizes.max() > _LEARNED_ROWS / _LEAST_UNITS:
+    if units is not None and np.bincount(units[labeled]).max() > _LEARNED_ROWS / _LEAST_UNITS:
         return None
-    order = rng.permutation(len(sizes))
-    taken = np.zeros(len(sizes), dtype=bool)
-    taken[order[np.cumsum(sizes[order]) <= _LEARNED_ROWS]] = True
-    taken[units[of_classes]] = True
-    return labeled[taken[units[labeled]]]
-
-
-def _row_blocks(n_rows: int) -> Iterator[slice]:
-    """Yield slices of rows that are predicted at a time."""
-    for start in range(0, n_rows, _LEARNED_ROWS):
-        yield slice(start, min(start + _LEARNED_ROWS, n_rows))
+    of_classes = labeled[np.unique(codes[labeled], return_index=True)[1]]
+    part = np.union1d(of_classes, draw_rows(codes >= 0, units, _LEARNED_ROWS, seed))
+    return part if units is None else labeled[np.isin(units[labeled], units[part])]
 
 
 def of_fitted(estimator: Any, n_rows: int, classes: NDArray) -> Judgement:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,7 @@ class Table:
         # One row group after another: a reader of all keeps what it has read.
         for group in range(self._file.metadata.num_row_groups):
             batches = self._file.iter_batches(_PIECE_ROWS, [group], use_threads=False)
-            while (batch := self._read(lambda source=batches: next(source, None))) is not None:
+            while (batch := self._read(partial(next, batches, None))) is not None:
                 cells = [self._cleared(column) for column in batch.columns]
                 yield pa.table(cells, names=self.columns)
             del batches
@@ -127,8 +128,8 @@ class Table:
         marks = pa.array(self._missing, column.type)
         return compute.if_else(compute.is_in(column, marks), None, column)
 
-    def _read(self, read: Any) -> Any:
-        """Return what a function reads; errors of the file become errors of the input."""
+    def _read(self, read: Callable[[], Any]) -> Any:
+        """Return what a function reads; InputError is raised for an error of the file."""
         import pyarrow as pa
 
         try:

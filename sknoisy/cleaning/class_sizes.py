@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._engine.indexing import row_blocks
 from ..exceptions import ShrunkenClassWarning, warn_user
 
 __all__ = ["separations", "shrunken_classes", "spare_rare_classes", "warn_of_shrunken_classes"]
@@ -105,8 +106,7 @@ def separations(
     areas : ndarray of shape (n_labels,)
     """
     first, second = np.empty((2, len(proba)), dtype=np.intp)
-    for start in range(0, len(proba), _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
+    for block in row_blocks(len(proba), _BLOCK_ROWS):
         others = proba[block].copy()
         first[block] = others.argmax(axis=1)
         np.put_along_axis(others, first[block, None], -1, axis=1)

@@ -151,8 +151,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ----------
         X : array-like, sparse matrix, frame or images of n_samples rows
             Training rows, of any kind that the cleaner accepts. If the cleaner is a
-            CleanSampleSelector and the estimator a network classifier, also the path of a Parquet
-            file or a torch ``Dataset`` (:ref:`large_data`).
+            CleanSampleSelector or a LabelPurifier, and the estimator a network classifier, also
+            the path of a Parquet file or a torch ``Dataset`` (:ref:`large_data`).
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
@@ -177,7 +177,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         TypeError
             If ``clean_mask`` or ``groups`` is passed and the cleaner does not accept it, or
             ``sample_weight`` is passed and the estimator does not accept it; if X is a Parquet
-            file or a ``Dataset``, and one of both reads X as a whole.
+            file or a ``Dataset``, and the cleaner or the estimator reads X as a whole.
         ValueError
             If y or the weights are invalid, if cleaning leaves fewer than two classes, or if
             metadata cannot be sliced because the cleaner has no ``sample_indices_``.
@@ -217,7 +217,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self
 
     def _check_reader(self, X) -> None:
-        """Raise TypeError before the cleaning if X is a stream that one of both cannot read."""
+        """Raise TypeError if X is a stream, and the cleaner or the estimator does not read it."""
         for part in (self.cleaner, self.estimator):
             if isinstance(X, Stream) and not getattr(part, "_reads_streams", False):
                 raise TypeError(

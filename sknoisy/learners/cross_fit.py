@@ -52,8 +52,16 @@ class CrossFit:
         self.classifiers = classifiers
         self.seed = seed
 
-    def fit(self, X: Any, n_classes: int, data: NoisyRows) -> CrossFit:
-        """Learn the given labels of the rows `X`, as in :meth:`LargeEnsemble.fit`."""
+    def fit(self, data: NoisyRows, n_classes: int) -> CrossFit:
+        """Learn the given labels of rows.
+
+        Parameters
+        ----------
+        data : NoisyRows
+            Rows and labels; its X is as in :meth:`LargeEnsemble.fit`.
+        n_classes : int
+            Number of classes.
+        """
         self._n_classes, self.fitted_ = n_classes, {}
         rng = np.random.RandomState(self.seed)
         n_folds = len(self.classifiers)
@@ -64,7 +72,7 @@ class CrossFit:
             if not (self.fold_ == k).any() or (codes == codes[0]).all():
                 continue
             given = _given(data, rows)
-            some = X[rows] if len(rows) <= _ROWS_IN_MEMORY else X.only(rows)
+            some = data.X[rows] if len(rows) <= _ROWS_IN_MEMORY else data.X.only(rows)
             with part_of_fit(f"fold {k + 1}"), config_context(enable_metadata_routing=False):
                 fitted = clone(classifier).fit(some, codes, **given)
             for name in _OF_ROWS:
@@ -74,7 +82,7 @@ class CrossFit:
         return self
 
     def held_out(self, X: Any, rows: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-        """Return the probabilities of training rows, or others for rows that no fold holds.
+        """Return the probabilities of training rows by the classifier that has not seen them.
 
         Parameters
         ----------
@@ -84,6 +92,10 @@ class CrossFit:
             Those that are judged.
         otherwise : ndarray of shape (m, n_classes)
             Probabilities for rows that all classifiers have seen.
+
+        Returns
+        -------
+        proba : ndarray of shape (m, n_classes)
         """
         proba = otherwise.copy()
         for k in self.fitted_:
@@ -103,7 +115,7 @@ class CrossFit:
 
 
 def _given(data: NoisyRows, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the weights of rows, and the trusted ones if there are some of each class."""
+    """Return arguments of ``fit``: the weights, and the trusted rows if each class has some."""
     given = {}
     if data.weights is not None:
         given["sample_weight"] = data.weights[rows]

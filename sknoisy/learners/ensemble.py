@@ -12,6 +12,7 @@ from scipy.special import expit
 from sklearn.base import ClassifierMixin
 
 from .._engine.folds import standard_error
+from .._engine.indexing import row_blocks
 from .._engine.stopping import cut_short, part_of_fit
 from .candidates import Member, pick_members
 from .hard_labels import HardLabels
@@ -181,8 +182,7 @@ class Ensemble:
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probabilities (n, n_classes) of the true class of rows (n, d)."""
         proba = np.empty((X.shape[0], len(self.transition_)))
-        for start in range(0, len(proba), _PREDICTED_ROWS):
-            rows = slice(start, start + _PREDICTED_ROWS)
+        for rows in row_blocks(len(proba), _PREDICTED_ROWS):
             proba[rows] = self._proba_of_block(X[rows])
         return proba
 

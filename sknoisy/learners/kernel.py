@@ -6,6 +6,7 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances
 
+from .._engine.indexing import row_blocks
 from .part import draw_rows
 from .probabilities import LEAST, brier_score, normalized, relative_weights
 
@@ -13,7 +14,8 @@ __all__ = ["KernelFeatures", "KernelRidge", "leave_out"]
 
 _PENALTIES = tuple(np.geomspace(0.02, 30, 8))
 _MAX_ROWS = 10_000  # that are learned; the others are predicted as new rows
-_BLOCK_ROWS, _AT_ONCE = 4096, 12_288  # whose features are held at a time; all of fewer rows
+_AT_ONCE = 12_288  # rows that are predicted as one block; of more, _BLOCK_ROWS at a time
+_BLOCK_ROWS = 4096
 _RANK = 1e-7  # smallest eigenvalue of the landmarks' kernel that is kept, relative to the largest
 _SOME_LANDMARKS = 300  # whose distances set the unit
 
@@ -157,9 +159,7 @@ class KernelRidge:
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the probabilities (n, n_classes) of rows (n, d)."""
         proba = np.empty((len(X), len(self._mean)))
-        step = _BLOCK_ROWS if len(X) > _AT_ONCE else _AT_ONCE
-        for start in range(0, len(X), step):
-            block = slice(start, start + step)
+        for block in row_blocks(len(X), _BLOCK_ROWS if len(X) > _AT_ONCE else _AT_ONCE):
             proba[block] = self.features.transform(X[block]) @ self._coef + self._mean
         return normalized(proba, LEAST)
 

@@ -21,18 +21,18 @@ from .second_look import admit
 __all__ = ["LargeEnsemble"]
 
 _MAX_ROWS = 50_000  # that the learners learn
-_SHARES = np.linspace(0, 1, 11)  # of the learners that are compared
+_SHARES = np.linspace(0, 1, 11)  # of the learners in the mixtures that are compared
 _LEARNERS, _NETWORKS = "learners", "network of the given labels"
 
 
 class LargeEnsemble:
     """Ensemble of tables of many rows, with classifiers of the given labels of all rows.
 
-    An :class:`Ensemble` purifies and learns the labels of 50,000 random rows at most, as its
-    learners need no more. Robust classifiers learn the given labels of all rows, each without one
-    fold; see :class:`CrossFit`. They enter if this makes the given labels clearly more likely. The
-    mixture of both predicts and, with the given label, determines the probabilities of the true
-    class of each row, by learners that have not seen the row.
+    An :class:`Ensemble` purifies and learns the labels of 50,000 random rows at most, as more do
+    not help its learners. Robust classifiers learn the given labels of all rows, each without one
+    fold; see :class:`CrossFit`. They are used if they make the given labels likelier, by a
+    standard error. The mixture of both predicts. With the given label, it determines the
+    probabilities of the true class of each row, by learners that have not seen the row.
 
     Parameters
     ----------
@@ -82,8 +82,7 @@ class LargeEnsemble:
         data = NoisyRows(X, codes, None, weights, trusted, groups)
         counted = np.ones(len(codes)) if weights is None else weights
         rows = draw_rows(counted, groups, _MAX_ROWS, self.seed)
-        part = data.only(rows)
-        part = part._replace(targets=one_hot(part.codes, n_classes))
+        part = data.only(rows)._replace(targets=one_hot(codes[rows], n_classes))
         with part_of_fit("the learners of a part of the rows"):
             self.learners.fit(
                 part.X, part.codes, n_classes, part.weights, part.trusted, part.groups
@@ -94,7 +93,7 @@ class LargeEnsemble:
         self._networks, brier = None, np.nan
         with cut_short():
             networks = CrossFit(self.classifiers, self.seed)
-            if self.classifiers and networks.fit(X, n_classes, data).fitted_:
+            if self.classifiers and networks.fit(data, n_classes).fitted_:
                 judged[_NETWORKS] = networks.held_out(X, rows, judged[_LEARNERS])
                 brier = brier_score(judged[_NETWORKS], part.targets, part.weights)
                 if _NETWORKS in admit(part, judged, [_LEARNERS], [_NETWORKS]):
@@ -134,7 +133,8 @@ class LargeEnsemble:
         distribution = np.empty((len(data.codes), len(self.transition_)), dtype=np.float32)
         distribution[rows] = found.posterior
         others = np.setdiff1d(np.arange(len(data.codes)), rows, assume_unique=True)
-        is_kept = data.counted & ~data.judged() if self.is_informed_ else data.counted
+        counted = data.counted
+        kept = np.flatnonzero(counted & ~data.judged() if self.is_informed_ else counted)
         for block in blocks(len(others)):
             some = others[block]
             proba = self._held_out(data.X, some)
@@ -144,9 +144,7 @@ class LargeEnsemble:
                 data.codes[some],
                 None if data.trusted is None else data.trusted[some],
             )
-            combined = np.where(data.counted[some, None], combined, proba)
-            distribution[some] = combined
-        kept = np.flatnonzero(is_kept)
+            distribution[some] = np.where(counted[some, None], combined, proba)
         distribution[kept] = 0
         distribution[kept, data.codes[kept]] = 1
         return distribution
@@ -180,7 +178,8 @@ class LargeEnsemble:
 def _best_mixture(mixture: Mixture, data: NoisyRows, probas: list[np.ndarray]) -> Mixture:
     """Return the mixture of learners and networks that predicts most of the given labels.
 
-    The shares by the likelihood follow the probabilities of all classes, not only of the first.
+    Its powers are those of `mixture`, whose shares maximise the likelihood. These depend on the
+    probabilities of all classes, not only on the class of the largest one.
     """
     rows = np.flatnonzero(data.judged())
     weights = None if data.weights is None else data.weights[rows]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .._engine.indexing import row_blocks
+
 __all__ = ["LEAST", "blocks", "brier_score", "normalized", "one_hot", "relative_weights"]
 
 LEAST = 1e-3  # probability by a regression
@@ -13,9 +15,8 @@ _BLOCK_ROWS = 16_384
 
 
 def blocks(n: int) -> Iterator[slice]:
-    """Yield the slices of n rows, a block at a time, so that intermediate arrays stay small."""
-    for start in range(0, n, _BLOCK_ROWS):
-        yield slice(start, min(start + _BLOCK_ROWS, n))
+    """Return the slices of n rows, a block at a time, so that intermediate arrays stay small."""
+    return row_blocks(n, _BLOCK_ROWS)
 
 
 def one_hot(codes: np.ndarray, n_classes: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from compared_rows import outliers_of, sets_of
 from numpy.testing import assert_array_equal
-from torch.utils.data import Dataset
+from streamed_rows import Items
 
 from sknoisy import LabelAuditor, audit_labels
 from sknoisy._engine.scaling import InputScaling
@@ -42,17 +42,6 @@ def table(global_random_seed):
 def columns_of(audit):
     """The columns of an audit, without those of its time."""
     return pd.DataFrame(audit.to_dict())
-
-
-class Items(Dataset):
-    def __init__(self, X):
-        self.X = X
-
-    def __len__(self):
-        return len(self.X)
-
-    def __getitem__(self, number):
-        return self.X[number]
 
 
 @pytest.mark.parametrize("kind", ["Parquet", "Dataset", "memory map"])

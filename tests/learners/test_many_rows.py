@@ -56,7 +56,7 @@ def problem(n=1000, n_classes=4, seed=0):
     return ArrayStream(X[:n]), given, y[:n], X[n:], y[n:]
 
 
-def noise_rows(X, codes, **given):
+def noisy_rows(X, codes, **given):
     return NoisyRows(X, codes, None, *(given.get(k) for k in ("weights", "trusted", "groups")))
 
 
@@ -69,7 +69,7 @@ def test_no_classifier_judges_a_row_that_it_has_seen(groups):
     if groups is not None:  # rows of a group are nearly the same
         X.X[1::2], codes[1::2] = X.X[::2] + 1e-4, codes[::2]
     nearest = [KNeighborsClassifier(1)] * 2
-    fitted = CrossFit(nearest, 0).fit(X, 4, noise_rows(X, codes, groups=groups))
+    fitted = CrossFit(nearest, 0).fit(noisy_rows(X, codes, groups=groups), 4)
     held_out = fitted.held_out(X, np.arange(300), np.zeros((300, 4)))
     assert np.mean(held_out.argmax(axis=1) == codes) < 0.35
     seen = [fitted.fitted_[k].predict(X.X[fitted.fold_ != k]) for k in range(2)]
@@ -79,7 +79,7 @@ def test_no_classifier_judges_a_row_that_it_has_seen(groups):
 def test_the_mean_of_the_classifiers_predicts():
     X, given, _, X_test, _ = problem()
     fitted = CrossFit([LogisticRegression(), DummyClassifier()], 0)
-    fitted.fit(X, 4, noise_rows(X, given))
+    fitted.fit(noisy_rows(X, given), 4)
     parts = [clf.predict_proba(X_test) for clf in fitted.fitted_.values()]
     assert_allclose(fitted.predict_proba(X_test), (parts[0] + parts[1]) / 2)
 
@@ -88,7 +88,7 @@ def test_rows_that_all_classifiers_have_seen_are_judged_otherwise():
     """A group that holds a class is in no fold."""
     X, given, _, _, _ = problem(n=200)
     groups = np.where(given == 3, 0, 1 + np.arange(200))
-    fitted = CrossFit([LogisticRegression()] * 2, 0).fit(X, 4, noise_rows(X, given, groups=groups))
+    fitted = CrossFit([LogisticRegression()] * 2, 0).fit(noisy_rows(X, given, groups=groups), 4)
     otherwise = np.full((200, 4), 0.25)
     held_out = fitted.held_out(X, np.arange(200), otherwise)
     assert_array_equal((held_out == 0.25).all(axis=1), given == 3)
@@ -96,9 +96,9 @@ def test_rows_that_all_classifiers_have_seen_are_judged_otherwise():
 
 def test_a_class_that_a_fold_lacks_has_no_probability():
     X, given, _, X_test, _ = problem(n=200)
-    given[:] %= 3
+    given %= 3
     given[7] = 3  # one row
-    fitted = CrossFit([LogisticRegression()] * 2, 0).fit(X, 4, noise_rows(X, given))
+    fitted = CrossFit([LogisticRegression()] * 2, 0).fit(noisy_rows(X, given), 4)
     lacking = fitted.fold_[7]
     parts = {k: clf.predict_proba(X_test).shape[1] for k, clf in fitted.fitted_.items()}
     assert parts == {lacking: 3, 1 - lacking: 4}

@@ -96,8 +96,9 @@ def split_blocks(
     """Return the ascending row numbers of blocks of about 8,192 rows, or of one chunk.
 
     Up to twice as many rows are one block. Every block has a random part of the rows of each
-    class, and all trusted rows; of more than half a block of these, it has a random part. A stream
-    is read in its own order: its blocks are windows, whatever their classes are.
+    class, and all trusted rows; if these are more than half a block, it has a random part of them.
+    A Parquet file of several windows is divided in the order of its windows instead, whatever
+    their classes are.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ class PurifiedBlocks(NamedTuple):
 
     `distribution` (n, c) is float64, or float32 if there are several blocks. `transition` (c, c)
     is the mean over the blocks, and `validation` are the row numbers of the validation rows of
-    all blocks.
+    all blocks. `is_interrupted` tells whether Ctrl-C ended the purification.
     """
 
     distribution: np.ndarray
@@ -152,12 +153,13 @@ def purify_blocks(
 ) -> PurifiedBlocks:
     """Carry out the rounds of the first block on the others, and return the labels of all rows.
 
-    `after_block` is called after each further block. An interruption ends the blocks: the given
-    label of every row that was not reached is rated by the transition matrix alone, and kept.
+    `after_block` is called after each further block. An interruption ends the blocks: every row
+    that was not reached keeps its given label, whose probability comes from the transition matrix
+    alone.
     """
-    given, classes = rows.given, first.state.distribution.shape[1]
+    given, n_classes = rows.given, first.state.distribution.shape[1]
     distribution = np.empty(
-        (len(given), classes), dtype=np.float64 if len(blocks) == 1 else np.float32
+        (len(given), n_classes), dtype=np.float64 if len(blocks) == 1 else np.float32
     )
     reached = np.zeros(len(given), dtype=bool)
     transitions, validation = [], []
@@ -179,7 +181,7 @@ def purify_blocks(
     transition = np.mean(transitions, axis=0)
     rest = np.flatnonzero(~reached)
     if len(rest):
-        shares = torch.from_numpy(np.bincount(given, minlength=classes) / len(given))
+        shares = torch.from_numpy(np.bincount(given, minlength=n_classes) / len(given))
         by_label = _rated(torch.from_numpy(transition), shares).numpy()
         distribution[rest] = by_label[given[rest]]
     return PurifiedBlocks(
@@ -188,6 +190,9 @@ def purify_blocks(
 
 
 def _rated(transition: Tensor, shares: Tensor) -> Tensor:
-    """Return the mean of each given label (row) and of its posterior under the class shares."""
+    """Return a matrix (c, c) whose row j is for given label j.
+
+    It is the mean of the one-hot label and of its posterior under the class shares.
+    """
     unit = torch.eye(len(shares), dtype=transition.dtype)
     return (unit + label_posterior(shares.expand_as(unit), transition.T)) / 2

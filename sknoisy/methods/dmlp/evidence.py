@@ -56,10 +56,10 @@ def learned_transition(labels: Tensor, given: Tensor) -> Tensor:
 
 
 def diagonally_dominant(transition: Tensor) -> Tensor:
-    """Raise the diagonal to the largest entry of each row, and normalise the rows.
+    """Return a matrix whose diagonal is raised to the largest entry of each row, normalised.
 
-    Without trusted rows, nothing but the given labels tells one class from another: labels that
-    are wrong more often than right would make the classes change places.
+    Without trusted rows, only the given labels tell one class from another. A row of the matrix
+    with a larger entry beside the diagonal would let two classes change places.
     """
     raised = transition.clone()
     raised.diagonal().copy_(transition.amax(dim=1))

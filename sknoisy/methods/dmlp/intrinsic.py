@@ -69,9 +69,10 @@ def balance_penalty(logits: Tensor) -> Tensor:
 class MetaChunk(NamedTuple):
     """Constants of the meta steps on one chunk of b training rows.
 
-    M of shape (N_v, b) maps the chunk's labels to predictions of the validation rows (Eq. 5). It
-    is `left` or, if this takes less memory, the product of `left` (N_v, d) and the transposed
-    features (n, d) of the `rows`. `ridge` is λ. Only the objective "released" needs the `system`.
+    M of shape (N_v, b) maps the chunk's labels to predictions of the validation rows (Eq. 5). If
+    `features` (n, d) is None, it is `left`. Else it is the product of `left` (N_v, d) and the
+    transposed features of the `rows` (b,), which takes less memory. `ridge` is λ. Only the
+    objective "released" needs the `system`.
     """
 
     left: Tensor
@@ -153,11 +154,7 @@ class IntrinsicCorrection:
         ridge: float,
     ):
         self.objective, self.targets, self.rows = objective, targets, rows
-        self.chunks, self._norms = [], []
-        for chunk_rows in rows:
-            chunk = self._chunk(features, chunk_rows, features[validation], ridge)
-            self._norms.append(largest_singular_value(chunk.matrix))
-            self.chunks.append(chunk)
+        self.chunks = [self._chunk(features, own, features[validation], ridge) for own in rows]
 
     def _chunk(
         self, features: Tensor, rows: Tensor, validation: Tensor, ridge: float
@@ -188,8 +185,8 @@ class IntrinsicCorrection:
         n_terms = len(self.targets) if self.objective == "paper" else 1
         if not self.chunks:
             return []
-        norms = torch.stack(self._norms).tolist()
-        return [0.9 * n_terms / max(norm, 1e-12) ** 2 for norm in norms]
+        norms = torch.stack([largest_singular_value(chunk.matrix) for chunk in self.chunks])
+        return [0.9 * n_terms / max(norm, 1e-12) ** 2 for norm in norms.tolist()]
 
     def step(self, labels: LabelState, k: int) -> None:
         """Make one step on the labels of chunk k."""

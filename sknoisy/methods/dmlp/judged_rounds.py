@@ -29,7 +29,6 @@ class PurificationResult(NamedTuple):
     history: list[dict[str, Any]]
     validation: Tensor
     label_rates: list[list[float]]
-    is_interrupted: bool
 
 
 def purify(
@@ -52,7 +51,7 @@ def purify(
     history: list[dict[str, Any]] = []
     plans: list[RoundPlan] = []
     n_best, judge = 0, None
-    with cut_short() as stop:
+    with cut_short():
         if n_folds:
             corrections = ["intrinsic", "auxiliary"] if correction == "auto" else [correction]
             with part_of_fit("the preparation of the judge"):
@@ -71,9 +70,7 @@ def purify(
                 break
     if judge is not None and judge.keep_given_labels:
         best, n_best = unchanged, 0
-    return PurificationResult(
-        best, plans[:n_best], history, run.validation, run.label_rates, stop.is_set
-    )
+    return PurificationResult(best, plans[:n_best], history, run.validation, run.label_rates)
 
 
 def carry_out(
@@ -82,14 +79,17 @@ def carry_out(
     plans: list[RoundPlan],
     generator: torch.Generator,
 ) -> PurificationResult:
-    """Purify labels by the plans of other rows; without any, the given labels are kept."""
+    """Carry out rounds that were planned on other rows; without a plan, given labels are kept.
+
+    The result has no `history` and no `label_rates`.
+    """
     run = PurificationRun(rows, settings, generator)
     if not plans:
-        return PurificationResult(run.unchanged(), plans, [], run.validation, [], False)
+        return PurificationResult(run.unchanged(), plans, [], run.validation, [])
     state = run.begin(with_steps=any(plan.intrinsic_steps for plan in plans))
     for plan in plans:
         run.advance(state, plan)
-    return PurificationResult(state.without_labels(), plans, [], run.validation, [], False)
+    return PurificationResult(state.without_labels(), plans, [], run.validation, [])
 
 
 def _entry(

@@ -1,4 +1,4 @@
-"""Random Fourier features of a Gaussian kernel, on columns scaled by what they tell."""
+"""Random Fourier features of a Gaussian kernel, on columns scaled by their relevance."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sklearn.metrics import euclidean_distances
 
 from ..._engine.construction import random_state_of
 from ..._engine.folds import draw_folds, standard_error
+from ..._engine.indexing import row_blocks
 from ..._engine.scaling import InputScaling
 from ...learners.relevance import column_relevance
 from .ridge import RidgeSystem
@@ -43,10 +44,11 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
     to pairs. `random_state` draws Ω and the rows from which the median is computed.
 
     If labels are passed to :meth:`fit`, the columns of a table are multiplied by ``scale_``, the
-    square root of their relevance (:func:`~sknoisy.learners.relevance.column_relevance`), so that
-    columns that tell nothing do not drown the others. It is None if columns are not scaled:
-    without labels, or if scaled columns do not predict the labels clearly better. Each half of
-    the rows, 8,000 at most, judges the relevance by the other half.
+    square root of their relevance (:func:`~sknoisy.learners.relevance.column_relevance`) plus 0.3,
+    so that columns that tell nothing of the labels have less part in the distances. It is None if
+    columns are not scaled: without labels, or if scaled columns do not predict the labels better
+    by three standard errors. Two halves of the rows, 8,000 at most in all, judge each other's
+    relevance.
     """
 
     def __init__(self, n_components: int = 1024, *, n_views: int = 2, random_state: Any = None):
@@ -57,8 +59,8 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None, groups=None):
         """Fit scaling and bandwidth, and draw the frequencies.
 
-        `y` and `groups`, of shape (n_samples,), are encoded labels and codes of groups of rows, of
-        which a row and its judge are never both members.
+        `y` and `groups`, int64 of shape (n_samples,), are encoded labels and codes of groups of
+        rows. The relevance of the columns is judged by rows of other groups.
         """
         rng = random_state_of(self.random_state)
         self._scaling = InputScaling(True).fit(X)
@@ -82,9 +84,8 @@ class KernelFeatures(TransformerMixin, BaseEstimator):
         features = np.empty((rows.shape[0], 2 * n_pairs * self.n_views), dtype=np.float32)
         for k, frequencies in enumerate(self.frequencies_):
             pairs = features[:, 2 * k * n_pairs : 2 * (k + 1) * n_pairs]
-            for start in range(0, rows.shape[0], _ROWS):
-                part = slice(start, start + _ROWS)
-                pairs[part] = _fourier_features(rows[part], frequencies)
+            for block in row_blocks(rows.shape[0], _ROWS):
+                pairs[block] = _fourier_features(rows[block], frequencies)
         return features
 
     def _standardised(self, X):
@@ -118,7 +119,7 @@ def _fourier_features(rows, frequencies: np.ndarray) -> np.ndarray:
 def _helpful_scale(
     X, codes: np.ndarray, groups: np.ndarray | None, seed: int
 ) -> np.ndarray | None:
-    """Return the factors (d,) of the columns; None if held-out labels do not ask for them."""
+    """Return the factors (d,) of the columns; None if held-out labels are not predicted better."""
     X = X.toarray() if scipy.sparse.issparse(X) else X
     rng = np.random.RandomState(seed)
     fold = draw_folds(codes, 2, rng, groups)

@@ -89,9 +89,9 @@ class LabelPurifier(BaseEstimator):
         intrinsic steps, how many rounds are run, and whether the given labels are kept. 0: no
         judgement; all epochs are run with intrinsic steps, as published.
     chunk_size : int, default=8192
-        Maximum number of rows in one regression. More than 16,384 rows, or than two chunks,
-        are purified in blocks of half as many, one after the other; ``label_distribution_`` is
-        float32 then.
+        Maximum number of rows in one regression. More than 16,384 rows, or than two chunks if
+        this is more, are purified in blocks of half as many, one after the other;
+        ``label_distribution_`` is float32 then.
     {device}
     verbose : int, default=0
         1 shows a progress bar and prints a summary.
@@ -212,8 +212,8 @@ class LabelPurifier(BaseEstimator):
         X : array-like or sparse matrix of shape (n_samples, n_features), or images of shape \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
             Training rows. NaN in tables is a missing value. A ``representation`` of your own takes
-            arrays (n_samples, ...) of any shape. With the default one, X may be a Parquet file or
-            a torch data set (:ref:`large_data`).
+            arrays (n_samples, ...) of any shape. With the default one, X may also be the path of
+            a Parquet file or a map-style torch ``Dataset`` (:ref:`large_data`).
         y : array-like of shape (n_samples,)
             Noisy labels; :ref:`labels` lists the containers and types.
         clean_mask : array-like of bool of shape (n_samples,) or None, default=None
@@ -231,6 +231,8 @@ class LabelPurifier(BaseEstimator):
 
         Raises
         ------
+        TypeError
+            If X is a Parquet file or a ``Dataset``, and the representation reads X as a whole.
         ValueError
             On input or features that cannot be used; the message names the value and the cure.
         """

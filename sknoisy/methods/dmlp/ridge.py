@@ -153,9 +153,10 @@ def meta_matrix(features: Tensor, others: Tensor, ridge: float) -> Tensor:
 
 
 def meta_factor(features: Tensor, others: Tensor, ridge: float) -> tuple[Tensor, bool]:
-    """Return the factor of :func:`meta_matrix` that is multiplied by the features transposed.
+    """Return a factor (n_others, d) of :func:`meta_matrix`, and True.
 
-    If there are fewer rows than features, it is the matrix itself, and the second value is False.
+    The matrix is the product of the factor and the `features` (n, d) transposed. If there are
+    fewer rows than features, the matrix itself, (n_others, n), and False are returned.
     """
     is_primal = features.shape[1] <= features.shape[0]
     gram = _gram(features) if is_primal else _gram(features.T)
@@ -174,7 +175,11 @@ def _for_each_ridge(left: Tensor, right: Tensor, labels: Tensor, inverse: Tensor
 
 def _gram(features: Tensor) -> Tensor:
     """Return F^T F in double precision, without a copy of all rows in it."""
-    return sum(part.T @ part for part in map(_precise, features.split(_ROWS)))  # type: ignore[return-value]
+    first, *others = features.split(_ROWS)
+    gram = _precise(first).T @ _precise(first)
+    for rows in map(_precise, others):
+        gram += rows.T @ rows
+    return gram
 
 
 def _precise(features: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class SelectionState:
     def _predicted(self, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield parts of rows (m,) and the probabilities that the net predicts for them.
 
-        Of m rows and their classes, no more than what the caller keeps is in memory.
+        The probabilities of all m rows are never in memory at once.
         """
         index, n_done = torch.as_tensor(rows, device=self.data.device), 0
         for _, logits, _ in evaluate(self.net, self.data, index, rows_per_pass(self.net)):

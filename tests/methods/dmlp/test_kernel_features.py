@@ -51,10 +51,10 @@ def test_sparse_rows_are_scaled_as_dense_ones():
     X[np.abs(X) < 0.5] = 0
     sparse, dense = scipy.sparse.csr_matrix(X), X
     first, second = (KernelFeatures(64, random_state=0).fit(x, noisy) for x in (sparse, dense))
-    np.testing.assert_allclose(first.scale_, second.scale_, rtol=0.5)
+    np.testing.assert_allclose(first.scale_, second.scale_, rtol=1e-5)
     of_sparse, of_dense = first.transform(sparse), second.transform(dense)
-    likeness = np.corrcoef((of_sparse @ of_sparse.T).ravel(), (of_dense @ of_dense.T).ravel())
-    assert likeness[0, 1] > 0.95
+    # Sparse rows are not centred, which moves all rows alike: their kernel is the same.
+    np.testing.assert_allclose(of_sparse @ of_sparse.T, of_dense @ of_dense.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,6 +7,7 @@ from sklearn.preprocessing import FunctionTransformer
 from streamed_rows import CONTAINERS, Items, stored
 
 from sknoisy import CLIDMUClassifier, LabelPurifier, PurifiedClassifier
+from sknoisy._engine.construction import random_state_of
 from sknoisy._engine.stream_sources import as_stream
 from sknoisy.exceptions import InterruptedFitWarning
 from sknoisy.methods.dmlp import blocks as _blocks
@@ -98,9 +99,7 @@ def test_blocks_of_a_file_are_its_windows(small_blocks, monkeypatch, tmp_path):
 def test_labels_of_all_blocks_are_purified(problem, small_blocks):
     X, given, clean = problem
     fitted = purifier().fit(X, given)
-    parts = split_blocks(
-        X, given, np.zeros(N, bool), 100, np.random.RandomState(_seed_of_blocks(fitted))
-    )
+    parts = blocks_of(fitted, X, given)
     assert len(parts) == 3
     assert fitted.n_iter_ > 0
     for part in parts:
@@ -113,10 +112,11 @@ def test_labels_of_all_blocks_are_purified(problem, small_blocks):
     np.testing.assert_array_equal(again.label_distribution_, fitted.label_distribution_)
 
 
-def _seed_of_blocks(fitted):
-    from sknoisy._engine.construction import random_state_of
-
-    return int(random_state_of(fitted.random_state).randint(np.iinfo(np.int32).max, size=2)[1])
+def blocks_of(fitted, X, given):
+    """Return the row numbers of the blocks of a fitted purifier."""
+    seeds = random_state_of(fitted.random_state).randint(np.iinfo(np.int32).max, size=2)
+    rng = np.random.RandomState(int(seeds[1]))
+    return split_blocks(X, given, np.zeros(N, bool), fitted.chunk_size, rng)
 
 
 @pytest.mark.parametrize("parameters", [{"n_folds": 0}, {"correction": "auxiliary"}])
@@ -166,11 +166,11 @@ def test_an_interruption_keeps_the_labels_of_the_blocks_that_follow(
     problem, small_blocks, monkeypatch
 ):
     X, given, _ = problem
-    take = FrozenRows.take
+    take, calls = FrozenRows.take, []
 
-    def interrupt(rows, numbers, count=[]):  # noqa: B006
-        count.append(1)
-        if len(count) == 3:
+    def interrupt(rows, numbers):
+        calls.append(numbers)
+        if len(calls) == 3:
             raise KeyboardInterrupt
         return take(rows, numbers)
 
@@ -179,9 +179,7 @@ def test_an_interruption_keeps_the_labels_of_the_blocks_that_follow(
     with pytest.warns(InterruptedFitWarning, match="interrupted in block 3 of 3; the labels are"):
         fitted = purifier().fit(X, given)
     assert fitted.interrupted_
-    parts = split_blocks(
-        X, given, np.zeros(N, bool), 100, np.random.RandomState(_seed_of_blocks(fitted))
-    )
+    parts = blocks_of(fitted, X, given)
     for part in parts[:2]:
         np.testing.assert_array_equal(
             fitted.label_distribution_[part], whole.label_distribution_[part]
