@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["Anchors", "find_anchors", "neighbourhood_votes", "pseudo_clean_rows"]
 
 _N_NEIGHBOURS = 10
-_BLOCK = 512
+_BLOCK = 256
 _ANCHOR_SHARE, _STRICT_SHARE = 0.3, 0.1
 _LEAST_ANCHORS, _LEAST_STRICT = 5, 3
 
@@ -37,17 +37,18 @@ def neighbourhood_votes(features: Tensor, given: Tensor, groups: Tensor | None =
     k = min(_N_NEIGHBOURS, n - largest)
     ones = given.new_ones(1, 1).expand(_BLOCK, k)
     squares = features.square().sum(dim=1)
-    votes = []
+    votes = torch.zeros_like(given)
+    distances = features.new_empty(min(n, _BLOCK), n)  # once: freed ones would be kept for long
     for rows in torch.arange(n, device=features.device).split(_BLOCK):
-        distance = torch.addmm(squares, features[rows], features.T, alpha=-2)
+        distance = distances[: len(rows)]
+        torch.addmm(squares, features[rows], features.T, alpha=-2, out=distance)
         if groups is None:
             distance[torch.arange(len(rows), device=rows.device), rows] = torch.inf
         else:
             distance[groups[rows][:, None] == groups] = torch.inf
         nearest = distance.topk(k, dim=1, largest=False).indices
-        counts = given.new_zeros(len(rows), given.shape[1])
-        votes.append(counts.scatter_add_(1, codes[nearest], ones[: len(rows)]))
-    return torch.cat(votes)
+        votes[rows] = votes[rows].scatter_add_(1, codes[nearest], ones[: len(rows)])
+    return votes
 
 
 def find_anchors(proba: Tensor, votes: Tensor | None, candidates: Tensor) -> Anchors:

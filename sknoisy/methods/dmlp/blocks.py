@@ -11,7 +11,6 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
-from ..._engine.folds import draw_folds
 from ..._engine.heap import return_freed_memory
 from ..._engine.indexing import take_rows
 from ..._engine.stopping import cut_short, part_of_fit
@@ -93,7 +92,7 @@ def split_blocks(
     chunk_size: int,
     rng: np.random.RandomState,
 ) -> list[np.ndarray]:
-    """Return the ascending row numbers of blocks of about 8,192 rows, or of one chunk.
+    """Return the ascending row numbers of blocks of at most 8,192 rows, or of one chunk.
 
     Up to twice as many rows are one block. Every block has a random part of the rows of each
     class, and all trusted rows; if these are more than half a block, it has a random part of them.
@@ -124,8 +123,8 @@ def split_blocks(
         generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
         blocks = np.array_split(windows.order(others, generator).numpy(), n_blocks)
     else:
-        fold = draw_folds(given[others], n_blocks, rng)
-        blocks = [others[fold == k] for k in range(n_blocks)]
+        by_class = others[np.lexsort((rng.permutation(len(others)), given[others]))]
+        blocks = [by_class[k::n_blocks] for k in range(n_blocks)]
     return [np.sort(np.r_[block, rng.permutation(certain)[:n_certain]]) for block in blocks]
 
 
