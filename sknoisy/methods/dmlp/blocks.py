@@ -11,7 +11,6 @@ import torch
 from sklearn.pipeline import Pipeline
 from torch import Tensor
 
-from ..._engine.folds import draw_folds
 from ..._engine.heap import return_freed_memory
 from ..._engine.indexing import take_rows
 from ..._engine.stopping import cut_short, part_of_fit
@@ -123,8 +122,11 @@ def split_blocks(
         generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
         blocks = np.array_split(windows.order(others, generator).numpy(), n_blocks)
     else:
-        fold = draw_folds(given[others], n_blocks, rng)
-        blocks = [others[fold == k] for k in range(n_blocks)]
+        order = rng.permutation(others)
+        order = order[np.argsort(given[order], kind="stable")]
+        blocks = [
+            order[k::n_blocks] for k in range(n_blocks)
+        ]  # all of one size
     return [np.sort(np.r_[block, rng.permutation(certain)[:n_certain]]) for block in blocks]
 
 
