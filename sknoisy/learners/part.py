@@ -10,7 +10,10 @@ __all__ = ["draw_rows"]
 def draw_rows(
     weights: np.ndarray, groups: np.ndarray | None, n_rows: int, seed: int
 ) -> np.ndarray:
-    """Return the rows of positive weight; of too many a random part, with whole groups."""
+    """Return the rows of positive weight; of too many a random part, with whole groups.
+
+    Groups come in a random order, and those that do not fit any more are left out.
+    """
     rows = np.flatnonzero(weights)
     if len(rows) <= n_rows:
         return rows
@@ -18,6 +21,13 @@ def draw_rows(
     if groups is None:
         return np.sort(rng.choice(rows, n_rows, replace=False))
     order = rng.permutation(groups.max() + 1)
-    n_before = np.bincount(groups[rows], minlength=len(order))[order].cumsum()
-    chosen = order[: max(1, int(np.searchsorted(n_before, n_rows, side="right")))]
-    return rows[np.isin(groups[rows], chosen)]
+    sizes = np.bincount(groups[rows], minlength=len(order))
+    order = order[sizes[order] > 0]
+    chosen, n_left, rest = [order[:0]], n_rows, order
+    while len(rest := rest[sizes[rest] <= n_left]):
+        n_fit = int(np.searchsorted(sizes[rest].cumsum(), n_left, side="right"))
+        chosen.append(rest[:n_fit])
+        n_left -= int(sizes[rest[:n_fit]].sum())
+        rest = rest[n_fit:]
+    fitting = np.concatenate(chosen)
+    return rows[np.isin(groups[rows], fitting if len(fitting) else order[:1])]
