@@ -105,6 +105,13 @@ def test_a_class_that_a_fold_lacks_has_no_probability():
     assert_allclose(fitted.predict_proba(X_test).sum(axis=1), 1, rtol=1e-6)
 
 
+def test_folds_without_which_no_row_is_left_have_no_classifier():
+    X, _, _, _, _ = problem()
+    codes = np.arange(6)  # rows of their own class are all in the first fold
+    fitted = CrossFit([LogisticRegression()] * 2, 0).fit(X.only(codes), 6, noise_rows(X, codes))
+    assert not fitted.fitted_
+
+
 def test_learners_learn_some_rows_and_all_are_judged(monkeypatch):
     """Labels of rows that no learner has seen become as right as those of the others."""
     monkeypatch.setattr(many_rows, "_MAX_ROWS", 400)
