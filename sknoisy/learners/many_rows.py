@@ -21,6 +21,7 @@ from .second_look import admit
 __all__ = ["LargeEnsemble"]
 
 _MAX_ROWS = 50_000  # that the learners learn
+_LEAST_ROWS = 20  # of each class, as far as it has them
 _SHARES = np.linspace(0, 1, 11)  # of the learners that are compared
 _LEARNERS, _NETWORKS = "learners", "network of the given labels"
 
@@ -28,11 +29,13 @@ _LEARNERS, _NETWORKS = "learners", "network of the given labels"
 class LargeEnsemble:
     """Ensemble of tables of many rows, with classifiers of the given labels of all rows.
 
-    An :class:`Ensemble` purifies and learns the labels of 50,000 random rows at most, as its
-    learners need no more. Robust classifiers learn the given labels of all rows, each without one
-    fold; see :class:`CrossFit`. They enter if this makes the given labels clearly more likely. The
-    mixture of both predicts and, with the given label, determines the probabilities of the true
-    class of each row, by learners that have not seen the row.
+    An :class:`Ensemble` purifies and learns the labels of some 50,000 random rows at most, as its
+    learners need no more, but of at least 20 rows of each class. Robust classifiers learn the
+    given labels of all rows, each without one fold; see :class:`CrossFit`. They enter if this
+    makes the given labels clearly more likely. The mixture of both predicts and, with the given
+    label, determines the probabilities of the true class of each row, by learners that have not
+    seen the row. Labels of a class that no learner knows, as all of its groups are too large for
+    the random rows, are kept.
 
     Parameters
     ----------
@@ -82,6 +85,8 @@ class LargeEnsemble:
         data = NoisyRows(X, codes, None, weights, trusted, groups)
         counted = np.ones(len(codes)) if weights is None else weights
         rows = draw_rows(counted, groups, _MAX_ROWS, self.seed)
+        if groups is None:
+            rows = _with_rare_classes(rows, data, self.seed)
         part = data.only(rows)
         part = part._replace(targets=one_hot(part.codes, n_classes))
         with part_of_fit("the learners of a part of the rows"):
@@ -135,6 +140,8 @@ class LargeEnsemble:
         distribution[rows] = found.posterior
         others = np.setdiff1d(np.arange(len(data.codes)), rows, assume_unique=True)
         is_kept = data.counted & ~data.judged() if self.is_informed_ else data.counted
+        if self._networks is None:  # nobody knows the classes that the groups of the part lack
+            is_kept = is_kept | (data.counted & ~np.isin(data.codes, data.codes[rows]))
         for block in blocks(len(others)):
             some = others[block]
             proba = self._held_out(data.X, some)
@@ -175,6 +182,18 @@ class LargeEnsemble:
                 probas.append(self._networks.predict_proba(some))
             proba[block] = self._mixture(probas)
         return proba
+
+
+def _with_rare_classes(rows: np.ndarray, data: NoisyRows, seed: int) -> np.ndarray:
+    """Return the rows and, where they hold less than 20 of a class, random ones of the others."""
+    counts = np.bincount(data.codes[rows], minlength=int(data.codes.max()) + 1)
+    is_new = data.counted & (counts[data.codes] < _LEAST_ROWS)
+    is_new[rows] = False
+    others = np.random.RandomState(seed).permutation(np.flatnonzero(is_new))
+    others = others[np.argsort(data.codes[others], kind="stable")]
+    codes = data.codes[others]
+    ranks = np.arange(len(codes)) - np.searchsorted(codes, codes)  # in their class
+    return np.union1d(rows, others[ranks < _LEAST_ROWS - counts[codes]])
 
 
 def _best_mixture(mixture: Mixture, data: NoisyRows, probas: list[np.ndarray]) -> Mixture:

@@ -220,6 +220,30 @@ def test_a_group_that_holds_a_class_keeps_its_labels_among_many_rows(monkeypatch
     assert_array_equal(fitted.distribution_[kept], one_hot(given[kept], 4))
 
 
+def test_learners_of_a_part_know_the_rare_classes(monkeypatch):
+    """A class of 6 rows among 2,000 would have one at most among 200 that are drawn."""
+    monkeypatch.setattr(many_rows, "_MAX_ROWS", 200)
+    rng = np.random.RandomState(0)
+    clean = np.r_[np.full(6, 3), rng.randint(3, size=1994)]
+    X = (rng.randn(2000, 4) + 5 * np.eye(4)[clean]).astype(np.float32)
+    given = np.where((rng.rand(2000) < 0.2) & (clean < 3), (clean + 1) % 3, clean)
+    fitted = LargeEnsemble(Ensemble(0), [], 0).fit(ArrayStream(X), given, 4)
+    new = (rng.randn(100, 4) + 5 * np.eye(4)[3]).astype(np.float32)
+    assert (fitted.predict_proba(new).argmax(axis=1) == 3).mean() > 0.9
+
+
+def test_labels_of_classes_that_no_learner_knows_are_kept(monkeypatch):
+    """The rows of a class are in two groups, which do not fit into the part."""
+    monkeypatch.setattr(many_rows, "_MAX_ROWS", 100)
+    X, given, _, _, _ = problem()
+    groups = np.where(given == 3, np.arange(1000) % 2, 2 + np.arange(1000) // 2)
+    assert np.bincount(groups)[:2].min() > 100
+    fitted = LargeEnsemble(Ensemble(0), [], 0).fit(X, given, 4, groups=groups)
+    unknown = given == 3
+    assert_array_equal(fitted.distribution_[unknown], one_hot(given[unknown], 4))
+    assert (fitted.distribution_[~unknown].argmax(axis=1) != given[~unknown]).any()
+
+
 def test_labels_stay_where_many_rows_say_nothing():
     rng = np.random.RandomState(0)
     X, given = ArrayStream(rng.randn(600, 3).astype(np.float32)), rng.randint(3, size=600)
