@@ -124,9 +124,7 @@ def split_blocks(
     else:
         order = rng.permutation(others)
         order = order[np.argsort(given[order], kind="stable")]
-        blocks = [
-            order[k::n_blocks] for k in range(n_blocks)
-        ]  # all of one size
+        blocks = [order[k::n_blocks] for k in range(n_blocks)]  # all of one size
     return [np.sort(np.r_[block, rng.permutation(certain)[:n_certain]]) for block in blocks]
 
 
