@@ -22,6 +22,7 @@ __all__ = ["LargeEnsemble"]
 
 _MAX_ROWS = 50_000  # that the learners learn
 _LEAST_ROWS = 20  # of each class, as far as it has them
+_LEAST_PART = 0.1  # of the rows that are learned, which whole groups have to fill
 _SHARES = np.linspace(0, 1, 11)  # of the learners that are compared
 _LEARNERS, _NETWORKS = "learners", "network of the given labels"
 
@@ -34,8 +35,9 @@ class LargeEnsemble:
     given labels of all rows, each without one fold; see :class:`CrossFit`. They enter if this
     makes the given labels clearly more likely. The mixture of both predicts and, with the given
     label, determines the probabilities of the true class of each row, by learners that have not
-    seen the row. Labels of a class that no learner knows, as all of its groups are too large for
-    the random rows, are kept.
+    seen the row. Whole groups are drawn. If few of them fit, the random rows are of all groups;
+    labels that no learner of other groups can judge are kept then, and so are those of a class
+    whose groups were all too large to be drawn.
 
     Parameters
     ----------
@@ -85,7 +87,10 @@ class LargeEnsemble:
         data = NoisyRows(X, codes, None, weights, trusted, groups)
         counted = np.ones(len(codes)) if weights is None else weights
         rows = draw_rows(counted, groups, _MAX_ROWS, self.seed)
-        if groups is None:
+        is_divided = not _LEAST_PART * _MAX_ROWS <= len(rows) <= _MAX_ROWS
+        if is_divided:  # the groups are too large: few of them fit
+            rows = draw_rows(counted, None, _MAX_ROWS, self.seed)
+        if groups is None or is_divided:
             rows = _with_rare_classes(rows, data, self.seed)
         part = data.only(rows)
         part = part._replace(targets=one_hot(part.codes, n_classes))
@@ -140,11 +145,16 @@ class LargeEnsemble:
         distribution[rows] = found.posterior
         others = np.setdiff1d(np.arange(len(data.codes)), rows, assume_unique=True)
         is_kept = data.counted & ~data.judged() if self.is_informed_ else data.counted
+        is_seen = np.zeros(len(data.codes), dtype=bool)  # in their group, which is divided
+        if data.groups is not None:
+            is_seen = np.isin(data.groups, data.groups[rows])
+            is_seen[rows] = False
         if self._networks is None:  # nobody knows the classes that the groups of the part lack
-            is_kept = is_kept | (data.counted & ~np.isin(data.codes, data.codes[rows]))
+            is_unknown = ~np.isin(data.codes, data.codes[rows])
+            is_kept = is_kept | (data.counted & (is_unknown | is_seen))
         for block in blocks(len(others)):
             some = others[block]
-            proba = self._held_out(data.X, some)
+            proba = self._held_out(data.X, some, is_seen[some])
             combined = posterior(
                 proba,
                 self.transition_,
@@ -158,13 +168,18 @@ class LargeEnsemble:
         distribution[kept, data.codes[kept]] = 1
         return distribution
 
-    def _held_out(self, X: Any, rows: np.ndarray) -> np.ndarray:
-        """Return the probabilities of training rows that the learners have not seen."""
+    def _held_out(self, X: Any, rows: np.ndarray, is_seen: np.ndarray) -> np.ndarray:
+        """Return the probabilities of training rows that the learners have not seen.
+
+        Rows whose group they have seen, by `is_seen`, are judged by the networks alone.
+        """
         if self._networks is None:
             return self._mixture([self.learners.predict_proba(X[rows])])
         are_seen = bool((self._networks.fold_[rows] < 0).any())  # by all networks
         by_learners = self._by_learners(X[rows], are_needed=are_seen)
-        return self._mixture([by_learners, self._networks.held_out(X, rows, by_learners)])
+        by_networks = self._networks.held_out(X, rows, by_learners)
+        by_learners[is_seen] = by_networks[is_seen]
+        return self._mixture([by_learners, by_networks])
 
     def _by_learners(self, X: Any, *, are_needed: bool = False) -> np.ndarray:
         """Return the probabilities by the learners, or zeros if they have no share."""

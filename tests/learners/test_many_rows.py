@@ -244,6 +244,32 @@ def test_labels_of_classes_that_no_learner_knows_are_kept(monkeypatch):
     assert (fitted.distribution_[~unknown].argmax(axis=1) != given[~unknown]).any()
 
 
+@pytest.mark.parametrize("n_networks", [0, 2])
+def test_groups_that_are_too_large_are_divided(monkeypatch, n_networks):
+    """Networks judge the other group; without them, labels of rows that are not drawn are kept."""
+    monkeypatch.setattr(many_rows, "_MAX_ROWS", 300)
+    monkeypatch.setattr("sknoisy.learners.cross_fit._given", lambda *args: {})
+    X, given, clean, X_test, y_test = problem()
+    seen = []
+    fit = Ensemble.fit
+    monkeypatch.setattr(Ensemble, "fit", lambda self, X, *a: seen.append(X) or fit(self, X, *a))
+    networks = [KNeighborsClassifier(40)] * n_networks
+    groups = np.arange(1000) % 2
+    groups[:5] = 2  # a group that fits, of far too few rows
+    whole = LargeEnsemble(Ensemble(0), networks, 0).fit(X, given, 4, groups=groups)
+    assert len(seen[0]) == 300
+    drawn = np.isin(X.X[:, 0], seen[0][:, 0])
+    labels = whole.distribution_.argmax(axis=1)
+    assert (labels[drawn] == clean[drawn]).mean() > 0.8  # 0.65 are given right
+    if n_networks:
+        assert whole._networks is not None
+        assert (labels[~drawn] == clean[~drawn]).mean() > 0.8
+    else:
+        kept = ~drawn & (groups < 2)
+        assert_array_equal(labels[kept], given[kept])
+    assert (whole.predict_proba(X_test).argmax(axis=1) == y_test).mean() > 0.8
+
+
 def test_labels_stay_where_many_rows_say_nothing():
     rng = np.random.RandomState(0)
     X, given = ArrayStream(rng.randn(600, 3).astype(np.float32)), rng.randint(3, size=600)
