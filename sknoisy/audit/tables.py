@@ -122,11 +122,12 @@ class Table:
         import pyarrow as pa
         from pyarrow import compute
 
-        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        if not (self._missing and is_text):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if not self._missing or not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             return column
-        marks = pa.array(self._missing, column.type)
-        return compute.if_else(compute.is_in(column, marks), None, column)
+        is_mark = compute.is_in(column.cast(kind), pa.array(self._missing, kind))
+        # Without the type of the column, None would clear categories by their codes.
+        return compute.if_else(is_mark, pa.scalar(None, column.type), column)
 
     def _read(self, read: Callable[[], Any]) -> Any:
         """Return what a function reads; InputError is raised for an error of the file."""

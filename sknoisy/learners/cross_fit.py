@@ -69,7 +69,7 @@ class CrossFit:
         for k, classifier in enumerate(self.classifiers):
             rows = np.flatnonzero((self.fold_ != k) & data.counted)
             codes = data.codes[rows]
-            if not (self.fold_ == k).any() or (codes == codes[0]).all():
+            if not (self.fold_ == k).any() or len(np.unique(codes)) < 2:
                 continue
             given = _given(data, rows)
             some = data.X[rows] if len(rows) <= _ROWS_IN_MEMORY else data.X.only(rows)

@@ -21,18 +21,23 @@ from .second_look import admit
 __all__ = ["LargeEnsemble"]
 
 _MAX_ROWS = 50_000  # that the learners learn
-_SHARES = np.linspace(0, 1, 11)  # of the learners in the mixtures that are compared
+_LEAST_ROWS = 20  # of each class, as far as it has them
+_LEAST_PART = 0.1  # of the rows that are learned, which whole groups have to fill
+_SHARES = np.linspace(0, 1, 11)  # of the learners that are compared
 _LEARNERS, _NETWORKS = "learners", "network of the given labels"
 
 
 class LargeEnsemble:
     """Ensemble of tables of many rows, with classifiers of the given labels of all rows.
 
-    An :class:`Ensemble` purifies and learns the labels of 50,000 random rows at most, as more do
-    not help its learners. Robust classifiers learn the given labels of all rows, each without one
-    fold; see :class:`CrossFit`. They are used if they make the given labels likelier, by a
-    standard error. The mixture of both predicts. With the given label, it determines the
-    probabilities of the true class of each row, by learners that have not seen the row.
+    An :class:`Ensemble` purifies and learns the labels of some 50,000 random rows at most, as its
+    learners need no more, but of at least 20 rows of each class. Robust classifiers learn the
+    given labels of all rows, each without one fold; see :class:`CrossFit`. They enter if this
+    makes the given labels clearly more likely. The mixture of both predicts and, with the given
+    label, determines the probabilities of the true class of each row, by learners that have not
+    seen the row. Whole groups are drawn. If few of them fit, the random rows are of all groups;
+    labels that no learner of other groups can judge are kept then, and so are those of a class
+    whose groups were all too large to be drawn.
 
     Parameters
     ----------
@@ -82,7 +87,13 @@ class LargeEnsemble:
         data = NoisyRows(X, codes, None, weights, trusted, groups)
         counted = np.ones(len(codes)) if weights is None else weights
         rows = draw_rows(counted, groups, _MAX_ROWS, self.seed)
-        part = data.only(rows)._replace(targets=one_hot(codes[rows], n_classes))
+        is_divided = not _LEAST_PART * _MAX_ROWS <= len(rows) <= _MAX_ROWS
+        if is_divided:  # the groups are too large: few of them fit
+            rows = draw_rows(counted, None, _MAX_ROWS, self.seed)
+        if groups is None or is_divided:
+            rows = _with_rare_classes(rows, data, self.seed)
+        part = data.only(rows)
+        part = part._replace(targets=one_hot(part.codes, n_classes))
         with part_of_fit("the learners of a part of the rows"):
             self.learners.fit(
                 part.X, part.codes, n_classes, part.weights, part.trusted, part.groups
@@ -133,29 +144,41 @@ class LargeEnsemble:
         distribution = np.empty((len(data.codes), len(self.transition_)), dtype=np.float32)
         distribution[rows] = found.posterior
         others = np.setdiff1d(np.arange(len(data.codes)), rows, assume_unique=True)
-        counted = data.counted
-        kept = np.flatnonzero(counted & ~data.judged() if self.is_informed_ else counted)
+        is_kept = data.counted & ~data.judged() if self.is_informed_ else data.counted
+        is_seen = np.zeros(len(data.codes), dtype=bool)  # in their group, which is divided
+        if data.groups is not None:
+            is_seen = np.isin(data.groups, data.groups[rows])
+            is_seen[rows] = False
+        if self._networks is None:  # nobody knows the classes that the groups of the part lack
+            is_unknown = ~np.isin(data.codes, data.codes[rows])
+            is_kept = is_kept | (data.counted & (is_unknown | is_seen))
         for block in blocks(len(others)):
             some = others[block]
-            proba = self._held_out(data.X, some)
+            proba = self._held_out(data.X, some, is_seen[some])
             combined = posterior(
                 proba,
                 self.transition_,
                 data.codes[some],
                 None if data.trusted is None else data.trusted[some],
             )
-            distribution[some] = np.where(counted[some, None], combined, proba)
+            distribution[some] = np.where(data.counted[some, None], combined, proba)
+        kept = np.flatnonzero(is_kept)
         distribution[kept] = 0
         distribution[kept, data.codes[kept]] = 1
         return distribution
 
-    def _held_out(self, X: Any, rows: np.ndarray) -> np.ndarray:
-        """Return the probabilities of training rows that the learners have not seen."""
+    def _held_out(self, X: Any, rows: np.ndarray, is_seen: np.ndarray) -> np.ndarray:
+        """Return the probabilities of training rows that the learners have not seen.
+
+        Rows whose group they have seen, by `is_seen`, are judged by the networks alone.
+        """
         if self._networks is None:
             return self._mixture([self.learners.predict_proba(X[rows])])
         are_seen = bool((self._networks.fold_[rows] < 0).any())  # by all networks
         by_learners = self._by_learners(X[rows], are_needed=are_seen)
-        return self._mixture([by_learners, self._networks.held_out(X, rows, by_learners)])
+        by_networks = self._networks.held_out(X, rows, by_learners)
+        by_learners[is_seen] = by_networks[is_seen]
+        return self._mixture([by_learners, by_networks])
 
     def _by_learners(self, X: Any, *, are_needed: bool = False) -> np.ndarray:
         """Return the probabilities by the learners, or zeros if they have no share."""
@@ -173,6 +196,18 @@ class LargeEnsemble:
                 probas.append(self._networks.predict_proba(some))
             proba[block] = self._mixture(probas)
         return proba
+
+
+def _with_rare_classes(rows: np.ndarray, data: NoisyRows, seed: int) -> np.ndarray:
+    """Return the rows and, where they hold less than 20 of a class, random ones of the others."""
+    counts = np.bincount(data.codes[rows], minlength=int(data.codes.max()) + 1)
+    is_new = data.counted & (counts[data.codes] < _LEAST_ROWS)
+    is_new[rows] = False
+    others = np.random.RandomState(seed).permutation(np.flatnonzero(is_new))
+    others = others[np.argsort(data.codes[others], kind="stable")]
+    codes = data.codes[others]
+    ranks = np.arange(len(codes)) - np.searchsorted(codes, codes)  # in their class
+    return np.union1d(rows, others[ranks < _LEAST_ROWS - counts[codes]])
 
 
 def _best_mixture(mixture: Mixture, data: NoisyRows, probas: list[np.ndarray]) -> Mixture:

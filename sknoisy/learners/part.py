@@ -17,8 +17,8 @@ def draw_rows(
     weights : ndarray of shape (n,)
         Weights of the rows, or whether they count.
     groups : ndarray of int64 of shape (n,) or None
-        Codes of groups, from 0 on. The part then holds whole groups, and at most `n_rows` rows
-        unless the first group alone has more.
+        Codes of groups, from 0 on. The part then holds whole groups, which come in a random order,
+        and those that do not fit any more are left out.
     n_rows : int
         Largest number of rows.
     seed : int
@@ -36,6 +36,13 @@ def draw_rows(
     if groups is None:
         return np.sort(rng.choice(rows, n_rows, replace=False))
     order = rng.permutation(groups.max() + 1)
-    n_before = np.bincount(groups[rows], minlength=len(order))[order].cumsum()
-    chosen = order[: max(1, int(np.searchsorted(n_before, n_rows, side="right")))]
-    return rows[np.isin(groups[rows], chosen)]
+    sizes = np.bincount(groups[rows], minlength=len(order))
+    order = order[sizes[order] > 0]
+    chosen, n_left, rest = [order[:0]], n_rows, order
+    while len(rest := rest[sizes[rest] <= n_left]):
+        n_fit = int(np.searchsorted(sizes[rest].cumsum(), n_left, side="right"))
+        chosen.append(rest[:n_fit])
+        n_left -= int(sizes[rest[:n_fit]].sum())
+        rest = rest[n_fit:]
+    fitting = np.concatenate(chosen)
+    return rows[np.isin(groups[rows], fitting if len(fitting) else order[:1])]

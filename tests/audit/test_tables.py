@@ -38,6 +38,17 @@ def test_texts_that_mean_missing_are_named_by_the_user(read):
     assert frame["b"].isna().tolist() == [False, True]
 
 
+def test_texts_that_mean_missing_are_missing_among_categories(tmp_path):
+    """Numbers in categories are no texts, and stay."""
+    given = {"kind": ["?", "b", None, "?"], "number": [1, 2, 3, 1]}
+    pd.DataFrame(given).astype("category").to_parquet(tmp_path / "data.parquet")
+    table = read_table(tmp_path / "data.parquet", missing=["?"])
+    assert table["kind"].isna().tolist() == [True, False, True, True]
+    assert table["number"].tolist() == [1, 2, 3, 1]
+    (piece,) = table.pieces()
+    assert piece.to_pandas()["kind"].dtype == "category"
+
+
 def test_rows_are_numbered_as_a_spreadsheet_numbers_them(read):
     frame = read('a,b\n"two\nlines",1\n\nx,2\n').frame
     assert frame.index.tolist() == [2, 4]  # row 3 is empty

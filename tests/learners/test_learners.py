@@ -241,6 +241,15 @@ def test_a_kernel_learns_some_of_many_rows(monkeypatch):
     assert np.mean(by_groups.argmax(axis=1) == codes) > 0.75
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_part_leaves_out_the_groups_that_do_not_fit(seed):
+    """Of a group of 3,000 rows and 200 groups of 5 rows, 120 small ones are drawn."""
+    groups = np.r_[np.zeros(3000, int), 1 + np.arange(1000) // 5]
+    drawn = draw_rows(np.ones(4000), groups, 600, seed)
+    assert len(drawn) == 600
+    assert set(np.bincount(groups[drawn])) == {0, 5}
+
+
 def test_the_penalty_of_a_ridge_follows_the_length_of_the_rows():
     X, targets, _ = problem()
     rows, tenfold = sp.csr_array(X), sp.csr_array(10 * X)

@@ -105,6 +105,14 @@ def test_a_class_that_a_fold_lacks_has_no_probability():
     assert_allclose(fitted.predict_proba(X_test).sum(axis=1), 1, rtol=1e-6)
 
 
+def test_folds_without_which_no_row_is_left_have_no_classifier():
+    X, _, _, _, _ = problem()
+    codes = np.arange(6)  # rows of their own class are all in the first fold
+    part = noisy_rows(X.only(codes), codes)
+    fitted = CrossFit([LogisticRegression()] * 2, 0).fit(part, 6)
+    assert not fitted.fitted_
+
+
 def test_learners_learn_some_rows_and_all_are_judged(monkeypatch):
     """Labels of rows that no learner has seen become as right as those of the others."""
     monkeypatch.setattr(many_rows, "_MAX_ROWS", 400)
@@ -211,6 +219,56 @@ def test_a_group_that_holds_a_class_keeps_its_labels_among_many_rows(monkeypatch
     fitted.fit(X, given, 4, groups=groups)
     kept = given == 3
     assert_array_equal(fitted.distribution_[kept], one_hot(given[kept], 4))
+
+
+def test_learners_of_a_part_know_the_rare_classes(monkeypatch):
+    """A class of 6 rows among 2,000 would have one at most among 200 that are drawn."""
+    monkeypatch.setattr(many_rows, "_MAX_ROWS", 200)
+    rng = np.random.RandomState(0)
+    clean = np.r_[np.full(6, 3), rng.randint(3, size=1994)]
+    X = (rng.randn(2000, 4) + 5 * np.eye(4)[clean]).astype(np.float32)
+    given = np.where((rng.rand(2000) < 0.2) & (clean < 3), (clean + 1) % 3, clean)
+    fitted = LargeEnsemble(Ensemble(0), [], 0).fit(ArrayStream(X), given, 4)
+    new = (rng.randn(100, 4) + 5 * np.eye(4)[3]).astype(np.float32)
+    assert (fitted.predict_proba(new).argmax(axis=1) == 3).mean() > 0.9
+
+
+def test_labels_of_classes_that_no_learner_knows_are_kept(monkeypatch):
+    """The rows of a class are in two groups, which do not fit into the part."""
+    monkeypatch.setattr(many_rows, "_MAX_ROWS", 100)
+    X, given, _, _, _ = problem()
+    groups = np.where(given == 3, np.arange(1000) % 2, 2 + np.arange(1000) // 2)
+    assert np.bincount(groups)[:2].min() > 100
+    fitted = LargeEnsemble(Ensemble(0), [], 0).fit(X, given, 4, groups=groups)
+    unknown = given == 3
+    assert_array_equal(fitted.distribution_[unknown], one_hot(given[unknown], 4))
+    assert (fitted.distribution_[~unknown].argmax(axis=1) != given[~unknown]).any()
+
+
+@pytest.mark.parametrize("n_networks", [0, 2])
+def test_groups_that_are_too_large_are_divided(monkeypatch, n_networks):
+    """Networks judge the other group; without them, labels of rows that are not drawn are kept."""
+    monkeypatch.setattr(many_rows, "_MAX_ROWS", 300)
+    monkeypatch.setattr("sknoisy.learners.cross_fit._given", lambda *args: {})
+    X, given, clean, X_test, y_test = problem()
+    seen = []
+    fit = Ensemble.fit
+    monkeypatch.setattr(Ensemble, "fit", lambda self, X, *a: seen.append(X) or fit(self, X, *a))
+    networks = [KNeighborsClassifier(40)] * n_networks
+    groups = np.arange(1000) % 2
+    groups[:5] = 2  # a group that fits, of far too few rows
+    whole = LargeEnsemble(Ensemble(0), networks, 0).fit(X, given, 4, groups=groups)
+    assert len(seen[0]) == 300
+    drawn = np.isin(X.X[:, 0], seen[0][:, 0])
+    labels = whole.distribution_.argmax(axis=1)
+    assert (labels[drawn] == clean[drawn]).mean() > 0.8  # 0.65 are given right
+    if n_networks:
+        assert whole._networks is not None
+        assert (labels[~drawn] == clean[~drawn]).mean() > 0.8
+    else:
+        kept = ~drawn & (groups < 2)
+        assert_array_equal(labels[kept], given[kept])
+    assert (whole.predict_proba(X_test).argmax(axis=1) == y_test).mean() > 0.8
 
 
 def test_labels_stay_where_many_rows_say_nothing():

@@ -123,8 +123,9 @@ def split_blocks(
         generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
         blocks = np.array_split(windows.order(others, generator).numpy(), n_blocks)
     else:
-        by_class = others[np.lexsort((rng.permutation(len(others)), given[others]))]
-        blocks = [by_class[k::n_blocks] for k in range(n_blocks)]
+        order = rng.permutation(others)
+        order = order[np.argsort(given[order], kind="stable")]
+        blocks = [order[k::n_blocks] for k in range(n_blocks)]  # all of one size
     return [np.sort(np.r_[block, rng.permutation(certain)[:n_certain]]) for block in blocks]
 
 

@@ -59,6 +59,15 @@ def test_every_block_has_its_part_of_each_class_and_all_trusted_rows(small_block
     assert sum(len(part) for part in parts) == 830 + (len(parts) - 1) * trusted.sum()
 
 
+def test_blocks_of_many_rare_classes_have_one_size(small_blocks):
+    """No block is empty or too large where classes have fewer rows than there are blocks."""
+    given = np.r_[np.zeros(300, int), 1 + np.arange(700) // 2]
+    parts = split_blocks(None, given, np.zeros(1000, bool), 10, np.random.RandomState(0))
+    assert [len(part) for part in parts] == [200] * 5
+    assert {(given[part] == 0).sum() for part in parts} == {60}
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(1000))
+
+
 def test_trusted_rows_take_half_of_a_block_at_most(small_blocks):
     trusted = np.arange(1000) < 700
     parts = split_blocks(None, np.arange(1000) % 2, trusted, 10, np.random.RandomState(0))
