@@ -87,8 +87,10 @@ class LargeEnsemble:
         data = NoisyRows(X, codes, None, weights, trusted, groups)
         counted = np.ones(len(codes)) if weights is None else weights
         rows = draw_rows(counted, groups, _MAX_ROWS, self.seed)
-        is_divided = not _LEAST_PART * _MAX_ROWS <= len(rows) <= _MAX_ROWS
-        if is_divided:  # the groups are too large: few of them fit
+        is_divided = groups is not None and not (
+            _LEAST_PART * _MAX_ROWS <= len(rows) <= _MAX_ROWS and np.ptp(groups[rows])
+        )
+        if is_divided:  # the groups are too large: few of them fit, or one, which none can judge
             rows = draw_rows(counted, None, _MAX_ROWS, self.seed)
         if groups is None or is_divided:
             rows = _with_rare_classes(rows, data, self.seed)

@@ -245,6 +245,15 @@ def test_labels_of_classes_that_no_learner_knows_are_kept(monkeypatch):
     assert (fitted.distribution_[~unknown].argmax(axis=1) != given[~unknown]).any()
 
 
+def test_a_group_that_fits_alone_is_no_part(monkeypatch):
+    """Rows of one group could not be judged by those of another one."""
+    monkeypatch.setattr(many_rows, "_MAX_ROWS", 500)
+    X, given, clean, _, _ = problem()
+    whole = LargeEnsemble(Ensemble(0), [], 0).fit(X, given, 4, groups=np.arange(1000) % 2)
+    assert whole.is_informed_
+    assert (whole.distribution_.argmax(axis=1) == clean).mean() > (given == clean).mean() + 0.05
+
+
 @pytest.mark.parametrize("n_networks", [0, 2])
 def test_groups_that_are_too_large_are_divided(monkeypatch, n_networks):
     """Networks judge the other group; without them, labels of rows that are not drawn are kept."""
