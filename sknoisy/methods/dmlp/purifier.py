@@ -240,7 +240,7 @@ class LabelPurifier(BaseEstimator):
         raw = X
         is_own = self._has_own_representation()
         X = check_X(self, X, reset=True, any_shape=is_own, streams=self._reads_streams)
-        if isinstance(X, Stream) and not are_columns(X):
+        if isinstance(X, Stream) and self.representation == "auto" and not are_columns(X):
             raise TypeError(
                 f"X holds images of the shape {X.shape[1:]}, whose default representation reads X "
                 "as a whole. Pass an array or a memory map, or representation=None."

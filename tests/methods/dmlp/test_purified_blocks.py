@@ -251,7 +251,11 @@ def test_encoders_and_transformers_need_an_array(problem, representation):
         LabelPurifier(representation=representation).fit(Items(X), given)
 
 
-def test_large_images_of_a_data_set_need_an_array():
-    images = np.zeros((20, 40, 40, 3), dtype=np.uint8)
-    with pytest.raises(TypeError, match=r"images of the shape \(40, 40, 3\).*representation=None"):
-        LabelPurifier().fit(Items(images), np.arange(20) % 2)
+def test_large_images_of_a_data_set_need_an_array_or_no_encoder():
+    y = np.arange(40) % 2
+    images = np.random.default_rng(0).integers(0, 128, (40, 20, 20, 3), dtype=np.uint8)
+    images[y == 1] += 100
+    with pytest.raises(TypeError, match=r"images of the shape \(20, 20, 3\).*representation=None"):
+        LabelPurifier().fit(Items(images), y)
+    fitted, expected = (quick(representation=None).fit(X, y) for X in (Items(images), images))
+    np.testing.assert_array_equal(fitted.label_distribution_, expected.label_distribution_)
