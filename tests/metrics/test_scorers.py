@@ -315,7 +315,12 @@ def test_halving_search_by_trusted_accuracy(noisy_blobs, mask):
     with config_context(enable_metadata_routing=True):
         model = LogisticRegression()
         search = HalvingGridSearchCV(
-            model, {"C": [1e-6, 1]}, scoring=trusted_accuracy, cv=3, min_resources=60
+            model,
+            {"C": [1e-6, 1]},
+            scoring=trusted_accuracy,
+            cv=3,
+            min_resources=60,
+            random_state=0,
         )
         search.fit(X, y, clean_mask=mask)
     assert search.best_params_ == {"C": 1}
