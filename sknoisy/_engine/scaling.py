@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..exceptions import ConstantColumnWarning, warn_user
 from .imputation import Imputation, name_columns
+from .indexing import row_blocks
 from .pixels import PixelUnit
 from .reduction import SparseReduction, is_wide_sparse
 
@@ -205,8 +206,7 @@ class InputScaling:
         """
         first = self.apply(self.to_tensor(X[:1]))
         converted = torch.empty((X.shape[0], *first.shape[1:]), dtype=first.dtype, device=device)
-        for start in range(0, X.shape[0], _CONVERT_ROWS):
-            rows = slice(start, start + _CONVERT_ROWS)
+        for rows in row_blocks(X.shape[0], _CONVERT_ROWS):
             converted[rows] = self.apply(self.to_tensor(X[rows]))
         return converted
 

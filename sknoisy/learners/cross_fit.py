@@ -11,6 +11,7 @@ from sklearn.base import ClassifierMixin, clone
 
 from .._engine.folds import draw_folds_of_counted
 from .._engine.heap import return_freed_memory
+from .._engine.indexing import take_rows
 from .._engine.stopping import part_of_fit
 from .noisy_rows import NoisyRows
 from .posterior import mean_of
@@ -72,7 +73,7 @@ class CrossFit:
             if not (self.fold_ == k).any() or len(np.unique(codes)) < 2:
                 continue
             given = _given(data, rows)
-            some = data.X[rows] if len(rows) <= _ROWS_IN_MEMORY else data.X.only(rows)
+            some = data.X[rows] if len(rows) <= _ROWS_IN_MEMORY else take_rows(data.X, rows)
             with part_of_fit(f"fold {k + 1}"), config_context(enable_metadata_routing=False):
                 fitted = clone(classifier).fit(some, codes, **given)
             for name in _OF_ROWS:

@@ -80,18 +80,17 @@ class LargeEnsemble:
         Parameters
         ----------
         X : Stream of shape (n, d)
-            Rows that are converted when they are read, with a method ``only`` for some of them.
+            Rows that are converted when they are read.
         codes, n_classes, weights, trusted, groups
             As in :meth:`Ensemble.fit`.
         """
         data = NoisyRows(X, codes, None, weights, trusted, groups)
-        counted = np.ones(len(codes)) if weights is None else weights
-        rows = draw_rows(counted, groups, _MAX_ROWS, self.seed)
+        rows = draw_rows(data.counted, groups, _MAX_ROWS, self.seed)
         is_divided = groups is not None and not (
             _LEAST_PART * _MAX_ROWS <= len(rows) <= _MAX_ROWS and np.ptp(groups[rows])
         )
         if is_divided:  # the groups are too large: few of them fit, or one, which none can judge
-            rows = draw_rows(counted, None, _MAX_ROWS, self.seed)
+            rows = draw_rows(data.counted, None, _MAX_ROWS, self.seed)
         if groups is None or is_divided:
             rows = _with_rare_classes(rows, data, self.seed)
         part = data.only(rows)

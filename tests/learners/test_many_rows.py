@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
+from sknoisy._engine.indexing import take_rows
 from sknoisy._engine.streams import Stream
 from sknoisy.learners import many_rows, probabilities
 from sknoisy.learners.cross_fit import CrossFit
@@ -29,9 +30,6 @@ class ArrayStream(Stream):
 
     def __init__(self, X):
         self.X, self.shape, self.dtype = X, X.shape, X.dtype
-
-    def only(self, rows):
-        return ArrayStream(self.X[rows])
 
     def check(self, estimator):
         return self.X[:1]
@@ -108,7 +106,7 @@ def test_a_class_that_a_fold_lacks_has_no_probability():
 def test_folds_without_which_no_row_is_left_have_no_classifier():
     X, _, _, _, _ = problem()
     codes = np.arange(6)  # rows of their own class are all in the first fold
-    part = noisy_rows(X.only(codes), codes)
+    part = noisy_rows(take_rows(X, codes), codes)
     fitted = CrossFit([LogisticRegression()] * 2, 0).fit(part, 6)
     assert not fitted.fitted_
 

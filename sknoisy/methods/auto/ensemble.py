@@ -69,27 +69,20 @@ class TableRows(Stream):
         The table.
     columns : TableColumns
         Fitted columns.
-    index : ndarray of int64 of shape (m,) or None, default=None
-        Those rows that are meant; None: all.
     """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, X: Any, columns: TableColumns, index: np.ndarray | None = None):
+    def __init__(self, X: Any, columns: TableColumns):
         self._X, self._columns = X, columns
-        self._index = np.arange(X.shape[0]) if index is None else index
-        self.shape = (len(self._index), columns.transform(X[:1]).shape[1])
-
-    def only(self, rows: np.ndarray) -> TableRows:
-        """Return some of the rows, which are not read yet."""
-        return TableRows(self._X, self._columns, self._index[rows])
+        self.shape = (X.shape[0], columns.transform(X[:1]).shape[1])
 
     def check(self, estimator: Any) -> Any:
         """Return the first row."""
         return self[:1]
 
     def _read(self, rows: np.ndarray) -> Any:
-        return self._columns.transform(self._X[self._index[rows]])
+        return self._columns.transform(self._X[rows])
 
 
 def table_rows(X, columns: TableColumns) -> Any:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["RidgeSystem", "meta_factor", "meta_matrix"]
+from ..._engine.indexing import row_blocks
+
+__all__ = ["RidgeSystem", "meta_factor"]
 
 _MAX_COLUMNS = 512  # of the product for several ridges
 _LEAST_RIDGE = 1e-5
@@ -42,9 +44,8 @@ class RidgeSystem:
         if form == "primal":
             self.basis = vectors.to(dtype)
             self.rotated = torch.empty(n, len(spectrum), dtype=dtype, device=features.device)
-            for rows in range(0, n, _ROWS):
-                part = slice(rows, rows + _ROWS)
-                self.rotated[part] = _precise(features[part]) @ vectors
+            for block in row_blocks(n, _ROWS):
+                self.rotated[block] = _precise(features[block]) @ vectors
         else:
             self.basis = (_precise(features).T @ (vectors / spectrum.sqrt())).to(dtype)
             self.rotated = (vectors * spectrum.sqrt()).to(dtype)
@@ -142,21 +143,13 @@ class RidgeSystem:
         return (self.rotated.T @ labels) / (self.spectrum + ridge)[:, None]
 
 
-def meta_matrix(features: Tensor, others: Tensor, ridge: float) -> Tensor:
-    """Return :meth:`RidgeSystem.meta_matrix` for the rows `others`, by a Cholesky decomposition.
-
-    It is that of the smaller Gram matrix of the `features`, which the ridge must make positive
-    definite.
-    """
-    solved, is_factor = meta_factor(features, others, ridge)
-    return solved @ features.T if is_factor else solved
-
-
 def meta_factor(features: Tensor, others: Tensor, ridge: float) -> tuple[Tensor, bool]:
-    """Return a factor (n_others, d) of :func:`meta_matrix`, and True.
+    """Return a factor (n_others, d) of the meta matrix for the rows `others`, and True.
 
-    The matrix is the product of the factor and the `features` (n, d) transposed. If there are
-    fewer rows than features, the matrix itself, (n_others, n), and False are returned.
+    The matrix, :meth:`RidgeSystem.meta_matrix`, is the product of the factor and the `features`
+    (n, d) transposed. If there are fewer rows than features, the matrix itself, (n_others, n), and
+    False are returned. Both come from a Cholesky decomposition of the smaller Gram matrix of the
+    features, which the ridge must make positive definite.
     """
     is_primal = features.shape[1] <= features.shape[0]
     gram = _gram(features) if is_primal else _gram(features.T)

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import make_classification
 
 from sknoisy import NoisyLabelClassifier
+from sknoisy._engine.indexing import take_rows
 from sknoisy.learners import cross_fit, many_rows
 from sknoisy.learners.many_rows import LargeEnsemble
 from sknoisy.methods.auto import ensemble
@@ -90,7 +91,7 @@ def test_rows_are_converted_when_they_are_read():
     rows = TableRows(X, columns)
     assert rows.shape == converted.shape
     assert_array_equal(rows[10:20], converted[10:20])
-    some = rows.only(np.arange(0, 2000, 5))
+    some = take_rows(rows, np.arange(0, 2000, 5))
     assert_array_equal(some[np.array([1, 7])], converted[[5, 35]])
 
 
